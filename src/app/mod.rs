@@ -1,0 +1,59 @@
+//! Use cases: one file per thing a client or operator can ask for. They know the domain and the ports, nothing else.
+
+mod authorize;
+mod refusal;
+
+pub use authorize::{BrandCtx, Caller, InstanceCtx, OwnCtx};
+pub use refusal::{Reason, Refusal};
+
+use std::sync::Arc;
+
+use zeroize::Zeroize;
+
+use crate::ports::{Clock, Entropy, Signer, Storage};
+
+/// The instance's own secrets; sealed at rest like keys.
+#[derive(Zeroize)]
+#[zeroize(drop)]
+pub struct Secrets {
+    /// MACs request-ids and session nonces.
+    pub nonce_key: [u8; 32],
+    /// Root key of device session macaroons.
+    pub session_key: [u8; 32],
+    /// Seed of the ed25519 key that signs audit checkpoints.
+    pub audit_seed: [u8; 32],
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrets(…)")
+    }
+}
+
+/// Settings the use cases depend on.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients reach us, without a trailing slash (decisions.md 7).
+    pub public_url: String,
+    /// Life of a request-id, in seconds; 600 by default.
+    pub request_id_life: i64,
+    /// Accept the throw-away keys that ship with the project (decisions.md 19).
+    pub dev: bool,
+}
+
+/// Everything a use case works with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// All that is kept.
+    pub storage: Arc<dyn Storage>,
+    /// All that signs.
+    pub signer: Arc<dyn Signer>,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub entropy: Arc<dyn Entropy>,
+    /// The instance's own secrets.
+    pub secrets: Arc<Secrets>,
+    /// Settings.
+    pub settings: Arc<Settings>,
+}

@@ -1,0 +1,79 @@
+//! Why an administrative use case did not do what it was asked.
+
+use crate::ports::{SignError, StoreError};
+
+/// The class of a refusal; decides the HTTP status and the CLI's exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The request is wrong (400).
+    Invalid,
+    /// Nobody is logged in, or the credential is no good (401).
+    Unauthenticated,
+    /// Absent, or not the caller's to see (404).
+    NotFound,
+    /// It contradicts what is there (409).
+    Conflict,
+    /// Larger than the limit (413).
+    TooLarge,
+    /// Too many failures; wait (429; never on device paths).
+    Locked,
+    /// Temporary: try again (503).
+    Unavailable,
+    /// Our fault (500).
+    Internal,
+}
+
+/// A refusal: class, stable code, and a message safe to show (`cannot <do what>: <why>`).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The class.
+    pub reason: Reason,
+    /// Stable, for programs.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal of class `reason`.
+    pub fn new(reason: Reason, code: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, code, message: message.into() }
+    }
+
+    /// The request is wrong.
+    pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Reason::Invalid, code, message)
+    }
+
+    /// Absent, or not the caller's to see: both answer alike.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Reason::NotFound, "resource-not-found", message)
+    }
+
+    /// It contradicts what is there.
+    pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Reason::Conflict, code, message)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "storage failed");
+        Self::new(Reason::Unavailable, "storage-unavailable", "cannot reach the database: try again later")
+    }
+}
+
+impl From<SignError> for Refusal {
+    fn from(error: SignError) -> Self {
+        match error {
+            SignError::Saturated => Self::new(Reason::Unavailable, "signer-busy", error.to_string()),
+            SignError::UnknownKey(_) => Self::new(Reason::Unavailable, "key-not-loaded", error.to_string()),
+            SignError::Key(_) => Self::new(Reason::Invalid, "invalid-key", error.to_string()),
+            SignError::Offline(_) => {
+                tracing::error!(%error, "signer failed");
+                Self::new(Reason::Unavailable, "signer-offline", "cannot sign: the signer is out of reach")
+            }
+        }
+    }
+}

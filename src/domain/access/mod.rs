@@ -1,0 +1,7 @@
+//! Who may do what: accounts, memberships, roles and the one permission table.
+
+pub mod account;
+pub mod permission;
+
+pub use account::{Account, Brand, Membership, StoreRecord, Token};
+pub use permission::{Permission, Role, Scope};

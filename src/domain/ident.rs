@@ -1,0 +1,193 @@
+//! Names and identifiers of the field. Each is a newtype whose constructor is its check,
+//! so past the edge no `String` is really an id.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Why a text is not the identifier it was taken for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a valid {what}")]
+pub struct IdentError {
+    /// The kind of identifier that was expected, in the user's words.
+    pub what: &'static str,
+    /// The refused text, cut to 64 characters.
+    pub text: String,
+}
+
+impl IdentError {
+    /// An error for `text`, keeping at most 64 characters of it.
+    pub fn new(what: &'static str, text: &str) -> Self {
+        Self { what, text: text.chars().take(64).collect() }
+    }
+}
+
+macro_rules! ident {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The text as it goes on the wire.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdentError;
+            fn from_str(text: &str) -> Result<Self, IdentError> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) { Ok(Self(text.into())) } else { Err(IdentError::new($what, text)) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+ident!(
+    /// An account id: 32 alphanumerics, or 2 to 28 of `[-a-z0-9]` (assertions.md 3, ACC).
+    AccountId, "account id", is_account_id
+);
+ident!(
+    /// The account id of a brand: the `brand-id` of models and serials.
+    BrandId, "brand id", is_account_id
+);
+ident!(
+    /// A model name (assertions.md 3, MODEL): lower-case words joined by single dashes, at most 128 bytes.
+    ModelName, "model name", |text| text.len() <= 128
+        && !text.bytes().any(|b| b.is_ascii_uppercase())
+        && is_dashed_words(text, |b| b.is_ascii_alphanumeric())
+);
+ident!(
+    /// A device's serial: any text without `/`, control characters or outer spaces, at most 200 bytes.
+    SerialNumber, "serial", |text| !text.is_empty()
+        && text.len() <= 200
+        && text.trim() == text
+        && !text.chars().any(|c| c == '/' || c.is_control())
+);
+ident!(
+    /// A key name (assertions.md 3, KEYNAME): lower-case words with at least one letter, at most 128 bytes here.
+    KeyName, "key name", |text| text.len() <= 128
+        && is_dashed_words(text, |b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && text.bytes().any(|b| b.is_ascii_lowercase())
+);
+ident!(
+    /// A store id (admin-api.md 2.4): `[-_A-Za-z0-9]`, 1 to 64 bytes.
+    StoreId, "store id", |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+);
+ident!(
+    /// The public name of an account: `[a-z0-9-]`, 2 to 28 bytes, no outer dash.
+    Username, "username", |text| (2..=28).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+);
+ident!(
+    /// An e-mail address people log in with; kept in lower case, one `@`, no spaces, at most 254 bytes.
+    Email, "e-mail address", is_email
+);
+ident!(
+    /// `public-key-sha3-384`: unpadded base64url of the 48 bytes that name a key.
+    KeyId, "key id", |text| text.len() == 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+);
+
+/// brand, model and serial: what names one device.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DeviceId {
+    /// The brand of the device.
+    #[serde(rename = "brand-id")]
+    pub brand: BrandId,
+    /// The model of the device.
+    pub model: ModelName,
+    /// The serial within brand and model.
+    pub serial: SerialNumber,
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.brand, self.model, self.serial)
+    }
+}
+
+impl From<BrandId> for AccountId {
+    fn from(brand: BrandId) -> Self {
+        Self(brand.0)
+    }
+}
+
+impl From<AccountId> for BrandId {
+    fn from(account: AccountId) -> Self {
+        Self(account.0)
+    }
+}
+
+fn is_account_id(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (bytes.len() == 32 && bytes.iter().all(u8::is_ascii_alphanumeric))
+        || ((2..=28).contains(&bytes.len())
+            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-'))
+}
+
+/// Words of `word` bytes joined by single dashes, no dash at either end.
+fn is_dashed_words(text: &str, word: fn(u8) -> bool) -> bool {
+    !text.is_empty() && text.split('-').all(|part| !part.is_empty() && part.bytes().all(word))
+}
+
+fn is_email(text: &str) -> bool {
+    let Some((local, host)) = text.split_once('@') else { return false };
+    !local.is_empty()
+        && !host.is_empty()
+        && text.len() <= 254
+        && !host.contains('@')
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control() || c.is_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_refuse_what_the_wire_refuses() {
+        for good in ["ab", "brand-one", "0123456789ABCDEFabcdef0123456789"] {
+            assert!(good.parse::<AccountId>().is_ok(), "{good}");
+        }
+        for bad in ["", "a", "Brand", "a_b", "a b", "ab\n"] {
+            assert!(bad.parse::<AccountId>().is_err(), "{bad}");
+        }
+        for bad in ["", "a/b", "a\nb", " a", "a ", &"x".repeat(201)] {
+            assert!(bad.parse::<SerialNumber>().is_err(), "{bad}");
+        }
+        assert!("SN 1 é".parse::<SerialNumber>().is_ok());
+        for bad in ["M", "a--b", "-a", "a-", ""] {
+            assert!(bad.parse::<ModelName>().is_err(), "{bad}");
+        }
+    }
+}

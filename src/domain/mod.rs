@@ -1,0 +1,8 @@
+//! The core: pure and synchronous. No I/O, no clock, no randomness; it knows neither HTTP nor storage.
+
+pub mod access;
+pub mod assertion;
+pub mod audit;
+pub mod ident;
+pub mod time;
+pub mod vault;

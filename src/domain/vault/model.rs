@@ -1,0 +1,99 @@
+//! Models as the vault serves them: API keys, policies, remodel rules.
+
+use serde::{Deserialize, Serialize};
+
+use super::claim::Reissue;
+use crate::domain::ident::{BrandId, KeyName, ModelName, SerialNumber, StoreId};
+use crate::domain::time::Timestamp;
+
+/// How a device proves that it may ask for a serial of the model (decisions.md 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceAuth {
+    /// It presents one of the model's API keys.
+    #[default]
+    ApiKey,
+    /// Its serial is on the model's allow-list.
+    AllowList,
+    /// No proof at all; for closed factory networks.
+    None,
+}
+
+/// One API key of a model: only its keyed hash is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ApiKey {
+    /// A short public name for it.
+    pub id: String,
+    /// SHA-256 of the key, lower-case hex.
+    pub hash: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it stops being good.
+    pub expires: Option<Timestamp>,
+}
+
+/// Binds a model to the key that signs its serials; the highest revision is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SerialPolicy {
+    /// 1, 2, ...
+    pub revision: u32,
+    /// The brand's signing key.
+    pub key: KeyName,
+    /// When it came into force.
+    pub created: Timestamp,
+}
+
+/// A model of a brand as the vault serves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ModelRecord {
+    /// The brand.
+    pub brand_id: BrandId,
+    /// The model.
+    pub name: ModelName,
+    /// The API keys in use; several while one is being rotated.
+    pub api_keys: Vec<ApiKey>,
+    /// How devices prove themselves.
+    pub auth: DeviceAuth,
+    /// About serials issued before.
+    pub reissue: Reissue,
+    /// Only serials of the allow-list.
+    pub allow_list: bool,
+    /// At most this many distinct serials.
+    pub quota: Option<u64>,
+    /// Serial policies, oldest first; never empty.
+    pub policies: Vec<SerialPolicy>,
+    /// A disabled model gets no serials and no sessions.
+    pub disabled: bool,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+impl ModelRecord {
+    /// The serial policy in force.
+    pub fn policy(&self) -> Option<&SerialPolicy> {
+        self.policies.iter().max_by_key(|policy| policy.revision)
+    }
+}
+
+/// Lets devices of one model become another (serial-vault.md 6, admin-api.md 1.6).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RemodelRule {
+    /// The brand of the old model.
+    pub brand_id: BrandId,
+    /// The model the device has.
+    pub from_model: ModelName,
+    /// The model it may become.
+    pub to_model: ModelName,
+    /// Only this serial; none = every serial.
+    pub from_serial: Option<SerialNumber>,
+    /// The store of the new model, where the rule names one.
+    pub store: Option<StoreId>,
+    /// A note for people, at most 140 characters.
+    pub note: String,
+    /// When it was made.
+    pub created: Timestamp,
+}

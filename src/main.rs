@@ -1,0 +1,2 @@
+//! hallmark
+fn main(){}

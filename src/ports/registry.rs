@@ -1,0 +1,271 @@
+//! The registry: the small records of the instance (accounts, brands, models, keys...), each with a version.
+
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::domain::access::{Account, Brand, Membership, StoreRecord, Token};
+use crate::domain::vault::{ModelRecord, RemodelRule, SigningKey};
+
+/// The kinds of records; each is a tree or a table of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "one per record type")]
+pub enum Kind {
+    /// The one record about the instance itself; key `["instance"]`.
+    Instance,
+    Account,
+    Brand,
+    Store,
+    Membership,
+    Token,
+    SigningKey,
+    Model,
+    RemodelRule,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: &'static [Kind] = &[
+        Kind::Instance,
+        Kind::Account,
+        Kind::Brand,
+        Kind::Store,
+        Kind::Membership,
+        Kind::Token,
+        Kind::SigningKey,
+        Kind::Model,
+        Kind::RemodelRule,
+    ];
+
+    /// Name of its tree or table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Instance => "instance",
+            Self::Account => "account",
+            Self::Brand => "brand",
+            Self::Store => "store",
+            Self::Membership => "membership",
+            Self::Token => "token",
+            Self::SigningKey => "signing_key",
+            Self::Model => "model",
+            Self::RemodelRule => "remodel_rule",
+        }
+    }
+
+    /// Names of the parts of its key, in order.
+    pub fn key_parts(self) -> &'static [&'static str] {
+        match self {
+            Self::Instance => &["name"],
+            Self::Account | Self::Brand | Self::Store | Self::Token => &["id"],
+            Self::Membership => &["brand_id", "store_id", "account_id"],
+            Self::SigningKey => &["account_id", "name"],
+            Self::Model => &["brand_id", "name"],
+            Self::RemodelRule => &["brand_id", "from_model", "to_model", "from_serial"],
+        }
+    }
+}
+
+/// The key of a record: the values of [`Kind::key_parts`]. No part contains a NUL byte.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key(pub Vec<String>);
+
+impl<const N: usize> From<[&str; N]> for Key {
+    fn from(parts: [&str; N]) -> Self {
+        Self(parts.iter().map(|part| (*part).to_owned()).collect())
+    }
+}
+
+/// A type kept in the registry.
+pub trait Record: Serialize + DeserializeOwned + Send + Sync {
+    /// Its kind.
+    const KIND: Kind;
+
+    /// Its key.
+    fn key(&self) -> Key;
+
+    /// Values no other record of the kind may have: (field, value). Looked up with [`Registry::by_unique`].
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+}
+
+/// A record as the adapters see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its key.
+    pub key: Key,
+    /// Its version, from 1; grows with every change.
+    pub version: u64,
+    /// The record as JSON.
+    pub json: Vec<u8>,
+}
+
+/// What must be true of a record for a change to apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// It is not there.
+    Absent,
+    /// It is there with this version.
+    Version(u64),
+}
+
+/// One change to the registry. Built with [`Change::create`], [`Change::replace`], [`Change::delete`].
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The kind of record.
+    pub kind: Kind,
+    /// Its key.
+    pub key: Key,
+    /// What must be true.
+    pub expect: Expect,
+    /// The new JSON; none deletes it.
+    pub json: Option<Vec<u8>>,
+    /// Its unique values after the change (none when it is deleted).
+    pub unique: Vec<(&'static str, String)>,
+}
+
+impl Change {
+    /// Makes a record that must not be there yet.
+    pub fn create<R: Record>(record: &R) -> Self {
+        Self::write(record, Expect::Absent)
+    }
+
+    /// Replaces version `version` of a record.
+    pub fn replace<R: Record>(record: &R, version: u64) -> Self {
+        Self::write(record, Expect::Version(version))
+    }
+
+    /// Deletes version `version` of the record.
+    pub fn delete<R: Record>(record: &R, version: u64) -> Self {
+        Self { kind: R::KIND, key: record.key(), expect: Expect::Version(version), json: None, unique: Vec::new() }
+    }
+
+    fn write<R: Record>(record: &R, expect: Expect) -> Self {
+        // Records are plain structs with string keys: their serialisation cannot fail.
+        let json = serde_json::to_vec(record).unwrap_or_default();
+        Self { kind: R::KIND, key: record.key(), expect, json: Some(json), unique: record.unique() }
+    }
+}
+
+/// Reading records. Writes go through [`super::Storage::commit`].
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// The record with this key.
+    async fn record(&self, kind: Kind, key: &Key) -> Result<Option<StoredRecord>, StoreError>;
+
+    /// The record that has `value` as its unique `field`.
+    async fn by_unique(&self, kind: Kind, field: &'static str, value: &str) -> Result<Option<StoredRecord>, StoreError>;
+
+    /// All records whose key starts with the parts of `prefix` (an empty prefix: all), ordered by key.
+    async fn records(&self, kind: Kind, prefix: &Key) -> Result<Vec<StoredRecord>, StoreError>;
+}
+
+/// A record with the version it was read at.
+#[derive(Clone, Debug)]
+pub struct Versioned<R> {
+    /// The record.
+    pub record: R,
+    /// Its version, for [`Change::replace`].
+    pub version: u64,
+}
+
+impl<R: Record> TryFrom<StoredRecord> for Versioned<R> {
+    type Error = StoreError;
+
+    fn try_from(stored: StoredRecord) -> Result<Self, StoreError> {
+        let record = serde_json::from_slice(&stored.json)
+            .map_err(|e| StoreError::Corrupt(format!("{} {}: {e}", R::KIND.name(), stored.key.0.join("/"))))?;
+        Ok(Self { record, version: stored.version })
+    }
+}
+
+impl dyn super::Storage {
+    /// The record of type `R` with this key.
+    pub async fn find<R: Record>(&self, key: impl Into<Key>) -> Result<Option<Versioned<R>>, StoreError> {
+        self.record(R::KIND, &key.into()).await?.map(Versioned::try_from).transpose()
+    }
+
+    /// The record of type `R` with this unique value.
+    pub async fn find_unique<R: Record>(
+        &self,
+        field: &'static str,
+        value: &str,
+    ) -> Result<Option<Versioned<R>>, StoreError> {
+        self.by_unique(R::KIND, field, value).await?.map(Versioned::try_from).transpose()
+    }
+
+    /// All records of type `R` below `prefix`.
+    pub async fn all<R: Record>(&self, prefix: impl Into<Key>) -> Result<Vec<Versioned<R>>, StoreError> {
+        self.records(R::KIND, &prefix.into()).await?.into_iter().map(Versioned::try_from).collect()
+    }
+}
+
+impl Record for Account {
+    const KIND: Kind = Kind::Account;
+    fn key(&self) -> Key {
+        Key::from([self.id.as_str()])
+    }
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        vec![("email", self.email.to_string()), ("username", self.username.to_string())]
+    }
+}
+
+impl Record for Brand {
+    const KIND: Kind = Kind::Brand;
+    fn key(&self) -> Key {
+        Key::from([self.id.as_str()])
+    }
+}
+
+impl Record for StoreRecord {
+    const KIND: Kind = Kind::Store;
+    fn key(&self) -> Key {
+        Key::from([self.id.as_str()])
+    }
+}
+
+impl Record for Membership {
+    const KIND: Kind = Kind::Membership;
+    fn key(&self) -> Key {
+        Key::from([self.brand_id.as_str(), self.store_id.as_str(), self.account_id.as_str()])
+    }
+}
+
+impl Record for Token {
+    const KIND: Kind = Kind::Token;
+    fn key(&self) -> Key {
+        Key::from([self.id.as_str()])
+    }
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        vec![("hash", self.hash.clone())]
+    }
+}
+
+impl Record for SigningKey {
+    const KIND: Kind = Kind::SigningKey;
+    fn key(&self) -> Key {
+        Key::from([self.account_id.as_str(), self.name.as_str()])
+    }
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        vec![("key-id", self.key_id.to_string())]
+    }
+}
+
+impl Record for ModelRecord {
+    const KIND: Kind = Kind::Model;
+    fn key(&self) -> Key {
+        Key::from([self.brand_id.as_str(), self.name.as_str()])
+    }
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        self.api_keys.iter().map(|key| ("api-key", key.hash.clone())).collect()
+    }
+}
+
+impl Record for RemodelRule {
+    const KIND: Kind = Kind::RemodelRule;
+    fn key(&self) -> Key {
+        let serial = self.from_serial.as_ref().map_or("*", |serial| serial.as_str());
+        Key::from([self.brand_id.as_str(), self.from_model.as_str(), self.to_model.as_str(), serial])
+    }
+}

@@ -1,0 +1,171 @@
+//! The serial ledger: every serial ever reserved, and what operators decided about serials.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::StoreError;
+use crate::domain::audit::AuditEvent;
+use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
+use crate::domain::time::Timestamp;
+use crate::domain::vault::claim::Approval;
+use crate::domain::vault::{ClaimOutcome, Reservation, SerialClaim, SerialRow, SerialState, Standing};
+
+/// A signed serial, ready to be recorded.
+#[derive(Clone, Debug)]
+pub struct IssuedSerial {
+    /// The serial assertion, verbatim.
+    pub assertion: Bytes,
+    /// The key that signed it.
+    pub sign_key: KeyId,
+    /// Its timestamp.
+    pub created_at: Timestamp,
+}
+
+/// Which rows of the ledger are wanted. All given conditions must hold.
+#[derive(Clone, Debug)]
+pub struct SerialFilter {
+    /// The brand.
+    pub brand: BrandId,
+    /// Only these models; empty = all.
+    pub models: Vec<ModelName>,
+    /// Serials that start with this text.
+    pub serial_prefix: Option<String>,
+    /// Only this device key.
+    pub device_key: Option<KeyId>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    /// Only positions below this one (keyset paging, newest first).
+    pub before: Option<u64>,
+    /// At most this many rows.
+    pub limit: usize,
+}
+
+/// Numbers about a brand's ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerStats {
+    /// Rows per state.
+    pub issued: u64,
+    /// Void rows.
+    pub void: u64,
+    /// Distinct serials.
+    pub serials: u64,
+}
+
+/// A serial operators have judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StandingRow {
+    /// The device.
+    pub device: DeviceId,
+    /// The judgement.
+    pub standing: Standing,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A request that waits, or waited, for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalRow {
+    /// The device.
+    pub device: DeviceId,
+    /// The device key that asks.
+    pub device_key: KeyId,
+    /// Where it stands.
+    pub approval: Approval,
+    /// Since when it asks.
+    pub since: Timestamp,
+}
+
+/// The ledger.
+#[async_trait]
+pub trait SerialLedger: Send + Sync {
+    /// Spends the request-id, asks [`crate::domain::vault::claim::judge`], and takes a place, as one atomic step:
+    /// N racing claims for one serial get N distinct, dense revisions.
+    ///
+    /// A request-id is fresh if `now <= expires` and it was never spent, or if it is the one a pending or approved
+    /// approval of the same device and device key was asked with (then its age does not matter).
+    /// A refusal and a spent request-id are durable before the answer; a reservation need only be durable together
+    /// with its completion: losing it in a crash loses nothing that left the process.
+    async fn claim(&self, claim: SerialClaim) -> Result<ClaimOutcome, StoreError>;
+
+    /// Completes a reservation and writes `audit`, as one step, durable before `Ok`. Only then may the signature leave.
+    async fn issue(
+        &self,
+        reservation: &Reservation,
+        serial: IssuedSerial,
+        audit: AuditEvent,
+    ) -> Result<(), StoreError>;
+
+    /// Gives a reservation up: it becomes a void row.
+    async fn void(&self, reservation: &Reservation) -> Result<(), StoreError>;
+
+    /// Rows still reserved, at start-up: to be voided.
+    async fn open_reservations(&self) -> Result<Vec<Reservation>, StoreError>;
+
+    /// Newest first.
+    async fn serials(&self, filter: &SerialFilter) -> Result<Vec<SerialRow>, StoreError>;
+
+    /// How many rows match `filter` (its paging left aside).
+    async fn count_serials(&self, filter: &SerialFilter) -> Result<u64, StoreError>;
+
+    /// All rows of one device, highest revision first.
+    async fn history(&self, device: &DeviceId) -> Result<Vec<SerialRow>, StoreError>;
+
+    /// The issued row of the highest revision. Costs the same however many serials there are.
+    async fn latest(&self, device: &DeviceId) -> Result<Option<SerialRow>, StoreError>;
+
+    /// Numbers about a brand, or one of its models.
+    async fn stats(&self, brand: &BrandId, model: Option<&ModelName>) -> Result<LedgerStats, StoreError>;
+
+    /// Judges serials of a model (none takes the judgement back) and writes `audit`; atomic and durable.
+    async fn set_standing(
+        &self,
+        brand: &BrandId,
+        model: &ModelName,
+        serials: &[SerialNumber],
+        standing: Option<Standing>,
+        now: Timestamp,
+        audit: AuditEvent,
+    ) -> Result<(), StoreError>;
+
+    /// How a device's serial is judged.
+    async fn standing(&self, device: &DeviceId) -> Result<Option<Standing>, StoreError>;
+
+    /// Judged serials of a model, ordered by serial, after `after`, at most `limit`.
+    async fn standings(
+        &self,
+        brand: &BrandId,
+        model: &ModelName,
+        after: Option<&SerialNumber>,
+        limit: usize,
+    ) -> Result<Vec<StandingRow>, StoreError>;
+
+    /// Requests that wait for a person (only `Pending` ones), oldest first.
+    async fn approvals(&self, brand: &BrandId) -> Result<Vec<ApprovalRow>, StoreError>;
+
+    /// Decides a pending request and writes `audit`; false if there is none. Atomic and durable.
+    async fn decide(
+        &self,
+        device: &DeviceId,
+        device_key: &KeyId,
+        approval: Approval,
+        audit: AuditEvent,
+    ) -> Result<bool, StoreError>;
+
+    /// Writes finished rows as they are (restore, import, benchmarks): positions are given anew, counters follow.
+    /// Refuses a (device, revision) that is there. Durable before `Ok`. No audit entries.
+    async fn load(&self, rows: Vec<SerialRow>) -> Result<(), StoreError>;
+}
+
+/// What a state means for the counters of [`LedgerStats`].
+impl LedgerStats {
+    /// Counts one row.
+    pub fn count(&mut self, state: SerialState) {
+        match state {
+            SerialState::Issued => self.issued += 1,
+            SerialState::Void => self.void += 1,
+            SerialState::Reserved => {}
+        }
+    }
+}

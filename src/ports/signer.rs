@@ -1,0 +1,75 @@
+//! Keys and signatures. The private half never crosses this port unsealed, except on import.
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+use crate::domain::ident::KeyId;
+
+/// Why there is no signature.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// All workers are busy and the queue is full; try again (503).
+    #[error("cannot sign: too many signatures are waiting")]
+    Saturated,
+    /// The signer has no such key, or it was not loaded.
+    #[error("cannot sign: key {0} is not loaded")]
+    UnknownKey(KeyId),
+    /// The key or its seal is broken, or the passphrase is another.
+    #[error("cannot use the key: {0}")]
+    Key(String),
+    /// The signer failed or is out of reach.
+    #[error("cannot sign: {0}")]
+    Offline(String),
+}
+
+/// A private key on its way in.
+#[derive(Clone)]
+pub enum KeyMaterial {
+    /// PEM: PKCS#8 or PKCS#1.
+    Pem(Zeroizing<String>),
+    /// ASCII-armoured OpenPGP secret key, perhaps with a passphrase.
+    OpenPgp {
+        /// The armoured text.
+        armoured: Zeroizing<String>,
+        /// Its passphrase.
+        passphrase: Option<Zeroizing<String>>,
+    },
+}
+
+impl std::fmt::Debug for KeyMaterial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyMaterial(…)")
+    }
+}
+
+/// A key the signer made or took in.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Its id.
+    pub id: KeyId,
+    /// The encoded public key (assertions.md 2.1).
+    pub public_key: String,
+    /// Size of the modulus in bits.
+    pub bits: usize,
+    /// What to keep so that [`Signer::load`] finds it again: sealed material, or a reference into hardware.
+    pub sealed: String,
+}
+
+/// A signing back end. Signing is bounded: a full queue answers [`SignError::Saturated`] at once.
+#[async_trait]
+pub trait Signer: std::fmt::Debug + Send + Sync {
+    /// RSASSA-PKCS1-v1_5 over a SHA-512 digest; modulus-size bytes.
+    async fn sign(&self, key: &KeyId, sha512: [u8; 64]) -> Result<Vec<u8>, SignError>;
+
+    /// Makes an RSA-4096 key and loads it.
+    async fn generate(&self) -> Result<NewKey, SignError>;
+
+    /// Takes a private key in and loads it. At least `min_bits` of modulus.
+    async fn import(&self, material: KeyMaterial, min_bits: usize) -> Result<NewKey, SignError>;
+
+    /// Loads a key from what [`NewKey::sealed`] held.
+    async fn load(&self, key: &KeyId, sealed: &str) -> Result<(), SignError>;
+
+    /// Forgets a loaded key.
+    async fn unload(&self, key: &KeyId);
+}
