@@ -83,6 +83,12 @@ pub trait Storage: AssertionStore + Registry + SerialLedger + AuditLog + std::fm
     /// Stores a signed audit checkpoint; its number must be one above the last, else `Ok(false)` and nothing changes.
     async fn put_checkpoint(&self, checkpoint: Checkpoint) -> Result<bool, StoreError>;
 
+    /// Grows with every [`Self::commit`] this process has applied, after it is visible to readers; lets caches in front
+    /// of the registry notice local changes at once. None: this storage does not count, so nothing may be cached.
+    fn generation(&self) -> Option<u64> {
+        None
+    }
+
     /// Quick check that reads and writes work, for `/readyz` and `/v1/health`.
     async fn ping(&self) -> Result<(), StoreError>;
 
