@@ -1,2 +1,2 @@
 //! hallmark
-fn main(){}
+fn main() {}

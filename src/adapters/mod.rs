@@ -1,1 +1,3 @@
-//! .
+//! The engines behind the ports. No adapter knows another.
+
+pub mod seal;

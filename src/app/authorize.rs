@@ -19,7 +19,10 @@ pub struct BrandCtx {
 impl BrandCtx {
     /// For local commands: access to the data directory is the proof.
     pub fn local(brand: BrandId) -> Self {
-        Self { brand, actor: Actor::Local }
+        Self {
+            brand,
+            actor: Actor::Local,
+        }
     }
 
     /// The brand.

@@ -38,7 +38,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of class `reason`.
     pub fn new(reason: Reason, code: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, code, message: message.into() }
+        Self {
+            reason,
+            code,
+            message: message.into(),
+        }
     }
 
     /// The request is wrong.
@@ -60,7 +64,11 @@ impl Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "storage failed");
-        Self::new(Reason::Unavailable, "storage-unavailable", "cannot reach the database: try again later")
+        Self::new(
+            Reason::Unavailable,
+            "storage-unavailable",
+            "cannot reach the database: try again later",
+        )
     }
 }
 
@@ -72,7 +80,11 @@ impl From<SignError> for Refusal {
             SignError::Key(_) => Self::new(Reason::Invalid, "invalid-key", error.to_string()),
             SignError::Offline(_) => {
                 tracing::error!(%error, "signer failed");
-                Self::new(Reason::Unavailable, "signer-offline", "cannot sign: the signer is out of reach")
+                Self::new(
+                    Reason::Unavailable,
+                    "signer-offline",
+                    "cannot sign: the signer is out of reach",
+                )
             }
         }
     }

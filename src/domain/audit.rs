@@ -54,7 +54,11 @@ pub struct ChainHead {
 impl ChainHead {
     /// The head of an empty chain.
     pub fn new(writer: String) -> Self {
-        Self { writer, sequence: 0, hash: "0".repeat(64) }
+        Self {
+            writer,
+            sequence: 0,
+            hash: "0".repeat(64),
+        }
     }
 }
 
@@ -107,7 +111,13 @@ pub fn link(head: &mut ChainHead, event: &AuditEvent) -> AuditEntry {
     let previous = head.hash.clone();
     head.sequence += 1;
     head.hash = entry_hash(&previous, &head.writer, head.sequence, &event);
-    AuditEntry { writer: head.writer.clone(), sequence: head.sequence, previous, hash: head.hash.clone(), event }
+    AuditEntry {
+        writer: head.writer.clone(),
+        sequence: head.sequence,
+        previous,
+        hash: head.hash.clone(),
+        event,
+    }
 }
 
 /// The hash an entry must have.
@@ -122,8 +132,10 @@ pub fn entry_hash(previous: &str, writer: &str, sequence: u64, event: &str) -> S
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _infallible = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -17,7 +17,10 @@ pub struct IdentError {
 impl IdentError {
     /// An error for `text`, keeping at most 64 characters of it.
     pub fn new(what: &'static str, text: &str) -> Self {
-        Self { what, text: text.chars().take(64).collect() }
+        Self {
+            what,
+            text: text.chars().take(64).collect(),
+        }
     }
 }
 
@@ -153,21 +156,30 @@ fn is_account_id(text: &str) -> bool {
     let bytes = text.as_bytes();
     (bytes.len() == 32 && bytes.iter().all(u8::is_ascii_alphanumeric))
         || ((2..=28).contains(&bytes.len())
-            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-'))
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-'))
 }
 
 /// Words of `word` bytes joined by single dashes, no dash at either end.
 fn is_dashed_words(text: &str, word: fn(u8) -> bool) -> bool {
-    !text.is_empty() && text.split('-').all(|part| !part.is_empty() && part.bytes().all(word))
+    !text.is_empty()
+        && text
+            .split('-')
+            .all(|part| !part.is_empty() && part.bytes().all(word))
 }
 
 fn is_email(text: &str) -> bool {
-    let Some((local, host)) = text.split_once('@') else { return false };
+    let Some((local, host)) = text.split_once('@') else {
+        return false;
+    };
     !local.is_empty()
         && !host.is_empty()
         && text.len() <= 254
         && !host.contains('@')
-        && !text.chars().any(|c| c.is_whitespace() || c.is_control() || c.is_uppercase())
+        && !text
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || c.is_uppercase())
 }
 
 #[cfg(test)]

@@ -23,7 +23,10 @@ impl Timestamp {
 
     /// This time moved by `seconds` (may be negative).
     pub fn plus_seconds(self, seconds: i64) -> Self {
-        Self { seconds: self.seconds.saturating_add(seconds), nanos: self.nanos }
+        Self {
+            seconds: self.seconds.saturating_add(seconds),
+            nanos: self.nanos,
+        }
     }
 }
 
@@ -42,7 +45,10 @@ impl std::str::FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let time = chrono::DateTime::parse_from_rfc3339(text)
             .map_err(|_| crate::domain::ident::IdentError::new("RFC 3339 time", text))?;
-        Ok(Self { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos() })
+        Ok(Self {
+            seconds: time.timestamp(),
+            nanos: time.timestamp_subsec_nanos(),
+        })
     }
 }
 

@@ -43,7 +43,11 @@ pub struct AssertionFilter {
 #[async_trait]
 pub trait AssertionStore: Send + Sync {
     /// The highest revision with format at most `max_format`.
-    async fn assertion(&self, reference: &Ref, max_format: u32) -> Result<Option<StoredAssertion>, StoreError>;
+    async fn assertion(
+        &self,
+        reference: &Ref,
+        max_format: u32,
+    ) -> Result<Option<StoredAssertion>, StoreError>;
 
     /// Like [`Self::assertion`] for every reference of a search, ordered by primary key (byte order).
     async fn assertions(&self, filter: &AssertionFilter) -> Result<Vec<StoredAssertion>, StoreError>;

@@ -6,13 +6,15 @@
 mod assertions;
 mod audit;
 mod registry;
+mod seal;
 mod serials;
 mod signer;
 mod world;
 
 pub use assertions::{AssertionFilter, AssertionStore, PutRule, StoredAssertion};
 pub use audit::{AuditFilter, AuditLog};
-pub use registry::{Change, Expect, Kind, Key, Record, Registry, StoredRecord, Versioned};
+pub use registry::{Change, Expect, Key, Kind, Record, Registry, StoredRecord, Versioned};
+pub use seal::{Seal, SealError, SealLabel};
 pub use serials::{ApprovalRow, IssuedSerial, LedgerStats, SerialFilter, SerialLedger, StandingRow};
 pub use signer::{KeyMaterial, NewKey, SignError, Signer};
 pub use world::{Clock, Entropy};
@@ -72,13 +74,19 @@ pub enum CommitOutcome {
 
 /// A storage engine: everything hallmark keeps.
 #[async_trait::async_trait]
-pub trait Storage: AssertionStore + Registry + SerialLedger + AuditLog + std::fmt::Debug + Send + Sync {
+pub trait Storage:
+    AssertionStore + Registry + SerialLedger + AuditLog + std::fmt::Debug + Send + Sync
+{
     /// Applies `commit` as one atomic step; `Done` only after it is on disk.
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome, StoreError>;
 
     /// Remembers `nonce` until `expires` (for log-in challenges and session nonces); false if it was known.
     /// Durable before it answers; forgotten some time after `expires`.
-    async fn spend(&self, nonce: [u8; 16], expires: crate::domain::time::Timestamp) -> Result<bool, StoreError>;
+    async fn spend(
+        &self,
+        nonce: [u8; 16],
+        expires: crate::domain::time::Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// Stores a signed audit checkpoint; its number must be one above the last, else `Ok(false)` and nothing changes.
     async fn put_checkpoint(&self, checkpoint: Checkpoint) -> Result<bool, StoreError>;

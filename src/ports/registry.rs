@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::domain::access::{Account, Brand, Membership, StoreRecord, Token};
-use crate::domain::vault::{ModelRecord, RemodelRule, SigningKey};
+use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SigningKey};
 
 /// The kinds of records; each is a tree or a table of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,13 +138,25 @@ impl Change {
 
     /// Deletes version `version` of the record.
     pub fn delete<R: Record>(record: &R, version: u64) -> Self {
-        Self { kind: R::KIND, key: record.key(), expect: Expect::Version(version), json: None, unique: Vec::new() }
+        Self {
+            kind: R::KIND,
+            key: record.key(),
+            expect: Expect::Version(version),
+            json: None,
+            unique: Vec::new(),
+        }
     }
 
     fn write<R: Record>(record: &R, expect: Expect) -> Self {
         // Records are plain structs with string keys: their serialisation cannot fail.
         let json = serde_json::to_vec(record).unwrap_or_default();
-        Self { kind: R::KIND, key: record.key(), expect, json: Some(json), unique: record.unique() }
+        Self {
+            kind: R::KIND,
+            key: record.key(),
+            expect,
+            json: Some(json),
+            unique: record.unique(),
+        }
     }
 }
 
@@ -155,7 +167,12 @@ pub trait Registry: Send + Sync {
     async fn record(&self, kind: Kind, key: &Key) -> Result<Option<StoredRecord>, StoreError>;
 
     /// The record that has `value` as its unique `field`.
-    async fn by_unique(&self, kind: Kind, field: &'static str, value: &str) -> Result<Option<StoredRecord>, StoreError>;
+    async fn by_unique(
+        &self,
+        kind: Kind,
+        field: &'static str,
+        value: &str,
+    ) -> Result<Option<StoredRecord>, StoreError>;
 
     /// All records whose key starts with the parts of `prefix` (an empty prefix: all), ordered by key.
     async fn records(&self, kind: Kind, prefix: &Key) -> Result<Vec<StoredRecord>, StoreError>;
@@ -174,16 +191,23 @@ impl<R: Record> TryFrom<StoredRecord> for Versioned<R> {
     type Error = StoreError;
 
     fn try_from(stored: StoredRecord) -> Result<Self, StoreError> {
-        let record = serde_json::from_slice(&stored.json)
-            .map_err(|e| StoreError::Corrupt(format!("{} {}: {e}", R::KIND.name(), stored.key.0.join("/"))))?;
-        Ok(Self { record, version: stored.version })
+        let record = serde_json::from_slice(&stored.json).map_err(|e| {
+            StoreError::Corrupt(format!("{} {}: {e}", R::KIND.name(), stored.key.0.join("/")))
+        })?;
+        Ok(Self {
+            record,
+            version: stored.version,
+        })
     }
 }
 
 impl dyn super::Storage {
     /// The record of type `R` with this key.
     pub async fn find<R: Record>(&self, key: impl Into<Key>) -> Result<Option<Versioned<R>>, StoreError> {
-        self.record(R::KIND, &key.into()).await?.map(Versioned::try_from).transpose()
+        self.record(R::KIND, &key.into())
+            .await?
+            .map(Versioned::try_from)
+            .transpose()
     }
 
     /// The record of type `R` with this unique value.
@@ -192,12 +216,33 @@ impl dyn super::Storage {
         field: &'static str,
         value: &str,
     ) -> Result<Option<Versioned<R>>, StoreError> {
-        self.by_unique(R::KIND, field, value).await?.map(Versioned::try_from).transpose()
+        self.by_unique(R::KIND, field, value)
+            .await?
+            .map(Versioned::try_from)
+            .transpose()
     }
 
     /// All records of type `R` below `prefix`.
     pub async fn all<R: Record>(&self, prefix: impl Into<Key>) -> Result<Vec<Versioned<R>>, StoreError> {
-        self.records(R::KIND, &prefix.into()).await?.into_iter().map(Versioned::try_from).collect()
+        self.records(R::KIND, &prefix.into())
+            .await?
+            .into_iter()
+            .map(Versioned::try_from)
+            .collect()
+    }
+}
+
+impl Record for Instance {
+    const KIND: Kind = Kind::Instance;
+    fn key(&self) -> Key {
+        Instance::record_key()
+    }
+}
+
+impl Instance {
+    /// The key of the one record of this kind.
+    pub fn record_key() -> Key {
+        Key::from(["instance"])
     }
 }
 
@@ -207,7 +252,10 @@ impl Record for Account {
         Key::from([self.id.as_str()])
     }
     fn unique(&self) -> Vec<(&'static str, String)> {
-        vec![("email", self.email.to_string()), ("username", self.username.to_string())]
+        vec![
+            ("email", self.email.to_string()),
+            ("username", self.username.to_string()),
+        ]
     }
 }
 
@@ -228,7 +276,11 @@ impl Record for StoreRecord {
 impl Record for Membership {
     const KIND: Kind = Kind::Membership;
     fn key(&self) -> Key {
-        Key::from([self.brand_id.as_str(), self.store_id.as_str(), self.account_id.as_str()])
+        Key::from([
+            self.brand_id.as_str(),
+            self.store_id.as_str(),
+            self.account_id.as_str(),
+        ])
     }
 }
 
@@ -258,7 +310,10 @@ impl Record for ModelRecord {
         Key::from([self.brand_id.as_str(), self.name.as_str()])
     }
     fn unique(&self) -> Vec<(&'static str, String)> {
-        self.api_keys.iter().map(|key| ("api-key", key.hash.clone())).collect()
+        self.api_keys
+            .iter()
+            .map(|key| ("api-key", key.hash.clone()))
+            .collect()
     }
 }
 
@@ -266,6 +321,11 @@ impl Record for RemodelRule {
     const KIND: Kind = Kind::RemodelRule;
     fn key(&self) -> Key {
         let serial = self.from_serial.as_ref().map_or("*", |serial| serial.as_str());
-        Key::from([self.brand_id.as_str(), self.from_model.as_str(), self.to_model.as_str(), serial])
+        Key::from([
+            self.brand_id.as_str(),
+            self.from_model.as_str(),
+            self.to_model.as_str(),
+            serial,
+        ])
     }
 }

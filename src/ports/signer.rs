@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::domain::ident::KeyId;
+use crate::domain::ident::{AccountId, KeyId};
 
 /// Why there is no signature.
 #[derive(Debug, thiserror::Error)]
@@ -61,14 +61,19 @@ pub trait Signer: std::fmt::Debug + Send + Sync {
     /// RSASSA-PKCS1-v1_5 over a SHA-512 digest; modulus-size bytes.
     async fn sign(&self, key: &KeyId, sha512: [u8; 64]) -> Result<Vec<u8>, SignError>;
 
-    /// Makes an RSA-4096 key and loads it.
-    async fn generate(&self) -> Result<NewKey, SignError>;
+    /// Makes an RSA-4096 key for account `owner` and loads it.
+    async fn generate(&self, owner: &AccountId) -> Result<NewKey, SignError>;
 
-    /// Takes a private key in and loads it. At least `min_bits` of modulus.
-    async fn import(&self, material: KeyMaterial, min_bits: usize) -> Result<NewKey, SignError>;
+    /// Takes a private key of account `owner` in and loads it. At least `min_bits` of modulus.
+    async fn import(
+        &self,
+        owner: &AccountId,
+        material: KeyMaterial,
+        min_bits: usize,
+    ) -> Result<NewKey, SignError>;
 
-    /// Loads a key from what [`NewKey::sealed`] held.
-    async fn load(&self, key: &KeyId, sealed: &str) -> Result<(), SignError>;
+    /// Loads a key from what [`NewKey::sealed`] held. Owner and id are bound into the seal: others do not open it.
+    async fn load(&self, owner: &AccountId, key: &KeyId, sealed: &str) -> Result<(), SignError>;
 
     /// Forgets a loaded key.
     async fn unload(&self, key: &KeyId);

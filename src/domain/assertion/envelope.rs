@@ -22,7 +22,10 @@ pub struct Ref {
 impl Ref {
     /// A reference to the assertion of type `kind` with the given primary key values.
     pub fn new<const N: usize>(kind: AssertionType, key: [&str; N]) -> Self {
-        Self { kind, key: PrimaryKey(key.iter().map(|part| (*part).to_owned()).collect()) }
+        Self {
+            kind,
+            key: PrimaryKey(key.iter().map(|part| (*part).to_owned()).collect()),
+        }
     }
 }
 
@@ -91,7 +94,10 @@ impl Envelope {
 
     /// Type and primary key.
     pub fn reference(&self) -> Ref {
-        Ref { kind: self.kind, key: self.key.clone() }
+        Ref {
+            kind: self.kind,
+            key: self.key.clone(),
+        }
     }
 
     /// The revision; 0 where not given.

@@ -95,6 +95,9 @@ pub struct HeaderError {
 impl HeaderError {
     /// A problem with `header`.
     pub fn new(header: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { header: header.into(), problem: problem.into() }
+        Self {
+            header: header.into(),
+            problem: problem.into(),
+        }
     }
 }

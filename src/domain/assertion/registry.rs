@@ -109,7 +109,10 @@ types! {
 
 impl AssertionType {
     /// What is fixed about this type.
-    #[expect(clippy::indexing_slicing, reason = "TYPES has one row per variant, in order; a test checks it")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "TYPES has one row per variant, in order; a test checks it"
+    )]
     pub fn info(self) -> &'static TypeInfo {
         &TYPES[self as usize]
     }

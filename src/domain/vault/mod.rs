@@ -1,9 +1,13 @@
 //! What the vault knows of brands, models, keys and devices, and the rules for issuing serials.
 
 pub mod claim;
+pub mod instance;
 pub mod key;
 pub mod model;
 
-pub use claim::{ClaimOutcome, ClaimRules, Reissue, Reservation, SerialClaim, SerialRow, SerialState, Standing};
+pub use claim::{
+    ClaimOutcome, ClaimRules, Reissue, Reservation, SerialClaim, SerialRow, SerialState, Standing,
+};
+pub use instance::{Instance, Kdf};
 pub use key::{KeyPurpose, KeyState, SigningKey};
 pub use model::{ApiKey, DeviceAuth, ModelRecord, RemodelRule, SerialPolicy};
