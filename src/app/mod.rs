@@ -1,7 +1,9 @@
 //! Use cases: one file per thing a client or operator can ask for. They know the domain and the ports, nothing else.
 
+pub mod api_keys;
 mod authorize;
 mod refusal;
+pub mod request_id;
 
 pub use authorize::{BrandCtx, Caller, InstanceCtx, OwnCtx};
 pub use refusal::{Reason, Refusal};

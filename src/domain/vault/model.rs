@@ -25,7 +25,7 @@ pub enum DeviceAuth {
 pub struct ApiKey {
     /// A short public name for it.
     pub id: String,
-    /// SHA-256 of the key, lower-case hex.
+    /// HMAC-SHA256 of the key under the instance's secret, lower-case hex (`app::api_keys`).
     pub hash: String,
     /// When it was made.
     pub created: Timestamp,
