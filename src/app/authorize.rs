@@ -1,19 +1,230 @@
 //! Authorisation in one place: a context value is the proof that the caller may act, and for whom.
+//! No other file judges permissions. What a caller may not do answers exactly like what is not there.
 
-use crate::domain::audit::Actor;
+use crate::domain::access::{Account, Brand, Membership, Permission, Role, Scope, Token, TokenText};
+use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::ident::{AccountId, BrandId};
+use crate::domain::time::Timestamp;
 
-/// Who calls: an authenticated account with what its credential allows.
+use super::{App, Reason, Refusal};
+
+/// Who calls: an authenticated account with what its token allows.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    pub(super) account: AccountId,
+    account: AccountId,
+    operator: bool,
+    token: Token,
+}
+
+/// A context a caller can be authorised to.
+pub trait Authorized: Sized + Send {
+    /// The permissions it can be asked with.
+    const SCOPE: Scope;
+
+    /// Judges: may `caller` do what `permission` names (for `brand`, where that matters)?
+    fn authorize(
+        app: &App,
+        caller: &Caller,
+        permission: Permission,
+        brand: Option<BrandId>,
+    ) -> impl Future<Output = Result<Self, Refusal>> + Send;
+}
+
+/// Who holds `credential` and whether they may do what `permission` names. The one door of the HTTP side.
+pub async fn authorize<C: Authorized>(
+    app: &App,
+    credential: Option<&TokenText>,
+    permission: Permission,
+    brand: Option<BrandId>,
+) -> Result<C, Refusal> {
+    if permission.scope() != C::SCOPE {
+        tracing::error!(
+            permission = permission.name(),
+            "route asks for a permission of another scope"
+        );
+        return Err(Refusal::new(
+            Reason::Internal,
+            "internal-error",
+            "cannot do this: internal error",
+        ));
+    }
+    let caller = Caller::identify(app, credential).await?;
+    C::authorize(app, &caller, permission, brand).await
+}
+
+impl Caller {
+    /// The caller who holds `credential`: its token is known and not expired, its account not disabled.
+    pub async fn identify(app: &App, credential: Option<&TokenText>) -> Result<Self, Refusal> {
+        let unauthenticated = |code, message: &str| Refusal::new(Reason::Unauthenticated, code, message);
+        let credential = credential.ok_or_else(|| {
+            unauthenticated(
+                "login-required",
+                "cannot do this without a log-in: send a good token (`hallmark login`)",
+            )
+        })?;
+        let unknown = || {
+            unauthenticated(
+                "invalid-token",
+                "cannot accept the token: it is unknown or was revoked",
+            )
+        };
+        let token = app
+            .storage
+            .find_unique::<Token>("hash", &credential.hash())
+            .await?
+            .ok_or_else(unknown)?
+            .record;
+        if token.expires <= app.clock.now() {
+            return Err(unauthenticated(
+                "token-expired",
+                "cannot accept the token: it has expired; log in again",
+            ));
+        }
+        let account = app
+            .storage
+            .find::<Account>([token.account_id.as_str()])
+            .await?
+            .ok_or_else(unknown)?
+            .record;
+        if account.disabled {
+            return Err(unknown());
+        }
+        Ok(Self {
+            account: account.id,
+            operator: account.operator,
+            token,
+        })
+    }
+
+    /// The account.
+    pub fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    fn grant(&self, roles: Vec<Role>) -> Grant {
+        Grant::Remote {
+            operator: self.operator,
+            roles,
+            token: self.token.clone(),
+        }
+    }
+
+    /// The brands the caller may know of: all for the operator, else those with a role in any of their stores.
+    async fn brands(&self, app: &App) -> Result<Vec<Brand>, Refusal> {
+        let mut brands: Vec<Brand> = app
+            .storage
+            .all([])
+            .await?
+            .into_iter()
+            .map(|found| found.record)
+            .collect();
+        if let Some(only) = &self.token.brand_id {
+            brands.retain(|brand| brand.id == *only);
+        }
+        if !self.operator {
+            let mut mine = Vec::new();
+            for brand in brands {
+                let members = app.storage.all::<Membership>([brand.id.as_str()]).await?;
+                if members
+                    .iter()
+                    .any(|found| found.record.account_id == self.account)
+                {
+                    mine.push(brand);
+                }
+            }
+            brands = mine;
+        }
+        Ok(brands)
+    }
+
+    /// The brand that is meant where the request names none: the only one there is, or the only one of the caller's.
+    async fn only_brand(&self, app: &App) -> Result<BrandId, Refusal> {
+        let everything = app.storage.all::<Brand>([]).await?;
+        if let [only] = everything.as_slice() {
+            return Ok(only.record.id.clone());
+        }
+        let mine = self.brands(app).await?;
+        if let [only] = mine.as_slice() {
+            return Ok(only.id.clone());
+        }
+        let names: Vec<&str> = mine.iter().map(|brand| brand.id.as_str()).collect();
+        Err(Refusal::invalid(
+            "brand-required",
+            format!(
+                "cannot tell which brand is meant: name one of yours ({})",
+                names.join(", ")
+            ),
+        ))
+    }
+}
+
+/// What a context may do; the one place where roles, rank and token limits meet.
+#[derive(Clone, Debug)]
+enum Grant {
+    /// Whoever can write to the data directory may do anything.
+    Local,
+    /// A caller over the network.
+    Remote {
+        operator: bool,
+        roles: Vec<Role>,
+        token: Token,
+    },
+}
+
+impl Grant {
+    fn allows(&self, permission: Permission) -> bool {
+        let (operator, roles, token) = match self {
+            Self::Local => return true,
+            Self::Remote {
+                operator,
+                roles,
+                token,
+            } => (*operator, roles, token),
+        };
+        let by_rank = match permission.scope() {
+            Scope::Own => true,
+            Scope::Instance => operator && permission.operator() && token.brand_id.is_none(),
+            Scope::Brand => {
+                (operator && permission.operator())
+                    || permission.roles().iter().any(|role| roles.contains(role))
+            }
+        };
+        let in_scopes = permission == Permission::OwnRead
+            || token
+                .permissions
+                .as_ref()
+                .is_none_or(|names| names.iter().any(|name| name == permission.name()));
+        by_rank && in_scopes && (token.person || !permission.person_only())
+    }
+
+    fn actor(&self) -> Actor {
+        match self {
+            Self::Local => Actor::Local,
+            Self::Remote { token, .. } => Actor::Account(token.account_id.clone()),
+        }
+    }
+
+    fn event(&self, now: Timestamp, brand: Option<&BrandId>, action: &str, subject: &str) -> AuditEvent {
+        let mut detail = serde_json::Map::new();
+        if let Self::Remote { token, .. } = self {
+            detail.insert("token".to_owned(), token.id.clone().into());
+        }
+        AuditEvent {
+            time: now,
+            actor: self.actor(),
+            brand: brand.cloned().map(AccountId::from),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            detail,
+        }
+    }
 }
 
 /// Leave to act for one brand. Made by authorising a caller, or locally by who owns the data directory.
 #[derive(Clone, Debug)]
 pub struct BrandCtx {
     brand: BrandId,
-    actor: Actor,
+    grant: Grant,
 }
 
 impl BrandCtx {
@@ -21,7 +232,7 @@ impl BrandCtx {
     pub fn local(brand: BrandId) -> Self {
         Self {
             brand,
-            actor: Actor::Local,
+            grant: Grant::Local,
         }
     }
 
@@ -32,44 +243,163 @@ impl BrandCtx {
 
     /// Who acts, for the audit log.
     pub fn actor(&self) -> Actor {
-        self.actor.clone()
+        self.grant.actor()
+    }
+
+    /// An audit event about what this context does now (actor, brand and token filled in).
+    pub fn event(&self, now: Timestamp, action: &str, subject: &str) -> AuditEvent {
+        self.grant.event(now, Some(&self.brand), action, subject)
+    }
+
+    /// For acts that need a second permission: whether the caller has that one too.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.grant.allows(permission)
+    }
+}
+
+impl Authorized for BrandCtx {
+    const SCOPE: Scope = Scope::Brand;
+
+    async fn authorize(
+        app: &App,
+        caller: &Caller,
+        permission: Permission,
+        brand: Option<BrandId>,
+    ) -> Result<Self, Refusal> {
+        let brand = match brand {
+            Some(brand) => brand,
+            None => caller.only_brand(app).await?,
+        };
+        let forbidden = || {
+            Refusal::not_found(format!(
+                "cannot do this for brand {brand}: there is no such brand, or your role does not allow it"
+            ))
+        };
+        if caller.token.brand_id.as_ref().is_some_and(|only| *only != brand) {
+            return Err(forbidden());
+        }
+        let record = app
+            .storage
+            .find::<Brand>([brand.as_str()])
+            .await?
+            .ok_or_else(forbidden)?
+            .record;
+        let key = [
+            brand.as_str(),
+            record.base_store.as_str(),
+            caller.account.as_str(),
+        ];
+        let roles = app
+            .storage
+            .find::<Membership>(key)
+            .await?
+            .map(|found| found.record.roles)
+            .unwrap_or_default();
+        let grant = caller.grant(roles);
+        if !grant.allows(permission) {
+            return Err(forbidden());
+        }
+        Ok(Self { brand, grant })
     }
 }
 
 /// Leave to act on the instance as a whole.
 #[derive(Clone, Debug)]
 pub struct InstanceCtx {
-    actor: Actor,
+    grant: Grant,
 }
 
 impl InstanceCtx {
     /// For local commands.
     pub fn local() -> Self {
-        Self { actor: Actor::Local }
+        Self { grant: Grant::Local }
     }
 
     /// Who acts.
     pub fn actor(&self) -> Actor {
-        self.actor.clone()
+        self.grant.actor()
+    }
+
+    /// The account that acts; none for local commands.
+    pub fn account(&self) -> Option<&AccountId> {
+        match &self.grant {
+            Grant::Local => None,
+            Grant::Remote { token, .. } => Some(&token.account_id),
+        }
+    }
+
+    /// An audit event about what this context does now.
+    pub fn event(&self, now: Timestamp, action: &str, subject: &str) -> AuditEvent {
+        self.grant.event(now, None, action, subject)
+    }
+}
+
+impl Authorized for InstanceCtx {
+    const SCOPE: Scope = Scope::Instance;
+
+    async fn authorize(
+        _app: &App,
+        caller: &Caller,
+        permission: Permission,
+        _brand: Option<BrandId>,
+    ) -> Result<Self, Refusal> {
+        let grant = caller.grant(Vec::new());
+        if !grant.allows(permission) {
+            return Err(Refusal::not_found(
+                "cannot do this on the instance: there is no such thing, or only its operator may",
+            ));
+        }
+        Ok(Self { grant })
     }
 }
 
 /// Leave to act on one's own account.
 #[derive(Clone, Debug)]
 pub struct OwnCtx {
-    pub(super) account: AccountId,
+    caller: Caller,
+    grant: Grant,
 }
 
 impl OwnCtx {
     /// The account.
     pub fn account(&self) -> &AccountId {
-        &self.account
+        &self.caller.account
+    }
+
+    /// The token the caller came with.
+    pub fn token(&self) -> &Token {
+        &self.caller.token
+    }
+
+    /// The brands the caller may know of.
+    pub async fn brands(&self, app: &App) -> Result<Vec<Brand>, Refusal> {
+        self.caller.brands(app).await
+    }
+
+    /// An audit event about what this context does now.
+    pub fn event(&self, now: Timestamp, action: &str, subject: &str) -> AuditEvent {
+        self.grant.event(now, None, action, subject)
     }
 }
 
-impl Caller {
-    /// The account.
-    pub fn account(&self) -> &AccountId {
-        &self.account
+impl Authorized for OwnCtx {
+    const SCOPE: Scope = Scope::Own;
+
+    async fn authorize(
+        _app: &App,
+        caller: &Caller,
+        permission: Permission,
+        _brand: Option<BrandId>,
+    ) -> Result<Self, Refusal> {
+        let grant = caller.grant(Vec::new());
+        if !grant.allows(permission) {
+            return Err(Refusal::not_found(
+                "cannot do this with this token: its scopes do not allow it, or it needs a person's log-in",
+            ));
+        }
+        Ok(Self {
+            caller: caller.clone(),
+            grant,
+        })
     }
 }

@@ -2,10 +2,14 @@
 
 pub mod api_keys;
 mod authorize;
+pub mod lockout;
+pub mod passwords;
 mod refusal;
 pub mod request_id;
 
-pub use authorize::{BrandCtx, Caller, InstanceCtx, OwnCtx};
+pub use authorize::{Authorized, BrandCtx, Caller, InstanceCtx, OwnCtx, authorize};
+pub use lockout::Lockout;
+pub use passwords::{Password, Passwords};
 pub use refusal::{Reason, Refusal};
 
 use std::sync::Arc;
@@ -43,6 +47,17 @@ pub struct Settings {
     pub dev: bool,
 }
 
+/// What protects log-ins and API keys from guessing. In memory, one per process.
+#[derive(Debug, Default)]
+pub struct Guard {
+    /// Failed log-ins, by e-mail address and peer.
+    pub logins: Lockout,
+    /// Wrong API keys, by presented key and peer.
+    pub api_keys: Lockout,
+    /// Hashing, a few at a time.
+    pub passwords: Passwords,
+}
+
 /// Everything a use case works with. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct App {
@@ -58,4 +73,6 @@ pub struct App {
     pub secrets: Arc<Secrets>,
     /// Settings.
     pub settings: Arc<Settings>,
+    /// Guards against guessing; `Arc::default()`.
+    pub guard: Arc<Guard>,
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::ident::IdentError;
+
 /// A role in a store; wire words (decisions.md 11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -16,6 +18,47 @@ pub enum Role {
     Access,
     /// Acts for the brand account itself: holds keys, signs models. Only in a brand's base store.
     Brand,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: &'static [Role] = &[Role::Admin, Role::Review, Role::View, Role::Access, Role::Brand];
+
+    /// The wire word, as stored and as existing clients send it.
+    pub fn wire(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Review => "review",
+            Self::View => "view",
+            Self::Access => "access",
+            Self::Brand => "brand",
+        }
+    }
+
+    /// The word for people, as tables print it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Admin => "administrator",
+            Self::Review => "reviewer",
+            Self::View => "viewer",
+            Self::Access => "publisher",
+            Self::Brand => "brand",
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = IdentError;
+
+    /// Takes the wire word and the word for people (decisions.md 11).
+    fn from_str(text: &str) -> Result<Self, IdentError> {
+        let role = Self::ALL
+            .iter()
+            .find(|role| role.wire() == text || role.label() == text);
+        role.copied().ok_or_else(|| {
+            IdentError::new("role (administrator, publisher, reviewer, viewer or brand)", text)
+        })
+    }
 }
 
 /// What a permission is asked for.
@@ -58,8 +101,12 @@ macro_rules! permissions {
 }
 
 permissions! {
-    /// Log out, see oneself, change one's password, list and revoke one's tokens, make new ones.
+    /// See oneself and one's brands, log out. Every good token has it, whatever its scopes.
+    OwnRead "own-read" Own [];
+    /// List and revoke one's tokens.
     OwnAccount "own-account" Own [];
+    /// Make tokens, change one's password; persons only.
+    OwnCredentials "own-credentials" Own [];
     /// Create brands, list all of them.
     BrandManage "brand-manage" Instance [];
     /// See a brand.
@@ -68,6 +115,8 @@ permissions! {
     AccountManage "account-manage" Instance [];
     /// Grant and revoke roles.
     MemberManage "member-manage" Brand [Admin];
+    /// Grant and revoke the role of the brand itself, on top of `member-manage`.
+    BrandRoleGrant "brand-role-grant" Brand [Brand];
     /// See who has which role.
     MemberRead "member-read" Brand [Admin, Brand];
     /// Create, import, register, disable signing keys.
@@ -105,7 +154,10 @@ impl Permission {
     pub fn operator(self) -> bool {
         match self {
             Self::KeyManage | Self::ModelSign | Self::SystemUserIssue => false,
-            Self::OwnAccount
+            Self::OwnRead
+            | Self::OwnAccount
+            | Self::OwnCredentials
+            | Self::BrandRoleGrant
             | Self::BrandManage
             | Self::BrandRead
             | Self::AccountManage
@@ -122,6 +174,56 @@ impl Permission {
             | Self::AssertionRead
             | Self::AuditRead
             | Self::AuditVerify => true,
+        }
+    }
+
+    /// Whether only a person who logged in has it; tokens made for programs do not.
+    pub fn person_only(self) -> bool {
+        matches!(self, Self::OwnCredentials | Self::SystemUserIssue)
+    }
+}
+
+impl std::str::FromStr for Permission {
+    type Err = IdentError;
+
+    fn from_str(text: &str) -> Result<Self, IdentError> {
+        let permission = Self::ALL.iter().find(|permission| permission.name() == text);
+        permission
+            .copied()
+            .ok_or_else(|| IdentError::new("permission", text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_read_in_both_vocabularies() {
+        for role in Role::ALL {
+            assert_eq!(role.wire().parse::<Role>().unwrap(), *role);
+            assert_eq!(role.label().parse::<Role>().unwrap(), *role);
+            assert_eq!(serde_json::to_string(role).unwrap(), format!("{:?}", role.wire()));
+        }
+        assert!("Admin".parse::<Role>().is_err());
+    }
+
+    #[test]
+    fn permission_names_are_unique_and_parse() {
+        for permission in Permission::ALL {
+            assert_eq!(permission.name().parse::<Permission>().unwrap(), *permission);
+        }
+    }
+
+    #[test]
+    fn only_brand_permissions_list_roles() {
+        for permission in Permission::ALL {
+            assert_eq!(
+                permission.roles().is_empty(),
+                permission.scope() != Scope::Brand,
+                "{}",
+                permission.name()
+            );
         }
     }
 }
