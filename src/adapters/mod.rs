@@ -1,3 +1,4 @@
-//! The engines behind the ports. No adapter knows another.
+//! The engines behind the ports, one folder or file each. No adapter knows another; `cli` picks and wires them.
 
+pub mod memory;
 pub mod seal;

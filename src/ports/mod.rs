@@ -33,6 +33,10 @@ pub enum StoreError {
     /// Too many requests are waiting for it.
     #[error("cannot queue the write: too many are waiting")]
     Saturated,
+    /// The write contradicts what is stored, and nothing changed: the reservation is not open (any more), or a
+    /// loaded row is there already.
+    #[error("cannot record it: {0}")]
+    Refused(String),
 }
 
 /// Everything one use case changes, applied atomically and durably.

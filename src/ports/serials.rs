@@ -45,11 +45,11 @@ pub struct SerialFilter {
 /// Numbers about a brand's ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedgerStats {
-    /// Rows per state.
+    /// Issued rows.
     pub issued: u64,
     /// Void rows.
     pub void: u64,
-    /// Distinct serials.
+    /// Distinct serials with a row that is not void; what quotas count.
     pub serials: u64,
 }
 
@@ -83,13 +83,16 @@ pub trait SerialLedger: Send + Sync {
     /// Spends the request-id, asks [`crate::domain::vault::claim::judge`], and takes a place, as one atomic step:
     /// N racing claims for one serial get N distinct, dense revisions.
     ///
-    /// A request-id is fresh if `now <= expires` and it was never spent, or if it is the one a pending or approved
-    /// approval of the same device and device key was asked with (then its age does not matter).
+    /// A request-id is fresh if `now <= expires` and it was never spent, or if it is the one the approval of the same
+    /// device and device key was last asked with (then its age does not matter). A request-id always comes with the
+    /// same `expires`: its MAC covers both. An approval is used up by the reservation of its device key; a rejected
+    /// one stays, and keeps refusing that key until it is decided anew.
     /// A refusal and a spent request-id are durable before the answer; a reservation need only be durable together
     /// with its completion: losing it in a crash loses nothing that left the process.
     async fn claim(&self, claim: SerialClaim) -> Result<ClaimOutcome, StoreError>;
 
     /// Completes a reservation and writes `audit`, as one step, durable before `Ok`. Only then may the signature leave.
+    /// [`StoreError::Refused`] if the reservation is not open: completed or given up before, or unknown.
     async fn issue(
         &self,
         reservation: &Reservation,
@@ -97,7 +100,8 @@ pub trait SerialLedger: Send + Sync {
         audit: AuditEvent,
     ) -> Result<(), StoreError>;
 
-    /// Gives a reservation up: it becomes a void row.
+    /// Gives a reservation up: it becomes a void row. Nothing happens if it is void already;
+    /// [`StoreError::Refused`] if it was completed.
     async fn void(&self, reservation: &Reservation) -> Result<(), StoreError>;
 
     /// Rows still reserved, at start-up: to be voided.
@@ -144,7 +148,8 @@ pub trait SerialLedger: Send + Sync {
     /// Requests that wait for a person (only `Pending` ones), oldest first.
     async fn approvals(&self, brand: &BrandId) -> Result<Vec<ApprovalRow>, StoreError>;
 
-    /// Decides a pending request and writes `audit`; false if there is none. Atomic and durable.
+    /// Decides a request that is pending or was rejected, and writes `audit`; false if there is none, and nothing is
+    /// written. Atomic and durable.
     async fn decide(
         &self,
         device: &DeviceId,
@@ -153,8 +158,10 @@ pub trait SerialLedger: Send + Sync {
         audit: AuditEvent,
     ) -> Result<bool, StoreError>;
 
-    /// Writes finished rows as they are (restore, import, benchmarks): positions are given anew, counters follow.
-    /// Refuses a (device, revision) that is there. Durable before `Ok`. No audit entries.
+    /// Writes finished rows as they are (restore, import, benchmarks): positions are given anew in the order of
+    /// `rows`, counters follow. [`StoreError::Refused`], and nothing is written, if a (device, revision) is there
+    /// already or a row is only reserved. Atomic, durable before `Ok`. No audit entries. A thousand rows at a time
+    /// is a good size.
     async fn load(&self, rows: Vec<SerialRow>) -> Result<(), StoreError>;
 }
 

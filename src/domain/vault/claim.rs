@@ -102,7 +102,7 @@ pub struct SerialHistory {
     pub last_key: Option<KeyId>,
     /// How the operators judge the serial.
     pub standing: Option<Standing>,
-    /// Distinct serials of the model so far.
+    /// Distinct serials of the model with a row that is issued or reserved.
     pub serials_of_model: u64,
     /// The decision about this device key's pending request, where there is one.
     pub approval: Option<Approval>,

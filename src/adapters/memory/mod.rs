@@ -1,0 +1,130 @@
+//! The reference implementation of [`Storage`]: ordered maps behind one mutex. For tests and `--dev`; nothing is kept
+//! beyond the process. Where another adapter and this one differ, the conformance suite says who is right.
+
+mod assertions;
+mod audit;
+mod registry;
+mod serials;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use self::audit::Journal;
+use self::registry::Records;
+use self::serials::Ledger;
+use crate::domain::audit::Checkpoint;
+use crate::domain::time::Timestamp;
+use crate::ports::{Commit, CommitOutcome, Storage, StoreError};
+
+/// Storage in memory. Clones of the data are never made: [`Memory::another`] gives a second handle, as a second
+/// process on the same database would have.
+#[derive(Debug)]
+pub struct Memory {
+    state: Arc<Mutex<State>>,
+    /// The chain this handle writes.
+    writer: String,
+    closed: std::sync::atomic::AtomicBool,
+    commits: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    records: Records,
+    assertions: assertions::Shelf,
+    ledger: Ledger,
+    journal: Journal,
+    nonces: BTreeMap<[u8; 16], Timestamp>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Memory {
+    /// Empty storage.
+    pub fn new() -> Self {
+        Self::on(Arc::default(), Arc::default())
+    }
+
+    /// Another handle on the same data, with a chain of its own in the audit log; also after [`Storage::close`].
+    pub fn another(&self) -> Self {
+        Self::on(Arc::clone(&self.state), Arc::clone(&self.commits))
+    }
+
+    fn on(state: Arc<Mutex<State>>, commits: Arc<AtomicU64>) -> Self {
+        let mut random = [0; 16];
+        // Only uniqueness matters here; where the random source fails, the number of handles must do.
+        if aws_lc_rs::rand::fill(&mut random).is_err() {
+            random = u128::try_from(Arc::strong_count(&state))
+                .unwrap_or_default()
+                .to_be_bytes();
+        }
+        let writer = uuid::Builder::from_random_bytes(random).into_uuid().to_string();
+        Self {
+            state,
+            writer,
+            closed: false.into(),
+            commits,
+        }
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Unavailable("it is closed".to_owned()));
+        }
+        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Storage for Memory {
+    async fn commit(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        let mut state = self.lock()?;
+        let records = match state.records.plan(&commit.records) {
+            Ok(plan) => plan,
+            Err(refusal) => return Ok(refusal),
+        };
+        let assertions = match state.assertions.plan(commit.assertions) {
+            Ok(plan) => plan,
+            Err(refusal) => return Ok(refusal),
+        };
+        state.records.apply(records);
+        state.assertions.apply(assertions);
+        for event in commit.audit {
+            state.journal.append(&self.writer, event);
+        }
+        drop(state);
+        self.commits.fetch_add(1, Ordering::AcqRel);
+        Ok(CommitOutcome::Done)
+    }
+
+    async fn spend(&self, nonce: [u8; 16], expires: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.lock()?.nonces.insert(nonce, expires).is_none())
+    }
+
+    async fn put_checkpoint(&self, checkpoint: Checkpoint) -> Result<bool, StoreError> {
+        Ok(self.lock()?.journal.put_checkpoint(checkpoint))
+    }
+
+    fn generation(&self) -> Option<u64> {
+        Some(self.commits.load(Ordering::Acquire))
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.lock().map(drop)
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.lock()?.journal.check())
+    }
+}

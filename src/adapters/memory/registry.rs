@@ -1,0 +1,138 @@
+//! Records and their unique values.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::Memory;
+use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, Registry, StoreError, StoredRecord};
+
+#[derive(Clone, Debug)]
+struct Row {
+    record: StoredRecord,
+    unique: Vec<(&'static str, String)>,
+}
+
+type Unique = (Kind, &'static str, String);
+
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    rows: BTreeMap<(Kind, Key), Row>,
+    owners: BTreeMap<Unique, Key>,
+}
+
+/// What a commit does to the records; later changes of one commit see the earlier ones.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    rows: BTreeMap<(Kind, Key), Option<Row>>,
+    owners: BTreeMap<Unique, Option<Key>>,
+}
+
+impl Records {
+    pub(super) fn plan(&self, changes: &[Change]) -> Result<Plan, CommitOutcome> {
+        let mut plan = Plan::default();
+        for change in changes {
+            self.plan_change(&mut plan, change)?;
+        }
+        Ok(plan)
+    }
+
+    fn plan_change(&self, plan: &mut Plan, change: &Change) -> Result<(), CommitOutcome> {
+        let (kind, key) = (change.kind, &change.key);
+        let place = (kind, key.clone());
+        let current = match plan.rows.get(&place) {
+            Some(planned) => planned.clone(),
+            None => self.rows.get(&place).cloned(),
+        };
+        let version = current.as_ref().map_or(0, |row| row.record.version);
+        let expected = match change.expect {
+            Expect::Absent => 0,
+            Expect::Version(version) => version.max(1),
+        };
+        if version != expected {
+            return Err(CommitOutcome::Conflict {
+                kind,
+                key: key.clone(),
+            });
+        }
+        for (field, value) in current.into_iter().flat_map(|row| row.unique) {
+            plan.owners.insert((kind, field, value), None);
+        }
+        for (field, value) in &change.unique {
+            let unique = (kind, *field, value.clone());
+            let owner = match plan.owners.get(&unique) {
+                Some(planned) => planned.as_ref(),
+                None => self.owners.get(&unique),
+            };
+            if owner.is_some_and(|owner| owner != key) {
+                return Err(CommitOutcome::Taken { kind, field });
+            }
+            plan.owners.insert(unique, Some(key.clone()));
+        }
+        let row = change.json.clone().map(|json| Row {
+            record: StoredRecord {
+                key: key.clone(),
+                version: version + 1,
+                json,
+            },
+            unique: change.unique.clone(),
+        });
+        plan.rows.insert(place, row);
+        Ok(())
+    }
+
+    pub(super) fn apply(&mut self, plan: Plan) {
+        for (place, row) in plan.rows {
+            match row {
+                Some(row) => drop(self.rows.insert(place, row)),
+                None => drop(self.rows.remove(&place)),
+            }
+        }
+        for (unique, owner) in plan.owners {
+            match owner {
+                Some(key) => drop(self.owners.insert(unique, key)),
+                None => drop(self.owners.remove(&unique)),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Registry for Memory {
+    async fn record(&self, kind: Kind, key: &Key) -> Result<Option<StoredRecord>, StoreError> {
+        Ok(self
+            .lock()?
+            .records
+            .rows
+            .get(&(kind, key.clone()))
+            .map(|row| row.record.clone()))
+    }
+
+    async fn by_unique(
+        &self,
+        kind: Kind,
+        field: &'static str,
+        value: &str,
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        let state = self.lock()?;
+        let Some(key) = state.records.owners.get(&(kind, field, value.to_owned())) else {
+            return Ok(None);
+        };
+        Ok(state
+            .records
+            .rows
+            .get(&(kind, key.clone()))
+            .map(|row| row.record.clone()))
+    }
+
+    async fn records(&self, kind: Kind, prefix: &Key) -> Result<Vec<StoredRecord>, StoreError> {
+        let state = self.lock()?;
+        let from = (kind, prefix.clone());
+        let matching = state
+            .records
+            .rows
+            .range(from..)
+            .take_while(|((k, key), _)| *k == kind && key.0.starts_with(&prefix.0));
+        Ok(matching.map(|(_, row)| row.record.clone()).collect())
+    }
+}

@@ -1,0 +1,409 @@
+//! The serial ledger: rows by position, with the devices, judgements and approvals beside them.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::Memory;
+use crate::domain::audit::AuditEvent;
+use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
+use crate::domain::time::Timestamp;
+use crate::domain::vault::claim::{Approval, ClaimVerdict, PresentedRequestId, SerialHistory, judge};
+use crate::domain::vault::{ClaimOutcome, Reservation, SerialClaim, SerialRow, SerialState, Standing};
+use crate::ports::{
+    ApprovalRow, IssuedSerial, LedgerStats, SerialFilter, SerialLedger, StandingRow, StoreError,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    last_position: u64,
+    rows: BTreeMap<u64, SerialRow>,
+    /// Positions by device and revision.
+    devices: BTreeMap<DeviceId, BTreeMap<u64, u64>>,
+    standings: BTreeMap<DeviceId, StandingRow>,
+    approvals: BTreeMap<(DeviceId, KeyId), Asked>,
+    /// Spent request-ids and when they expire.
+    spent: BTreeMap<[u8; 16], Timestamp>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    approval: Approval,
+    since: Timestamp,
+    /// The request-id it was last asked with; none once a rejected one was answered.
+    request: Option<[u8; 16]>,
+}
+
+impl Ledger {
+    fn claim(&mut self, claim: SerialClaim) -> ClaimOutcome {
+        self.spent.retain(|_, expires| *expires >= claim.now);
+        let asker = (claim.device.clone(), claim.device_key.clone());
+        let asked = self.approvals.get(&asker);
+        let polls = asked.is_some_and(|asked| asked.request == Some(claim.request_id.nonce));
+        if !polls && !self.is_fresh(&claim.request_id, claim.now) {
+            return ClaimOutcome::StaleRequest;
+        }
+        let history = self.history_of(&claim, asked.map(|asked| asked.approval));
+        let verdict = judge(&claim.rules, &history, &claim.device_key);
+        self.spent
+            .insert(claim.request_id.nonce, claim.request_id.expires);
+        match verdict {
+            ClaimVerdict::AwaitApproval => {
+                let since = self.approvals.get(&asker).map_or(claim.now, |asked| asked.since);
+                let request = Some(claim.request_id.nonce);
+                self.approvals.insert(
+                    asker,
+                    Asked {
+                        approval: Approval::Pending,
+                        since,
+                        request,
+                    },
+                );
+                ClaimOutcome::AwaitingApproval
+            }
+            ClaimVerdict::Reserve(revision) => {
+                self.approvals.remove(&asker);
+                self.reserve(claim, revision)
+            }
+            refusal @ (ClaimVerdict::Duplicate
+            | ClaimVerdict::NotAllowed
+            | ClaimVerdict::Denied
+            | ClaimVerdict::QuotaReached) => {
+                if let Some(asked) = self.approvals.get_mut(&asker) {
+                    asked.request = None;
+                }
+                match refusal {
+                    ClaimVerdict::NotAllowed => ClaimOutcome::NotAllowed,
+                    ClaimVerdict::Denied => ClaimOutcome::Denied,
+                    ClaimVerdict::QuotaReached => ClaimOutcome::QuotaReached {
+                        quota: claim.rules.quota.unwrap_or_default(),
+                    },
+                    ClaimVerdict::Duplicate | ClaimVerdict::Reserve(_) | ClaimVerdict::AwaitApproval => {
+                        ClaimOutcome::Duplicate
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_fresh(&self, request: &PresentedRequestId, now: Timestamp) -> bool {
+        now <= request.expires && !self.spent.contains_key(&request.nonce)
+    }
+
+    fn reserve(&mut self, claim: SerialClaim, revision: u64) -> ClaimOutcome {
+        self.push(SerialRow {
+            position: 0,
+            device: claim.device.clone(),
+            revision,
+            device_key: claim.device_key.clone(),
+            sign_key: None,
+            created_at: claim.now,
+            state: SerialState::Reserved,
+            assertion: bytes::Bytes::new(),
+        });
+        ClaimOutcome::Reserved(Reservation {
+            device: claim.device,
+            device_key: claim.device_key,
+            revision,
+            reserved_at: claim.now,
+        })
+    }
+
+    /// Adds a row at the end.
+    fn push(&mut self, mut row: SerialRow) {
+        self.last_position += 1;
+        row.position = self.last_position;
+        self.devices
+            .entry(row.device.clone())
+            .or_default()
+            .insert(row.revision, row.position);
+        self.rows.insert(row.position, row);
+    }
+
+    fn history_of(&self, claim: &SerialClaim, approval: Option<Approval>) -> SerialHistory {
+        let device = &claim.device;
+        // Counting is slow here, and only quotas ask for it.
+        let serials = claim
+            .rules
+            .quota
+            .map(|_| self.stats(&device.brand, Some(&device.model)).serials);
+        let last = self.of_device(device).find(|row| is_live(row));
+        SerialHistory {
+            last_revision: self.of_device(device).next().map_or(0, |row| row.revision),
+            last_key: last.map(|row| row.device_key.clone()),
+            standing: self.standings.get(device).map(|row| row.standing),
+            serials_of_model: serials.unwrap_or_default(),
+            approval,
+        }
+    }
+
+    /// The rows of a device, highest revision first.
+    fn of_device(&self, device: &DeviceId) -> impl Iterator<Item = &SerialRow> {
+        let positions = self
+            .devices
+            .get(device)
+            .into_iter()
+            .flat_map(|revisions| revisions.values().rev());
+        positions.filter_map(|position| self.rows.get(position))
+    }
+
+    /// The row of a reservation, if it is still as it was when the place was taken.
+    fn reserved(&mut self, reservation: &Reservation) -> Result<&mut SerialRow, StoreError> {
+        let Reservation {
+            device,
+            device_key,
+            revision,
+            ..
+        } = reservation;
+        let position = self
+            .devices
+            .get(device)
+            .and_then(|revisions| revisions.get(revision))
+            .copied();
+        let row = position.and_then(|position| self.rows.get_mut(&position));
+        row.filter(|row| row.device_key == *device_key)
+            .ok_or_else(|| StoreError::Refused(format!("revision {revision} of {device} is not reserved")))
+    }
+
+    fn stats(&self, brand: &BrandId, model: Option<&ModelName>) -> LedgerStats {
+        let mut stats = LedgerStats::default();
+        let of_brand = self
+            .devices
+            .iter()
+            .filter(|(device, _)| device.brand == *brand && model.is_none_or(|model| device.model == *model));
+        for (device, _) in of_brand {
+            stats.serials += u64::from(self.of_device(device).any(is_live));
+            self.of_device(device).for_each(|row| stats.count(row.state));
+        }
+        stats
+    }
+
+    fn matching<'a>(&'a self, filter: &'a SerialFilter) -> impl Iterator<Item = &'a SerialRow> {
+        self.rows.values().rev().filter(move |row| {
+            row.device.brand == filter.brand
+                && (filter.models.is_empty() || filter.models.contains(&row.device.model))
+                && filter
+                    .serial_prefix
+                    .as_ref()
+                    .is_none_or(|p| row.device.serial.as_str().starts_with(p.as_str()))
+                && filter
+                    .device_key
+                    .as_ref()
+                    .is_none_or(|key| row.device_key == *key)
+                && filter.since.is_none_or(|since| row.created_at >= since)
+                && filter.until.is_none_or(|until| row.created_at < until)
+        })
+    }
+
+    fn load(&mut self, rows: Vec<SerialRow>) -> Result<(), StoreError> {
+        let mut new = std::collections::BTreeSet::new();
+        for row in &rows {
+            let there = self
+                .devices
+                .get(&row.device)
+                .is_some_and(|revisions| revisions.contains_key(&row.revision));
+            if there || !new.insert((&row.device, row.revision)) {
+                return Err(StoreError::Refused(format!(
+                    "revision {} of {} is there already",
+                    row.revision, row.device
+                )));
+            }
+            if row.state == SerialState::Reserved {
+                return Err(StoreError::Refused(format!(
+                    "revision {} of {} is not finished",
+                    row.revision, row.device
+                )));
+            }
+        }
+        rows.into_iter().for_each(|row| self.push(row));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SerialLedger for Memory {
+    async fn claim(&self, claim: SerialClaim) -> Result<ClaimOutcome, StoreError> {
+        Ok(self.lock()?.ledger.claim(claim))
+    }
+
+    async fn issue(
+        &self,
+        reservation: &Reservation,
+        serial: IssuedSerial,
+        audit: AuditEvent,
+    ) -> Result<(), StoreError> {
+        let mut state = self.lock()?;
+        let row = state.ledger.reserved(reservation)?;
+        if row.state != SerialState::Reserved {
+            return Err(StoreError::Refused(format!(
+                "revision {} of {} is closed",
+                row.revision, row.device
+            )));
+        }
+        row.state = SerialState::Issued;
+        row.assertion = serial.assertion;
+        row.sign_key = Some(serial.sign_key);
+        row.created_at = serial.created_at;
+        state.journal.append(&self.writer, audit);
+        Ok(())
+    }
+
+    async fn void(&self, reservation: &Reservation) -> Result<(), StoreError> {
+        let mut state = self.lock()?;
+        let row = state.ledger.reserved(reservation)?;
+        if row.state == SerialState::Issued {
+            return Err(StoreError::Refused(format!(
+                "revision {} of {} was issued",
+                row.revision, row.device
+            )));
+        }
+        row.state = SerialState::Void;
+        Ok(())
+    }
+
+    async fn open_reservations(&self) -> Result<Vec<Reservation>, StoreError> {
+        let state = self.lock()?;
+        let open = state
+            .ledger
+            .rows
+            .values()
+            .filter(|row| row.state == SerialState::Reserved);
+        Ok(open
+            .map(|row| Reservation {
+                device: row.device.clone(),
+                device_key: row.device_key.clone(),
+                revision: row.revision,
+                reserved_at: row.created_at,
+            })
+            .collect())
+    }
+
+    async fn serials(&self, filter: &SerialFilter) -> Result<Vec<SerialRow>, StoreError> {
+        let state = self.lock()?;
+        let rows = state
+            .ledger
+            .matching(filter)
+            .filter(|row| filter.before.is_none_or(|before| row.position < before));
+        Ok(rows.take(filter.limit).cloned().collect())
+    }
+
+    async fn count_serials(&self, filter: &SerialFilter) -> Result<u64, StoreError> {
+        Ok(self.lock()?.ledger.matching(filter).map(|_| 1).sum())
+    }
+
+    async fn history(&self, device: &DeviceId) -> Result<Vec<SerialRow>, StoreError> {
+        Ok(self.lock()?.ledger.of_device(device).cloned().collect())
+    }
+
+    async fn latest(&self, device: &DeviceId) -> Result<Option<SerialRow>, StoreError> {
+        Ok(self
+            .lock()?
+            .ledger
+            .of_device(device)
+            .find(|row| row.state == SerialState::Issued)
+            .cloned())
+    }
+
+    async fn stats(&self, brand: &BrandId, model: Option<&ModelName>) -> Result<LedgerStats, StoreError> {
+        Ok(self.lock()?.ledger.stats(brand, model))
+    }
+
+    async fn set_standing(
+        &self,
+        brand: &BrandId,
+        model: &ModelName,
+        serials: &[SerialNumber],
+        standing: Option<Standing>,
+        now: Timestamp,
+        audit: AuditEvent,
+    ) -> Result<(), StoreError> {
+        let mut state = self.lock()?;
+        for serial in serials {
+            let device = DeviceId {
+                brand: brand.clone(),
+                model: model.clone(),
+                serial: serial.clone(),
+            };
+            match standing {
+                Some(standing) => {
+                    let row = StandingRow {
+                        device: device.clone(),
+                        standing,
+                        since: now,
+                    };
+                    state.ledger.standings.insert(device, row);
+                }
+                None => drop(state.ledger.standings.remove(&device)),
+            }
+        }
+        state.journal.append(&self.writer, audit);
+        Ok(())
+    }
+
+    async fn standing(&self, device: &DeviceId) -> Result<Option<Standing>, StoreError> {
+        Ok(self.lock()?.ledger.standings.get(device).map(|row| row.standing))
+    }
+
+    async fn standings(
+        &self,
+        brand: &BrandId,
+        model: &ModelName,
+        after: Option<&SerialNumber>,
+        limit: usize,
+    ) -> Result<Vec<StandingRow>, StoreError> {
+        let state = self.lock()?;
+        let of_model = state.ledger.standings.values().filter(|row| {
+            row.device.brand == *brand
+                && row.device.model == *model
+                && after.is_none_or(|after| row.device.serial > *after)
+        });
+        Ok(of_model.take(limit).cloned().collect())
+    }
+
+    async fn approvals(&self, brand: &BrandId) -> Result<Vec<ApprovalRow>, StoreError> {
+        let state = self.lock()?;
+        let mut waiting: Vec<ApprovalRow> = state
+            .ledger
+            .approvals
+            .iter()
+            .filter(|((device, _), asked)| device.brand == *brand && asked.approval == Approval::Pending)
+            .map(|((device, device_key), asked)| ApprovalRow {
+                device: device.clone(),
+                device_key: device_key.clone(),
+                approval: asked.approval,
+                since: asked.since,
+            })
+            .collect();
+        waiting.sort_by_key(|row| row.since);
+        Ok(waiting)
+    }
+
+    async fn decide(
+        &self,
+        device: &DeviceId,
+        device_key: &KeyId,
+        approval: Approval,
+        audit: AuditEvent,
+    ) -> Result<bool, StoreError> {
+        let mut state = self.lock()?;
+        match state
+            .ledger
+            .approvals
+            .get_mut(&(device.clone(), device_key.clone()))
+        {
+            Some(asked) if asked.approval != Approval::Approved => asked.approval = approval,
+            Some(_) | None => return Ok(false),
+        }
+        state.journal.append(&self.writer, audit);
+        Ok(true)
+    }
+
+    async fn load(&self, rows: Vec<SerialRow>) -> Result<(), StoreError> {
+        self.lock()?.ledger.load(rows)
+    }
+}
+
+/// Whether a row counts as a serial that exists: not given up.
+fn is_live(row: &SerialRow) -> bool {
+    row.state != SerialState::Void
+}
