@@ -1,4 +1,6 @@
 //! The engines behind the ports, one folder or file each. No adapter knows another; `cli` picks and wires them.
 
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod seal;

@@ -1,0 +1,505 @@
+//! Writing the serial ledger: claims, completions, judgements. All of it runs inside the writer's transaction.
+
+use deadpool_postgres::Transaction;
+use tokio_postgres::types::ToSql;
+
+use super::audit;
+use super::writer::{Batch, Fault};
+use super::{corrupt, signed, unsigned};
+use crate::domain::audit::AuditEvent;
+use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
+use crate::domain::time::Timestamp;
+use crate::domain::vault::claim::{self, Approval, ClaimVerdict, SerialHistory};
+use crate::domain::vault::{ClaimOutcome, Reservation, SerialClaim, SerialRow, SerialState, Standing};
+use crate::ports::IssuedSerial;
+
+pub(super) fn state_name(state: SerialState) -> &'static str {
+    match state {
+        SerialState::Reserved => "reserved",
+        SerialState::Issued => "issued",
+        SerialState::Void => "void",
+    }
+}
+
+pub(super) fn standing_name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Allowed => "allowed",
+        Standing::Denied => "denied",
+    }
+}
+
+fn approval_name(approval: Approval) -> &'static str {
+    match approval {
+        Approval::Pending => "pending",
+        Approval::Approved => "approved",
+        Approval::Rejected => "rejected",
+    }
+}
+
+pub(super) fn approval_of(name: &str) -> Option<Approval> {
+    [Approval::Pending, Approval::Approved, Approval::Rejected]
+        .into_iter()
+        .find(|a| approval_name(*a) == name)
+}
+
+pub(super) fn standing_of(name: &str) -> Option<Standing> {
+    [Standing::Allowed, Standing::Denied]
+        .into_iter()
+        .find(|s| standing_name(*s) == name)
+}
+
+/// brand, model, serial as statement parameters.
+fn device_values(device: &DeviceId) -> [&str; 3] {
+    [
+        device.brand.as_str(),
+        device.model.as_str(),
+        device.serial.as_str(),
+    ]
+}
+
+/// Decides a claim. An advisory lock on the device makes claims for one serial wait for each other, also across
+/// processes, so that what is read here still holds at the commit.
+pub(super) async fn claim(batch: &Batch<'_>, claim: &SerialClaim) -> Result<ClaimOutcome, Fault> {
+    let tx = batch.tx;
+    let [brand, model, serial] = device_values(&claim.device);
+    let lock = tx
+        .prepare_cached("SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2 || '/' || $3, 7001))")
+        .await?;
+    tx.query_one(&lock, &[&brand, &model, &serial]).await?;
+
+    let approval = asked(tx, claim).await?;
+    let waits = approval.as_ref().is_some_and(|(approval, nonce)| {
+        *nonce == claim.request_id.nonce && matches!(approval, Approval::Pending | Approval::Approved)
+    });
+    if !waits && (claim.now > claim.request_id.expires || is_spent(tx, &claim.request_id.nonce).await?) {
+        return Ok(ClaimOutcome::StaleRequest);
+    }
+    let history = history(tx, claim, approval.map(|(approval, _)| approval)).await?;
+    let verdict = claim::judge(&claim.rules, &history, &claim.device_key);
+    if verdict == ClaimVerdict::AwaitApproval {
+        return await_approval(batch, claim).await;
+    }
+    if !waits_or_spends(batch, claim, waits).await? {
+        return Ok(ClaimOutcome::StaleRequest);
+    }
+    match verdict {
+        ClaimVerdict::Reserve(revision) => {
+            if history.approval == Some(Approval::Approved) {
+                forget_approval(tx, claim).await?;
+            }
+            reserve(tx, claim, revision, history.last_revision == 0).await?;
+            Ok(ClaimOutcome::Reserved(Reservation {
+                device: claim.device.clone(),
+                device_key: claim.device_key.clone(),
+                revision,
+                reserved_at: claim.now,
+            }))
+        }
+        ClaimVerdict::Duplicate => Ok(ClaimOutcome::Duplicate),
+        ClaimVerdict::NotAllowed => Ok(ClaimOutcome::NotAllowed),
+        ClaimVerdict::Denied => Ok(ClaimOutcome::Denied),
+        ClaimVerdict::QuotaReached => Ok(ClaimOutcome::QuotaReached {
+            quota: claim.rules.quota.unwrap_or_default(),
+        }),
+        ClaimVerdict::AwaitApproval => Ok(ClaimOutcome::AwaitingApproval),
+    }
+}
+
+/// The request of this device key for an approval, with the request-id it was asked with.
+async fn asked(tx: &Transaction<'_>, claim: &SerialClaim) -> Result<Option<(Approval, [u8; 16])>, Fault> {
+    let [brand, model, serial] = device_values(&claim.device);
+    let statement = tx
+        .prepare_cached(
+            "SELECT approval, nonce FROM approval \
+             WHERE brand_id = $1 AND model = $2 AND serial = $3 AND device_key = $4",
+        )
+        .await?;
+    let Some(row) = tx
+        .query_opt(&statement, &[&brand, &model, &serial, &claim.device_key.as_str()])
+        .await?
+    else {
+        return Ok(None);
+    };
+    let name: &str = row.try_get(0)?;
+    let nonce: &[u8] = row.try_get(1)?;
+    let approval = approval_of(name).ok_or_else(|| Fault::Refused(corrupt(format!("approval {name:?}"))))?;
+    let nonce = nonce
+        .try_into()
+        .map_err(|e| Fault::Refused(corrupt(format!("approval nonce: {e}"))))?;
+    Ok(Some((approval, nonce)))
+}
+
+async fn is_spent(tx: &Transaction<'_>, nonce: &[u8; 16]) -> Result<bool, Fault> {
+    let statement = tx
+        .prepare_cached("SELECT 1 FROM spent_nonce WHERE nonce = $1")
+        .await?;
+    Ok(tx.query_opt(&statement, &[&nonce.as_slice()]).await?.is_some())
+}
+
+/// Spends the request-id; false if another transaction was faster. One kept alive by an approval is spent all the same.
+async fn waits_or_spends(batch: &Batch<'_>, claim: &SerialClaim, waits: bool) -> Result<bool, Fault> {
+    let fresh = spend(
+        batch,
+        &claim.request_id.nonce,
+        claim.request_id.expires.max(claim.now),
+    )
+    .await?;
+    Ok(fresh || waits)
+}
+
+/// Remembers a nonce until it expires; false if it was known. The unique index decides between processes.
+pub(super) async fn spend(batch: &Batch<'_>, nonce: &[u8; 16], expires: Timestamp) -> Result<bool, Fault> {
+    let statement = batch
+        .tx
+        .prepare_cached("INSERT INTO spent_nonce (nonce, expires) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .await?;
+    Ok(batch
+        .tx
+        .execute(&statement, &[&nonce.as_slice(), &expires.unix()])
+        .await?
+        == 1)
+}
+
+/// What the rules need to know; the model's counter is locked only where a quota asks for it.
+async fn history(
+    tx: &Transaction<'_>,
+    claim: &SerialClaim,
+    approval: Option<Approval>,
+) -> Result<SerialHistory, Fault> {
+    let [brand, model, serial] = device_values(&claim.device);
+    let statement = tx
+        .prepare_cached(
+            "SELECT h.last_revision, h.last_key, s.standing FROM (VALUES ($1::text, $2::text, $3::text)) d (b, m, n) \
+             LEFT JOIN serial_head h ON h.brand_id = b AND h.model = m AND h.serial = n \
+             LEFT JOIN standing s ON s.brand_id = b AND s.model = m AND s.serial = n",
+        )
+        .await?;
+    let row = tx.query_one(&statement, &[&brand, &model, &serial]).await?;
+    let last_revision: Option<i64> = row.try_get(0)?;
+    let last_key: Option<&str> = row.try_get(1)?;
+    let standing: Option<&str> = row.try_get(2)?;
+    let serials_of_model = if claim.rules.quota.is_some() {
+        serials_of_model(tx, brand, model).await?
+    } else {
+        0
+    };
+    Ok(SerialHistory {
+        last_revision: last_revision.map_or(0, unsigned),
+        last_key: last_key
+            .map(|key| key.parse::<KeyId>().map_err(|e| Fault::Refused(corrupt(e))))
+            .transpose()?,
+        standing: standing.and_then(standing_of),
+        serials_of_model,
+        approval,
+    })
+}
+
+async fn serials_of_model(tx: &Transaction<'_>, brand: &str, model: &str) -> Result<u64, Fault> {
+    // The row must exist to be locked, else two first claims would both see an empty model.
+    let insert = tx
+        .prepare_cached("INSERT INTO model_counter (brand_id, model) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .await?;
+    tx.execute(&insert, &[&brand, &model]).await?;
+    let select = tx
+        .prepare_cached("SELECT serials FROM model_counter WHERE brand_id = $1 AND model = $2 FOR UPDATE")
+        .await?;
+    let serials: i64 = tx.query_one(&select, &[&brand, &model]).await?.try_get(0)?;
+    Ok(unsigned(serials))
+}
+
+/// A new request for approval, or another poll of the one that waits.
+async fn await_approval(batch: &Batch<'_>, claim: &SerialClaim) -> Result<ClaimOutcome, Fault> {
+    let [brand, model, serial] = device_values(&claim.device);
+    let statement = batch
+        .tx
+        .prepare_cached(
+            "INSERT INTO approval (brand_id, model, serial, device_key, approval, nonce, since) \
+             VALUES ($1, $2, $3, $4, 'pending', $5, $6) ON CONFLICT (brand_id, model, serial, device_key) \
+             DO UPDATE SET nonce = EXCLUDED.nonce",
+        )
+        .await?;
+    let nonce = claim.request_id.nonce.as_slice();
+    batch
+        .tx
+        .execute(
+            &statement,
+            &[
+                &brand,
+                &model,
+                &serial,
+                &claim.device_key.as_str(),
+                &nonce,
+                &claim.now.unix(),
+            ],
+        )
+        .await?;
+    Ok(ClaimOutcome::AwaitingApproval)
+}
+
+async fn forget_approval(tx: &Transaction<'_>, claim: &SerialClaim) -> Result<(), Fault> {
+    let [brand, model, serial] = device_values(&claim.device);
+    let statement = tx
+        .prepare_cached(
+            "DELETE FROM approval WHERE brand_id = $1 AND model = $2 AND serial = $3 AND device_key = $4",
+        )
+        .await?;
+    tx.execute(&statement, &[&brand, &model, &serial, &claim.device_key.as_str()])
+        .await?;
+    Ok(())
+}
+
+async fn reserve(tx: &Transaction<'_>, claim: &SerialClaim, revision: u64, first: bool) -> Result<(), Fault> {
+    let [brand, model, serial] = device_values(&claim.device);
+    set_head(tx, &claim.device, revision, &claim.device_key).await?;
+    let row = tx
+        .prepare_cached(
+            "INSERT INTO serial (brand_id, model, serial, revision, device_key, created_at, state, assertion) \
+             VALUES ($1, $2, $3, $4, $5, $6, 'reserved', '')",
+        )
+        .await?;
+    tx.execute(
+        &row,
+        &[
+            &brand,
+            &model,
+            &serial,
+            &signed(revision),
+            &claim.device_key.as_str(),
+            &claim.now.unix(),
+        ],
+    )
+    .await?;
+    if first {
+        count(tx, brand, model, [1, 0, 0]).await?;
+    }
+    Ok(())
+}
+
+/// Moves what the next claim sees.
+async fn set_head(tx: &Transaction<'_>, device: &DeviceId, revision: u64, key: &KeyId) -> Result<(), Fault> {
+    let [brand, model, serial] = device_values(device);
+    let statement = tx
+        .prepare_cached(
+            "INSERT INTO serial_head (brand_id, model, serial, last_revision, last_key) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (brand_id, model, serial) \
+             DO UPDATE SET last_revision = EXCLUDED.last_revision, last_key = EXCLUDED.last_key \
+             WHERE serial_head.last_revision < EXCLUDED.last_revision",
+        )
+        .await?;
+    tx.execute(
+        &statement,
+        &[&brand, &model, &serial, &signed(revision), &key.as_str()],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Adds to serials, issued and void of a model.
+async fn count(tx: &Transaction<'_>, brand: &str, model: &str, add: [i64; 3]) -> Result<(), Fault> {
+    let statement = tx
+        .prepare_cached(
+            "INSERT INTO model_counter AS c (brand_id, model, serials, issued, void) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (brand_id, model) DO UPDATE SET serials = c.serials + EXCLUDED.serials, \
+             issued = c.issued + EXCLUDED.issued, void = c.void + EXCLUDED.void",
+        )
+        .await?;
+    let [serials, issued, void] = &add;
+    tx.execute(&statement, &[&brand, &model, serials, issued, void])
+        .await?;
+    Ok(())
+}
+
+/// Completes a reservation.
+pub(super) async fn issue(
+    batch: &mut Batch<'_>,
+    reservation: &Reservation,
+    serial: &IssuedSerial,
+    event: &AuditEvent,
+) -> Result<(), Fault> {
+    let [brand, model, number] = device_values(&reservation.device);
+    let statement = batch
+        .tx
+        .prepare_cached(
+            "UPDATE serial SET state = 'issued', sign_key = $5, created_at = $6, assertion = $7 \
+             WHERE brand_id = $1 AND model = $2 AND serial = $3 AND revision = $4 AND state = 'reserved'",
+        )
+        .await?;
+    let assertion: &[u8] = &serial.assertion;
+    let revision = signed(reservation.revision);
+    let created = serial.created_at.unix();
+    let values: [&(dyn ToSql + Sync); 7] = [
+        &brand,
+        &model,
+        &number,
+        &revision,
+        &serial.sign_key.as_str(),
+        &created,
+        &assertion,
+    ];
+    if batch.tx.execute(&statement, &values).await? != 1 {
+        return Err(Fault::Refused(corrupt(format!(
+            "{} revision {} is not reserved",
+            reservation.device, reservation.revision
+        ))));
+    }
+    count(batch.tx, brand, model, [0, 1, 0]).await?;
+    audit::append(batch, event).await
+}
+
+/// Gives a reservation up. One that is issued or void already stays as it is.
+pub(super) async fn void(batch: &Batch<'_>, reservation: &Reservation) -> Result<(), Fault> {
+    let [brand, model, serial] = device_values(&reservation.device);
+    let statement = batch
+        .tx
+        .prepare_cached(
+            "UPDATE serial SET state = 'void' \
+             WHERE brand_id = $1 AND model = $2 AND serial = $3 AND revision = $4 AND state = 'reserved'",
+        )
+        .await?;
+    let voided = batch
+        .tx
+        .execute(
+            &statement,
+            &[&brand, &model, &serial, &signed(reservation.revision)],
+        )
+        .await?;
+    if voided == 1 {
+        // The key of a void row binds nothing: the one before counts again.
+        let head = batch
+            .tx
+            .prepare_cached(
+                "UPDATE serial_head SET last_key = (SELECT device_key FROM serial \
+                 WHERE brand_id = $1 AND model = $2 AND serial = $3 AND state <> 'void' \
+                 ORDER BY revision DESC LIMIT 1) WHERE brand_id = $1 AND model = $2 AND serial = $3",
+            )
+            .await?;
+        batch.tx.execute(&head, &[&brand, &model, &serial]).await?;
+        count(batch.tx, brand, model, [0, 0, 1]).await?;
+    }
+    Ok(())
+}
+
+/// Judges serials of a model.
+pub(super) async fn set_standing(
+    batch: &Batch<'_>,
+    brand: &BrandId,
+    model: &ModelName,
+    serials: &[SerialNumber],
+    standing: Option<Standing>,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let serials: Vec<&str> = serials.iter().map(SerialNumber::as_str).collect();
+    match standing {
+        Some(standing) => {
+            batch
+                .tx
+                .execute(
+                    "INSERT INTO standing (brand_id, model, serial, standing, since) \
+                     SELECT DISTINCT $1, $2, serial, $4, $5::bigint FROM unnest($3::text[]) serial \
+                     ON CONFLICT (brand_id, model, serial) \
+                     DO UPDATE SET standing = EXCLUDED.standing, since = EXCLUDED.since",
+                    &[
+                        &brand.as_str(),
+                        &model.as_str(),
+                        &serials,
+                        &standing_name(standing),
+                        &now.unix(),
+                    ],
+                )
+                .await?
+        }
+        None => {
+            batch
+                .tx
+                .execute(
+                    "DELETE FROM standing WHERE brand_id = $1 AND model = $2 AND serial = ANY($3::text[])",
+                    &[&brand.as_str(), &model.as_str(), &serials],
+                )
+                .await?
+        }
+    };
+    Ok(())
+}
+
+/// Decides a pending request; false if there is none.
+pub(super) async fn decide(
+    batch: &Batch<'_>,
+    device: &DeviceId,
+    device_key: &KeyId,
+    approval: Approval,
+) -> Result<bool, Fault> {
+    let [brand, model, serial] = device_values(device);
+    let decided = batch
+        .tx
+        .execute(
+            "UPDATE approval SET approval = $5 WHERE brand_id = $1 AND model = $2 AND serial = $3 \
+             AND device_key = $4 AND approval = 'pending'",
+            &[
+                &brand,
+                &model,
+                &serial,
+                &device_key.as_str(),
+                &approval_name(approval),
+            ],
+        )
+        .await?;
+    Ok(decided == 1)
+}
+
+/// Writes finished rows as they are.
+pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fault> {
+    batch.tx.batch_execute("SAVEPOINT one_load").await?;
+    for row in rows {
+        if !load_row(batch.tx, row).await? {
+            batch.tx.batch_execute("ROLLBACK TO SAVEPOINT one_load").await?;
+            return Err(Fault::Refused(corrupt(format!(
+                "{} revision {} is there already",
+                row.device, row.revision
+            ))));
+        }
+    }
+    batch.tx.batch_execute("RELEASE SAVEPOINT one_load").await?;
+    Ok(())
+}
+
+async fn load_row(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> {
+    let [brand, model, serial] = device_values(&row.device);
+    let known = tx
+        .prepare_cached("SELECT 1 FROM serial_head WHERE brand_id = $1 AND model = $2 AND serial = $3")
+        .await?;
+    let first = tx.query_opt(&known, &[&brand, &model, &serial]).await?.is_none();
+    set_head(tx, &row.device, row.revision, &row.device_key).await?;
+    let insert = tx
+        .prepare_cached(
+            "INSERT INTO serial \
+             (brand_id, model, serial, revision, device_key, sign_key, created_at, state, assertion) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+        )
+        .await?;
+    let sign_key = row.sign_key.as_ref().map(KeyId::as_str);
+    let assertion: &[u8] = &row.assertion;
+    let revision = signed(row.revision);
+    let created = row.created_at.unix();
+    let state = state_name(row.state);
+    let values: [&(dyn ToSql + Sync); 9] = [
+        &brand,
+        &model,
+        &serial,
+        &revision,
+        &row.device_key.as_str(),
+        &sign_key,
+        &created,
+        &state,
+        &assertion,
+    ];
+    if tx.execute(&insert, &values).await? != 1 {
+        return Ok(false);
+    }
+    let (issued, void) = match row.state {
+        SerialState::Issued => (1, 0),
+        SerialState::Void => (0, 1),
+        SerialState::Reserved => (0, 0),
+    };
+    count(tx, brand, model, [i64::from(first), issued, void]).await?;
+    Ok(true)
+}

@@ -1,0 +1,179 @@
+//! The registry in tables: one per kind, unique values in a table of their own.
+
+use async_trait::async_trait;
+use deadpool_postgres::Transaction;
+use tokio_postgres::Row;
+use tokio_postgres::types::{Json, ToSql};
+
+use super::writer::Fault;
+use super::{Postgres, failed, signed, unsigned};
+use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, Registry, StoreError, StoredRecord};
+
+/// JSON exactly as it was written: the column type `json` keeps the text.
+type Document = Json<Box<serde_json::value::RawValue>>;
+
+#[async_trait]
+impl Registry for Postgres {
+    async fn record(&self, kind: Kind, key: &Key) -> Result<Option<StoredRecord>, StoreError> {
+        Ok(self.select(kind, key).await?.into_iter().next())
+    }
+
+    async fn by_unique(
+        &self,
+        kind: Kind,
+        field: &'static str,
+        value: &str,
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        let client = self.client().await?;
+        let statement = client
+            .prepare_cached("SELECT owner FROM unique_value WHERE kind = $1 AND field = $2 AND value = $3")
+            .await
+            .map_err(failed)?;
+        let Some(row) = client
+            .query_opt(&statement, &[&kind.name(), &field, &value])
+            .await
+            .map_err(failed)?
+        else {
+            return Ok(None);
+        };
+        let owner: Vec<String> = row.try_get(0).map_err(failed)?;
+        drop(client);
+        self.record(kind, &Key(owner)).await
+    }
+
+    async fn records(&self, kind: Kind, prefix: &Key) -> Result<Vec<StoredRecord>, StoreError> {
+        self.select(kind, prefix).await
+    }
+}
+
+impl Postgres {
+    async fn select(&self, kind: Kind, prefix: &Key) -> Result<Vec<StoredRecord>, StoreError> {
+        let columns = kind.key_parts();
+        let given = columns.get(..prefix.0.len()).unwrap_or(columns);
+        let sql = format!(
+            "SELECT version, doc, {all} FROM {table}{conditions} ORDER BY {all}",
+            all = columns.join(", "),
+            table = kind.name(),
+            conditions = conditions(given),
+        );
+        let client = self.client().await?;
+        let statement = client.prepare_cached(&sql).await.map_err(failed)?;
+        let values: Vec<&(dyn ToSql + Sync)> =
+            prefix.0.iter().map(|part| part as &(dyn ToSql + Sync)).collect();
+        let rows = client.query(&statement, &values).await.map_err(failed)?;
+        rows.iter().map(|row| record(row, columns.len())).collect()
+    }
+}
+
+fn conditions(columns: &[&str]) -> String {
+    let mut text = String::new();
+    for (place, column) in columns.iter().enumerate() {
+        let word = if place == 0 { " WHERE" } else { " AND" };
+        text.push_str(&format!("{word} {column} = ${}", place + 1));
+    }
+    text
+}
+
+fn record(row: &Row, parts: usize) -> Result<StoredRecord, StoreError> {
+    let version: i64 = row.try_get(0).map_err(failed)?;
+    let document: Document = row.try_get(1).map_err(failed)?;
+    let key = (0..parts)
+        .map(|place| row.try_get(place + 2))
+        .collect::<Result<Vec<String>, _>>()
+        .map_err(failed)?;
+    Ok(StoredRecord {
+        key: Key(key),
+        version: unsigned(version),
+        json: document.0.get().as_bytes().to_vec(),
+    })
+}
+
+/// Applies one change; the refusal if it does not apply.
+pub(super) async fn apply(tx: &Transaction<'_>, change: &Change) -> Result<Option<CommitOutcome>, Fault> {
+    let conflict = || CommitOutcome::Conflict {
+        kind: change.kind,
+        key: change.key.clone(),
+    };
+    let columns = change.kind.key_parts();
+    if columns.len() != change.key.0.len() {
+        return Ok(Some(conflict()));
+    }
+    let document: Option<Document> = match &change.json {
+        None => None,
+        Some(json) => Some(Json(
+            serde_json::from_slice(json).map_err(|e| Fault::Refused(super::corrupt(e)))?,
+        )),
+    };
+    let table = change.kind.name();
+    let mut values: Vec<&(dyn ToSql + Sync)> = change
+        .key
+        .0
+        .iter()
+        .map(|part| part as &(dyn ToSql + Sync))
+        .collect();
+    let count = columns.len();
+    let version;
+    let sql = match (&change.expect, &document) {
+        (Expect::Absent, None) => return Ok(Some(conflict())),
+        (Expect::Absent, Some(document)) => {
+            values.push(document);
+            let places = (1..=count)
+                .map(|place| format!("${place}"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            format!(
+                "INSERT INTO {table} ({}, version, doc) VALUES ({places}, 1, ${}) ON CONFLICT DO NOTHING",
+                columns.join(", "),
+                count + 1
+            )
+        }
+        (Expect::Version(expected), Some(document)) => {
+            version = signed(*expected);
+            values.push(&version);
+            values.push(document);
+            format!(
+                "UPDATE {table} SET version = version + 1, doc = ${}{} AND version = ${}",
+                count + 2,
+                conditions(columns),
+                count + 1
+            )
+        }
+        (Expect::Version(expected), None) => {
+            version = signed(*expected);
+            values.push(&version);
+            format!(
+                "DELETE FROM {table}{} AND version = ${}",
+                conditions(columns),
+                count + 1
+            )
+        }
+    };
+    let statement = tx.prepare_cached(&sql).await?;
+    if tx.execute(&statement, &values).await? != 1 {
+        return Ok(Some(conflict()));
+    }
+    if change.expect != Expect::Absent {
+        let statement = tx
+            .prepare_cached("DELETE FROM unique_value WHERE kind = $1 AND owner = $2")
+            .await?;
+        tx.execute(&statement, &[&table, &change.key.0]).await?;
+    }
+    for (field, value) in &change.unique {
+        let statement = tx
+            .prepare_cached(
+                "INSERT INTO unique_value (kind, field, value, owner) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            )
+            .await?;
+        if tx
+            .execute(&statement, &[&table, field, value, &change.key.0])
+            .await?
+            != 1
+        {
+            return Ok(Some(CommitOutcome::Taken {
+                kind: change.kind,
+                field,
+            }));
+        }
+    }
+    Ok(None)
+}
