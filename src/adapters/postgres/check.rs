@@ -16,7 +16,7 @@ const QUERIES: &[(&str, &str)] = &[
     (
         "a model's counters do not match its serials",
         "SELECT brand_id || '/' || model FROM \
-         (SELECT brand_id, model, count(DISTINCT serial) AS serials, count(*) FILTER (WHERE state = 'issued') AS issued, \
+         (SELECT brand_id, model, count(DISTINCT serial) FILTER (WHERE state <> 'void') AS serials, count(*) FILTER (WHERE state = 'issued') AS issued, \
          count(*) FILTER (WHERE state = 'void') AS void FROM serial GROUP BY brand_id, model) s \
          FULL JOIN model_counter c USING (brand_id, model) \
          WHERE coalesce(s.serials, 0) <> coalesce(c.serials, 0) OR coalesce(s.issued, 0) <> coalesce(c.issued, 0) \

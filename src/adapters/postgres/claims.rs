@@ -11,7 +11,7 @@ use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::claim::{self, Approval, ClaimVerdict, SerialHistory};
 use crate::domain::vault::{ClaimOutcome, Reservation, SerialClaim, SerialRow, SerialState, Standing};
-use crate::ports::IssuedSerial;
+use crate::ports::{IssuedSerial, StoreError};
 
 pub(super) fn state_name(state: SerialState) -> &'static str {
     match state {
@@ -67,46 +67,51 @@ pub(super) async fn claim(batch: &Batch<'_>, claim: &SerialClaim) -> Result<Clai
         .await?;
     tx.query_one(&lock, &[&brand, &model, &serial]).await?;
 
-    let approval = asked(tx, claim).await?;
-    let waits = approval.as_ref().is_some_and(|(approval, nonce)| {
-        *nonce == claim.request_id.nonce && matches!(approval, Approval::Pending | Approval::Approved)
-    });
-    if !waits && (claim.now > claim.request_id.expires || is_spent(tx, &claim.request_id.nonce).await?) {
+    let asked = asked(tx, claim).await?;
+    let polls = asked
+        .as_ref()
+        .is_some_and(|(_, nonce)| *nonce == Some(claim.request_id.nonce));
+    if !polls && (claim.now > claim.request_id.expires || is_spent(tx, &claim.request_id.nonce).await?) {
         return Ok(ClaimOutcome::StaleRequest);
     }
-    let history = history(tx, claim, approval.map(|(approval, _)| approval)).await?;
-    let verdict = claim::judge(&claim.rules, &history, &claim.device_key);
-    if verdict == ClaimVerdict::AwaitApproval {
-        return await_approval(batch, claim).await;
-    }
-    if !waits_or_spends(batch, claim, waits).await? {
+    let history = history(tx, claim, asked.map(|(approval, _)| approval)).await?;
+    let spent = spend(batch, &claim.request_id.nonce, claim.request_id.expires).await?;
+    if !spent && !polls {
+        // Another process spent it for another device between our look and our insert.
         return Ok(ClaimOutcome::StaleRequest);
     }
-    match verdict {
+    let outcome = match claim::judge(&claim.rules, &history, &claim.device_key) {
+        ClaimVerdict::AwaitApproval => return await_approval(batch, claim).await,
         ClaimVerdict::Reserve(revision) => {
-            if history.approval == Some(Approval::Approved) {
+            if history.approval.is_some() {
                 forget_approval(tx, claim).await?;
             }
-            reserve(tx, claim, revision, history.last_revision == 0).await?;
-            Ok(ClaimOutcome::Reserved(Reservation {
+            reserve(tx, claim, revision, history.last_key.is_none()).await?;
+            return Ok(ClaimOutcome::Reserved(Reservation {
                 device: claim.device.clone(),
                 device_key: claim.device_key.clone(),
                 revision,
                 reserved_at: claim.now,
-            }))
+            }));
         }
-        ClaimVerdict::Duplicate => Ok(ClaimOutcome::Duplicate),
-        ClaimVerdict::NotAllowed => Ok(ClaimOutcome::NotAllowed),
-        ClaimVerdict::Denied => Ok(ClaimOutcome::Denied),
-        ClaimVerdict::QuotaReached => Ok(ClaimOutcome::QuotaReached {
+        ClaimVerdict::Duplicate => ClaimOutcome::Duplicate,
+        ClaimVerdict::NotAllowed => ClaimOutcome::NotAllowed,
+        ClaimVerdict::Denied => ClaimOutcome::Denied,
+        ClaimVerdict::QuotaReached => ClaimOutcome::QuotaReached {
             quota: claim.rules.quota.unwrap_or_default(),
-        }),
-        ClaimVerdict::AwaitApproval => Ok(ClaimOutcome::AwaitingApproval),
+        },
+    };
+    if history.approval.is_some() {
+        answer_approval(tx, claim).await?;
     }
+    Ok(outcome)
 }
 
-/// The request of this device key for an approval, with the request-id it was asked with.
-async fn asked(tx: &Transaction<'_>, claim: &SerialClaim) -> Result<Option<(Approval, [u8; 16])>, Fault> {
+/// The request of this device key for an approval, with the request-id it was last asked with (none once refused).
+async fn asked(
+    tx: &Transaction<'_>,
+    claim: &SerialClaim,
+) -> Result<Option<(Approval, Option<[u8; 16]>)>, Fault> {
     let [brand, model, serial] = device_values(&claim.device);
     let statement = tx
         .prepare_cached(
@@ -121,10 +126,11 @@ async fn asked(tx: &Transaction<'_>, claim: &SerialClaim) -> Result<Option<(Appr
         return Ok(None);
     };
     let name: &str = row.try_get(0)?;
-    let nonce: &[u8] = row.try_get(1)?;
+    let nonce: Option<&[u8]> = row.try_get(1)?;
     let approval = approval_of(name).ok_or_else(|| Fault::Refused(corrupt(format!("approval {name:?}"))))?;
     let nonce = nonce
-        .try_into()
+        .map(<[u8; 16]>::try_from)
+        .transpose()
         .map_err(|e| Fault::Refused(corrupt(format!("approval nonce: {e}"))))?;
     Ok(Some((approval, nonce)))
 }
@@ -134,17 +140,6 @@ async fn is_spent(tx: &Transaction<'_>, nonce: &[u8; 16]) -> Result<bool, Fault>
         .prepare_cached("SELECT 1 FROM spent_nonce WHERE nonce = $1")
         .await?;
     Ok(tx.query_opt(&statement, &[&nonce.as_slice()]).await?.is_some())
-}
-
-/// Spends the request-id; false if another transaction was faster. One kept alive by an approval is spent all the same.
-async fn waits_or_spends(batch: &Batch<'_>, claim: &SerialClaim, waits: bool) -> Result<bool, Fault> {
-    let fresh = spend(
-        batch,
-        &claim.request_id.nonce,
-        claim.request_id.expires.max(claim.now),
-    )
-    .await?;
-    Ok(fresh || waits)
 }
 
 /// Remembers a nonce until it expires; false if it was known. The unique index decides between processes.
@@ -215,7 +210,7 @@ async fn await_approval(batch: &Batch<'_>, claim: &SerialClaim) -> Result<ClaimO
         .prepare_cached(
             "INSERT INTO approval (brand_id, model, serial, device_key, approval, nonce, since) \
              VALUES ($1, $2, $3, $4, 'pending', $5, $6) ON CONFLICT (brand_id, model, serial, device_key) \
-             DO UPDATE SET nonce = EXCLUDED.nonce",
+             DO UPDATE SET nonce = EXCLUDED.nonce, approval = 'pending'",
         )
         .await?;
     let nonce = claim.request_id.nonce.as_slice();
@@ -234,6 +229,19 @@ async fn await_approval(batch: &Batch<'_>, claim: &SerialClaim) -> Result<ClaimO
         )
         .await?;
     Ok(ClaimOutcome::AwaitingApproval)
+}
+
+/// The request was refused: its request-id is no longer kept alive.
+async fn answer_approval(tx: &Transaction<'_>, claim: &SerialClaim) -> Result<(), Fault> {
+    let [brand, model, serial] = device_values(&claim.device);
+    let statement = tx
+        .prepare_cached(
+            "UPDATE approval SET nonce = NULL WHERE brand_id = $1 AND model = $2 AND serial = $3 AND device_key = $4",
+        )
+        .await?;
+    tx.execute(&statement, &[&brand, &model, &serial, &claim.device_key.as_str()])
+        .await?;
+    Ok(())
 }
 
 async fn forget_approval(tx: &Transaction<'_>, claim: &SerialClaim) -> Result<(), Fault> {
@@ -337,18 +345,23 @@ pub(super) async fn issue(
         &assertion,
     ];
     if batch.tx.execute(&statement, &values).await? != 1 {
-        return Err(Fault::Refused(corrupt(format!(
-            "{} revision {} is not reserved",
-            reservation.device, reservation.revision
-        ))));
+        return Err(not_open(reservation, "not reserved"));
     }
     count(batch.tx, brand, model, [0, 1, 0]).await?;
     audit::append(batch, event).await
 }
 
-/// Gives a reservation up. One that is issued or void already stays as it is.
+fn not_open(reservation: &Reservation, why: &str) -> Fault {
+    let Reservation { device, revision, .. } = reservation;
+    Fault::Refused(StoreError::Refused(format!(
+        "revision {revision} of {device} is {why}"
+    )))
+}
+
+/// Gives a reservation up.
 pub(super) async fn void(batch: &Batch<'_>, reservation: &Reservation) -> Result<(), Fault> {
     let [brand, model, serial] = device_values(&reservation.device);
+    let revision = signed(reservation.revision);
     let statement = batch
         .tx
         .prepare_cached(
@@ -356,27 +369,47 @@ pub(super) async fn void(batch: &Batch<'_>, reservation: &Reservation) -> Result
              WHERE brand_id = $1 AND model = $2 AND serial = $3 AND revision = $4 AND state = 'reserved'",
         )
         .await?;
-    let voided = batch
+    if batch
         .tx
-        .execute(
-            &statement,
-            &[&brand, &model, &serial, &signed(reservation.revision)],
-        )
-        .await?;
-    if voided == 1 {
-        // The key of a void row binds nothing: the one before counts again.
-        let head = batch
+        .execute(&statement, &[&brand, &model, &serial, &revision])
+        .await?
+        != 1
+    {
+        let row = batch
             .tx
-            .prepare_cached(
-                "UPDATE serial_head SET last_key = (SELECT device_key FROM serial \
-                 WHERE brand_id = $1 AND model = $2 AND serial = $3 AND state <> 'void' \
-                 ORDER BY revision DESC LIMIT 1) WHERE brand_id = $1 AND model = $2 AND serial = $3",
+            .query_opt(
+                "SELECT state FROM serial WHERE brand_id = $1 AND model = $2 AND serial = $3 AND revision = $4",
+                &[&brand, &model, &serial, &revision],
             )
             .await?;
-        batch.tx.execute(&head, &[&brand, &model, &serial]).await?;
-        count(batch.tx, brand, model, [0, 0, 1]).await?;
+        let state: Option<String> = row.map(|row| row.try_get(0)).transpose()?;
+        return match state.as_deref() {
+            Some("void") => Ok(()),
+            Some(_) => Err(not_open(reservation, "issued")),
+            None => Err(not_open(reservation, "not reserved")),
+        };
     }
-    Ok(())
+    // The key of a void row binds nothing: the one before counts again.
+    let head = batch
+        .tx
+        .prepare_cached(
+            "UPDATE serial_head SET last_key = (SELECT device_key FROM serial \
+             WHERE brand_id = $1 AND model = $2 AND serial = $3 AND state <> 'void' \
+             ORDER BY revision DESC LIMIT 1) WHERE brand_id = $1 AND model = $2 AND serial = $3 RETURNING last_key",
+        )
+        .await?;
+    let last_key: Option<String> = batch
+        .tx
+        .query_one(&head, &[&brand, &model, &serial])
+        .await?
+        .try_get(0)?;
+    count(
+        batch.tx,
+        brand,
+        model,
+        [if last_key.is_none() { -1 } else { 0 }, 0, 1],
+    )
+    .await
 }
 
 /// Judges serials of a model.
@@ -421,7 +454,7 @@ pub(super) async fn set_standing(
     Ok(())
 }
 
-/// Decides a pending request; false if there is none.
+/// Decides a request that is pending or was rejected; false if there is none.
 pub(super) async fn decide(
     batch: &Batch<'_>,
     device: &DeviceId,
@@ -433,7 +466,7 @@ pub(super) async fn decide(
         .tx
         .execute(
             "UPDATE approval SET approval = $5 WHERE brand_id = $1 AND model = $2 AND serial = $3 \
-             AND device_key = $4 AND approval = 'pending'",
+             AND device_key = $4 AND approval <> 'approved'",
             &[
                 &brand,
                 &model,
@@ -448,6 +481,10 @@ pub(super) async fn decide(
 
 /// Writes finished rows as they are.
 pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fault> {
+    if let Some(row) = rows.iter().find(|row| row.state == SerialState::Reserved) {
+        let why = format!("revision {} of {} is not finished", row.revision, row.device);
+        return Err(Fault::Refused(StoreError::Refused(why)));
+    }
     batch.tx.batch_execute("SAVEPOINT one_load").await?;
     for row in rows {
         if !load_row(batch.tx, row).await? {
@@ -464,11 +501,30 @@ pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fa
 
 async fn load_row(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> {
     let [brand, model, serial] = device_values(&row.device);
-    let known = tx
-        .prepare_cached("SELECT 1 FROM serial_head WHERE brand_id = $1 AND model = $2 AND serial = $3")
+    let live = row.state != SerialState::Void;
+    // The head's key is that of the highest live revision; a void row only pushes the revision up.
+    let head = tx
+        .prepare_cached(
+            "INSERT INTO serial_head AS h (brand_id, model, serial, last_revision, last_key) \
+             VALUES ($1, $2, $3, $4, CASE WHEN $6 THEN $5 END) ON CONFLICT (brand_id, model, serial) DO UPDATE SET \
+             last_revision = greatest(h.last_revision, EXCLUDED.last_revision), \
+             last_key = CASE WHEN $6 AND NOT EXISTS (SELECT 1 FROM serial WHERE brand_id = $1 AND model = $2 \
+             AND serial = $3 AND state <> 'void' AND revision > $4) THEN $5 ELSE h.last_key END",
+        )
         .await?;
-    let first = tx.query_opt(&known, &[&brand, &model, &serial]).await?.is_none();
-    set_head(tx, &row.device, row.revision, &row.device_key).await?;
+    let known = tx
+        .prepare_cached(
+            "SELECT last_key IS NOT NULL FROM serial_head WHERE brand_id = $1 AND model = $2 AND serial = $3",
+        )
+        .await?;
+    let counted = match tx.query_opt(&known, &[&brand, &model, &serial]).await? {
+        Some(row) => row.try_get::<_, bool>(0)?,
+        None => false,
+    };
+    let revision = signed(row.revision);
+    let device_key = row.device_key.as_str();
+    tx.execute(&head, &[&brand, &model, &serial, &revision, &device_key, &live])
+        .await?;
     let insert = tx
         .prepare_cached(
             "INSERT INTO serial \
@@ -478,7 +534,6 @@ async fn load_row(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> 
         .await?;
     let sign_key = row.sign_key.as_ref().map(KeyId::as_str);
     let assertion: &[u8] = &row.assertion;
-    let revision = signed(row.revision);
     let created = row.created_at.unix();
     let state = state_name(row.state);
     let values: [&(dyn ToSql + Sync); 9] = [
@@ -486,7 +541,7 @@ async fn load_row(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> 
         &model,
         &serial,
         &revision,
-        &row.device_key.as_str(),
+        &device_key,
         &sign_key,
         &created,
         &state,
@@ -495,11 +550,12 @@ async fn load_row(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> 
     if tx.execute(&insert, &values).await? != 1 {
         return Ok(false);
     }
-    let (issued, void) = match row.state {
-        SerialState::Issued => (1, 0),
-        SerialState::Void => (0, 1),
-        SerialState::Reserved => (0, 0),
-    };
-    count(tx, brand, model, [i64::from(first), issued, void]).await?;
+    count(
+        tx,
+        brand,
+        model,
+        [i64::from(live && !counted), i64::from(live), i64::from(!live)],
+    )
+    .await?;
     Ok(true)
 }

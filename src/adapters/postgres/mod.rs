@@ -13,6 +13,7 @@ mod records;
 mod writer;
 
 use std::str::FromStr as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
@@ -38,6 +39,8 @@ const FORMAT: i32 = 1;
 pub struct Postgres {
     pool: Pool,
     writer: Writer,
+    /// Commits of this process so far.
+    commits: AtomicU64,
 }
 
 impl Postgres {
@@ -61,7 +64,11 @@ impl Postgres {
             .map_err(|e| StoreError::Unavailable(format!("cannot set up the connection pool: {e}")))?;
         migrate(&pool).await?;
         let writer = Writer::start(pool.clone());
-        Ok(Self { pool, writer })
+        Ok(Self {
+            pool,
+            writer,
+            commits: AtomicU64::new(0),
+        })
     }
 
     async fn client(&self) -> Result<Object, StoreError> {
@@ -114,6 +121,7 @@ async fn migrate(pool: &Pool) -> Result<(), StoreError> {
 }
 
 /// What a failed statement means to the caller: everything is worth another try.
+#[expect(clippy::needless_pass_by_value, reason = "the shape `map_err` takes")]
 fn failed(error: tokio_postgres::Error) -> StoreError {
     let text = match error.as_db_error() {
         Some(db) => format!("{} ({})", db.message(), db.code().code()),
@@ -141,7 +149,12 @@ fn unsigned(number: i64) -> u64 {
 impl Storage for Postgres {
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
         match self.writer.submit(Op::Commit(commit)).await? {
-            Answer::Commit(outcome) => Ok(outcome),
+            Answer::Commit(outcome) => {
+                if outcome == CommitOutcome::Done {
+                    self.commits.fetch_add(1, Ordering::AcqRel);
+                }
+                Ok(outcome)
+            }
             Answer::Claim(_) | Answer::Flag(_) | Answer::Done => {
                 Err(corrupt("the writer answered out of turn"))
             }
@@ -154,6 +167,10 @@ impl Storage for Postgres {
 
     async fn put_checkpoint(&self, checkpoint: Checkpoint) -> Result<bool, StoreError> {
         self.writer.submit_flag(Op::Checkpoint(checkpoint)).await
+    }
+
+    fn generation(&self) -> Option<u64> {
+        Some(self.commits.load(Ordering::Acquire))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

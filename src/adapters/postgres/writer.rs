@@ -177,7 +177,7 @@ async fn run(pool: Pool, mut waiting: mpsc::Receiver<Waiting>) {
 
 fn failed_text(error: &StoreError) -> String {
     match error {
-        StoreError::Unavailable(text) | StoreError::Corrupt(text) => text.clone(),
+        StoreError::Unavailable(text) | StoreError::Corrupt(text) | StoreError::Refused(text) => text.clone(),
         StoreError::Saturated => error.to_string(),
     }
 }

@@ -96,7 +96,7 @@ CREATE TABLE standing (
 CREATE TABLE approval (
     brand_id text COLLATE "C", model text COLLATE "C", serial text COLLATE "C", device_key text COLLATE "C",
     approval text NOT NULL CHECK (approval IN ('pending', 'approved', 'rejected')),
-    nonce bytea NOT NULL CHECK (length(nonce) = 16),
+    nonce bytea CHECK (length(nonce) = 16),
     since bigint NOT NULL,
     PRIMARY KEY (brand_id, model, serial, device_key)
 );
