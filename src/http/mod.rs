@@ -1,1 +1,30 @@
-//! .
+//! The wire: warp filters that parse requests, call the use cases and render answers. Names no adapter.
+//!
+//! A family of routes is a function `endpoints(app) -> Vec<Endpoint>`; [`endpoints`] lists them all, [`router`] makes
+//! them answer, [`serve`] puts them on a socket.
+
+pub mod body;
+mod connection;
+pub mod endpoint;
+pub mod fault;
+pub mod metrics;
+pub mod path;
+pub mod query;
+pub mod reply;
+pub mod router;
+pub mod serve;
+
+use crate::app::App;
+use endpoint::Endpoint;
+use metrics::Metrics;
+use router::{RouteError, Router};
+
+/// Every endpoint of the server.
+pub fn endpoints(_app: &App) -> Vec<Endpoint> {
+    Vec::new()
+}
+
+/// A router over [`endpoints`].
+pub fn router(app: &App, metrics: Metrics) -> Result<Router, RouteError> {
+    Router::new(endpoints(app), metrics)
+}

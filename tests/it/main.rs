@@ -1,12 +1,11 @@
-//! The one integration binary: `cargo test --test it`.
+//! The one integration test binary.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a test fails by panicking, also in its helpers"
+    clippy::panic,
+    reason = "a test fails by panicking"
 )]
 
 mod architecture;
+mod edge;

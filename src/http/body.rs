@@ -1,0 +1,129 @@
+//! Request bodies: counted while they are read, and read within a time limit.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use serde::de::DeserializeOwned;
+use warp::reject::Reject;
+use warp::{Filter, Rejection};
+
+use super::fault::{Dialect, Fault};
+
+/// Limit of a JSON body, unless the family says otherwise (contract.md 6).
+pub const MAX_JSON: usize = 1024 * 1024;
+
+/// Time a body may take in all, where the server sets no other ([`ReadTime`]).
+const READ_TIME: Duration = Duration::from_secs(30);
+
+/// How much of a body beyond its limit is read and dropped before the refusal is sent: a client that is still
+/// writing when the connection closes would see a reset instead of the answer.
+const DISCARD: usize = 8 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
+/// How long reading one body may take; the server puts it into the request.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadTime(pub Duration);
+
+/// Why a body could not be read. Rendered by the router in the dialect of the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// More bytes than allowed.
+    #[error("cannot read the request body: it is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// It did not come in time.
+    #[error("cannot read the request body: it did not arrive in time")]
+    TooSlow,
+    /// The client went away, or the framing is wrong.
+    #[error("cannot read the request body: it ended early or its framing is wrong")]
+    Broken,
+}
+
+impl Reject for BodyError {}
+
+/// The whole body, at most `limit` bytes of it, whatever its framing.
+pub fn up_to(
+    limit: usize,
+) -> impl Filter<Extract = (Bytes,), Error = Rejection> + Clone + Send + Sync + 'static {
+    warp::header::optional::<String>("content-length")
+        .and(warp::ext::optional::<ReadTime>())
+        .and(warp::body::stream())
+        .and_then(
+            move |length: Option<String>, time: Option<ReadTime>, stream| async move {
+                let announced = length.and_then(|length| length.parse::<usize>().ok());
+                let time = time.map_or(READ_TIME, |time| time.0);
+                read(stream, announced, limit, time)
+                    .await
+                    .map_err(warp::reject::custom)
+            },
+        )
+}
+
+async fn read<B: Buf, E>(
+    stream: impl Stream<Item = Result<B, E>>,
+    announced: Option<usize>,
+    limit: usize,
+    time: Duration,
+) -> Result<Bytes, BodyError> {
+    let mut stream = std::pin::pin!(stream);
+    let outcome = tokio::time::timeout(time, async {
+        if announced.is_some_and(|length| length > limit) {
+            return Err(BodyError::TooLarge { limit });
+        }
+        let mut first: Option<Bytes> = None;
+        let mut rest = BytesMut::new();
+        while let Some(chunk) = stream.next().await {
+            let mut chunk = chunk.map_err(|_| BodyError::Broken)?;
+            let chunk = chunk.copy_to_bytes(chunk.remaining());
+            let length = first.as_ref().map_or(0, Bytes::len) + rest.len() + chunk.len();
+            if length > limit {
+                return Err(BodyError::TooLarge { limit });
+            }
+            if first.is_none() {
+                first = Some(chunk); // most bodies are one chunk: no copy
+            } else {
+                rest.extend_from_slice(&chunk);
+            }
+        }
+        let first = first.unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(first);
+        }
+        let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+        whole.extend_from_slice(&first);
+        whole.extend_from_slice(&rest);
+        Ok(whole.freeze())
+    })
+    .await
+    .unwrap_or(Err(BodyError::TooSlow));
+    if matches!(outcome, Err(BodyError::TooLarge { .. })) {
+        discard(stream).await;
+    }
+    outcome
+}
+
+async fn discard<B: Buf, E>(mut stream: std::pin::Pin<&mut impl Stream<Item = Result<B, E>>>) {
+    let _whatever_came = tokio::time::timeout(DISCARD_TIME, async {
+        let mut dropped = 0;
+        while let Some(Ok(chunk)) = stream.next().await {
+            dropped += chunk.remaining();
+            if dropped > DISCARD {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+/// A JSON body as `T`. The message names line and column.
+pub fn json<T: DeserializeOwned, D: Dialect>(body: &[u8]) -> Result<T, Fault<D>> {
+    serde_json::from_slice(body).map_err(|e| {
+        Fault::invalid(
+            "invalid-request",
+            format!("cannot read the request body as JSON: {e}"),
+        )
+    })
+}
