@@ -51,6 +51,18 @@ impl From<String> for Value {
     }
 }
 
+impl From<Vec<Value>> for Value {
+    fn from(list: Vec<Value>) -> Self {
+        Self::List(list)
+    }
+}
+
+impl From<BTreeMap<String, Value>> for Value {
+    fn from(map: BTreeMap<String, Value>) -> Self {
+        Self::Map(map)
+    }
+}
+
 /// All headers of one assertion, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(pub(crate) BTreeMap<String, Value>);
@@ -74,6 +86,11 @@ impl Headers {
     /// Removes header `name`.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
+    }
+
+    /// Whether header `name` is there.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// All headers in byte order of their names.
