@@ -1,1 +1,144 @@
-//! .
+//! The command line. One file per noun: arguments, the call (local use case or remote request), the view.
+//! Data goes to stdout, everything else to stderr; exit status 0 done, 1 refused or failed, 2 usage,
+//! 3 server not reachable; a closed pipe is success.
+
+mod error;
+mod help;
+pub mod output;
+pub mod remote;
+
+mod account;
+mod completions;
+mod login;
+mod member;
+
+pub use error::CliError;
+pub use output::{Column, Format, Output};
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, FromArgMatches as _, Parser, Subcommand};
+
+use crate::domain::ident::BrandId;
+
+/// Open brand store and serial vault for snap devices
+#[derive(Debug, Parser)]
+#[command(
+    name = "hallmark",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Print results as table, or as json: one document with stable field names
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
+    format: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Log in to a server and keep the token for later commands
+    Login(login::Login),
+    /// Forget the log-in, here and on the server
+    Logout(login::Logout),
+    /// Show who is logged in, and with which roles
+    Whoami(login::Whoami),
+    /// People who can log in
+    #[command(subcommand)]
+    Account(account::Verb),
+    /// Who has which role in a store
+    #[command(subcommand)]
+    Member(member::Verb),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+    /// Write the manual pages
+    Man(completions::Man),
+}
+
+/// The groups of `hallmark --help`, in order. Every visible command stands in exactly one (tested).
+const GROUPS: &[(&str, &[&str])] = &[
+    (
+        "People and rights",
+        &["login", "logout", "whoami", "account", "member"],
+    ),
+    ("This program", &["completions", "man"]),
+];
+
+impl Command {
+    async fn run(self, cx: &Cx) -> Result<(), CliError> {
+        match self {
+            Self::Login(command) => command.run(cx).await,
+            Self::Logout(command) => command.run(cx).await,
+            Self::Whoami(command) => command.run(cx).await,
+            Self::Account(verb) => verb.run(cx).await,
+            Self::Member(verb) => verb.run(cx).await,
+            Self::Completions(command) => command.run(cx),
+            Self::Man(command) => command.run(cx),
+        }
+    }
+}
+
+/// What every verb works with.
+#[derive(Debug)]
+pub struct Cx {
+    /// Where results and messages go.
+    pub out: Output,
+}
+
+/// Which data directory a local command works on.
+#[derive(Clone, Debug, Args)]
+pub struct DataArg {
+    /// Data directory
+    #[arg(
+        long,
+        env = "HALLMARK_DATA",
+        value_name = "DIR",
+        default_value = "./hallmark-data"
+    )]
+    pub data: PathBuf,
+}
+
+/// Which brand a remote command is for.
+#[derive(Clone, Debug, Default, Args)]
+pub struct BrandArg {
+    /// Brand to act for; needed only where the server has several
+    #[arg(long, env = "HALLMARK_BRAND", value_name = "ID")]
+    pub brand: Option<BrandId>,
+}
+
+/// Runs the command line `arguments` (the first is the program's name) and says how the process ends.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match help::command()
+        .try_get_matches_from(arguments)
+        .and_then(|m| Cli::from_arg_matches(&m))
+    {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _closed = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let cx = Cx {
+        out: Output::standard(cli.format),
+    };
+    let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(cli.command.run(&cx)),
+        Err(error) => Err(CliError::Failed(format!("cannot start: {error}"))),
+    };
+    let result = result.and_then(|()| cx.out.finish());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if let Some(message) = error.message() {
+                cx.out.error(message);
+            }
+            ExitCode::from(error.status())
+        }
+    }
+}
