@@ -1,0 +1,110 @@
+# shellcheck shell=bash
+# Everything the client suites need from outside: Debian packages, and two snapd versions unpacked beside the
+# system. Sourced. Nothing of snapd is installed. Downloads are kept in $HALLMARK_CI_CACHE.
+
+# The oldest snapd in wide use, and the newest there is. Suites name them by these words.
+#   old: Debian 12, 2.57.6    new: Debian unstable, 2.77 or later
+snapd_suite() { case $1 in old) echo bookworm ;; new) echo sid ;; esac }
+
+# install_packages PACKAGE...: those that are missing.
+install_packages() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query --show --showformat='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
+      missing+=("$package")
+  done
+  [ "${#missing[@]}" -eq 0 ] && return
+  echo "installing ${missing[*]}"
+  DEBIAN_FRONTEND=noninteractive apt_quietly install --yes --no-install-recommends "${missing[@]}"
+}
+
+# apt_quietly ARGUMENTS...: apt-get, with its lists brought up to date once, its output shown on failure only.
+apt_updated=''
+apt_quietly() {
+  local log
+  log=$(mktemp)
+  if [ -z "$apt_updated" ]; then
+    apt-get update >"$log" 2>&1 || { cat "$log" >&2 && return 1; }
+    apt_updated=yes
+  fi
+  apt-get "$@" </dev/null >"$log" 2>&1 || { cat "$log" >&2 && return 1; }
+  rm -f "$log"
+}
+
+# client_packages: what the suites run besides hallmark.
+client_packages() {
+  install_packages systemd systemd-container dbus iproute2 util-linux squashfs-tools squashfuse fuse3 \
+    busybox-static gnupg libseccomp2 libapparmor1 ca-certificates procps
+  command -v python3 >/dev/null || install_packages python3-minimal
+  command -v go >/dev/null || install_packages golang-go
+}
+
+# snapd_tree old|new: unpacks the snapd package, prints its folder.
+snapd_tree() { unpacked "$1" snapd usr/lib/snapd/snapd; }
+
+# snapd_source old|new: unpacks snapd's Go library, prints the folder of the module.
+snapd_source() {
+  local folder
+  folder=$(unpacked "$1" golang-github-snapcore-snapd-dev usr/share/gocode/src/github.com/snapcore/snapd/go.mod)
+  echo "$folder/usr/share/gocode/src/github.com/snapcore/snapd"
+}
+
+# unpacked old|new PACKAGE FILE: prints the folder PACKAGE was unpacked into, FILE tells whether it is whole.
+unpacked() {
+  local suite folder lock
+  suite=$(snapd_suite "$1")
+  folder=$HALLMARK_CI_CACHE/debian/$suite/$2
+  mkdir -p "$HALLMARK_CI_CACHE/debian/$suite"
+  exec {lock}>"$folder.lock"
+  flock "$lock"
+  if [ ! -e "$folder/$3" ]; then
+    rm -rf "$folder" "$folder.part"
+    mkdir -p "$folder.part/deb"
+    (cd "$folder.part/deb" && debian "$suite" download "$2")
+    dpkg -x "$folder.part"/deb/*.deb "$folder.part"
+    mv "$folder.part" "$folder"
+  fi
+  exec {lock}>&-
+  [ -e "$folder/$3" ] && echo "$folder"
+}
+
+# debian SUITE ARGUMENTS...: apt-get for a suite this machine need not be configured for. Archive address and
+# key are taken from its own configuration; its package lists are left alone.
+debian() {
+  local suite=$1 apt=$HALLMARK_CI_CACHE/debian/$1/apt archive
+  shift
+  archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sort -u | head -n 1)
+  [ -n "$archive" ] || { apt-get update >/dev/null 2>&1 || true; }
+  archive=${archive:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | sort -u | head -n 1)}
+  [ -n "$archive" ] || { echo "error: cannot find a Debian archive in this machine's apt sources" >&2 && return 1; }
+  mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive $suite main" >"$apt/sources.list"
+  local options=(-o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root
+    -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
+  apt-get "${options[@]}" update >"$apt/log" 2>&1 && apt-get "${options[@]}" "$@" >>"$apt/log" 2>&1 ||
+    { cat "$apt/log" >&2 && return 1; }
+}
+
+# preflight: says what the device suite cannot do here, instead of failing in the middle of it.
+preflight() {
+  local missing=0
+  can() {
+    local what=$1 out
+    shift
+    if out=$("$@" 2>&1); then return; fi
+    missing=1
+    printf 'error: cannot run the client suites: %s\n%s\n' "$what" "$out" | head -n 6 >&2
+  }
+  can 'they must run as root' test "$(id -u)" -eq 0
+  can 'mount, network and process namespaces are needed' isolate true
+  can 'an overlay over / on a tmpfs is needed' isolate bash -c 'd=$(mktemp -d) && mount -t tmpfs none "$d" &&
+    mkdir "$d/u" "$d/w" "$d/m" && mount -t overlay none -o "lowerdir=/,upperdir=$d/u,workdir=$d/w" "$d/m" &&
+    test -e "$d/m/etc/passwd"'
+  can 'systemd-nspawn is needed (package systemd-container)' systemd-nspawn --version
+  can 'loop devices are needed' isolate bash -c 'f=$(mktemp) && truncate -s 1M "$f" && l=$(losetup --find --show "$f") &&
+    losetup --detach "$l" && rm "$f"'
+  can 'FUSE is needed' isolate bash -c 'd=$(mktemp -d) && mkdir "$d/in" "$d/at" && echo x >"$d/in/x" &&
+    mksquashfs "$d/in" "$d/s" -quiet -no-progress && squashfuse "$d/s" "$d/at" && test -e "$d/at/x" && umount "$d/at"'
+  [ "$missing" -eq 0 ]
+}

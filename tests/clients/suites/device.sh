@@ -1,0 +1,165 @@
+#!/bin/bash
+# A real snapd boots as a device, gets its serial from hallmark, and heals after everything that can go wrong there.
+
+# shellcheck source-path=SCRIPTDIR/.. source=../lib.sh
+. "$(dirname -- "$0")/../lib.sh"
+. "$here/prepare.sh"
+. "$here/instance.sh"
+. "$here/device.sh"
+. "$here/snaps.sh"
+
+if [ "${1-}" != inside ]; then
+  work=$(mktemp -d "${TMPDIR:-/tmp}/hm-device.XXXXXX")
+  export work
+  trap 'rm -rf "$work"' EXIT
+  for version in old new; do need snapd_tree "$version" >/dev/null; done
+  isolate timeout 1200 bash "$0" inside
+  exit
+fi
+
+trap 'device_down' EXIT
+registration='Initialize device'
+
+# seed NAME BINARIES HOOK: a seed for model NAME with a gadget whose prepare-device hook is HOOK; prints its folder.
+seed() {
+  local name=$1 binaries=$2 hook=$3 folder=$work/seed-$1 snap args=()
+  mkdir -p "$folder"
+  cp "$work/snaps"/*.snap "$folder/"
+  make_gadget "gadget-$name" "$hook" "$folder/gadget-$name.snap"
+  model_headers "$name" "gadget-$name" >"$folder/model.json"
+  "$HALLMARK" model sign "$folder/model.json" >"$folder/model.assert"
+  for snap in "$folder"/*.snap; do args+=(--snap "$snap"); done
+  snap_cli "$binaries" prepare-image --classic "${args[@]}" "$folder/model.assert" "$folder/image" \
+    >"$folder/prepare.log" 2>&1 || { cat "$folder/prepare.log" >&2 && return 1; }
+  echo "$folder/image/var/lib/snapd/seed"
+}
+
+# hook MODEL API-KEY SERIAL: what `model hook` prints, with the serial line a manufacturer would fill in.
+hook() {
+  "$HALLMARK" model hook "$1" --api-key "$2" |
+    sed "s|^# *\(snapctl set registration.proposed-serial=\).*|\1'$3'|" >"$work/hook-$1"
+  grep -q "^snapctl set registration.proposed-serial='$3'" "$work/hook-$1" || return 1
+  echo "$work/hook-$1"
+}
+
+registered() { change_is "$registration" Done; }
+refused_now() { change_is "$registration" Error; }
+shown_serial() { on_device snap model --serial | awk '$1 == "serial:" {print $2}'; }
+is_registered_as() { [ "$(shown_serial)" = "$1" ]; }
+restart_snapd() { on_device systemctl restart snapd.service; }
+journal_says() { device_journal | grep -Eq -- "$1"; }
+
+# after_boot NAME: the seed must be in before anything else is looked at.
+seeded() { wait_for 60 change_is 'Initialize system state' Done; }
+
+show_device() {
+  device_journal >"$work/journal" 2>/dev/null || true
+  grep -Ev 'v2/changes|apparmor' "$work/journal" | cut -c 1-300 >"$work/journal.short" || true
+  on_device snap changes 2>&1 || true
+  change_log "$registration" 2>&1 || true
+  tail -n 30 "$work/journal.short"
+  tail -n 20 "$work/serve.log"
+}
+
+# result NAME COMMAND...: like check, and shows the device when it fails.
+result() {
+  local name=$1
+  shift
+  if "$@" >"$work/check.out" 2>&1; then
+    ok "$name"
+  else
+    show_device >"$work/device.log" 2>&1
+    not_ok "$name" "$work/check.out" "$work/device.log"
+  fi
+}
+
+new_instance
+mkdir "$work/snaps"
+make_snaps "$work/snaps"
+
+# 1. From an empty device to a serial and a store session, with both ends of the range of snapd releases.
+for version in old new; do
+  tree=$(snapd_tree "$version")
+  binaries=$(swapped_snapd "$version")
+  name=gate-$version serial=SN-$version-0001
+  echo "-- $("$binaries/snap" version | sed -n 's/^snap  */snapd /p')"
+  api_key=$("$HALLMARK" model create "$name")
+  seed_dir=$(seed "$name" "$binaries" "$(hook "$name" "$api_key" "$serial")")
+  device_up "$tree" "$binaries" "$seed_dir" "$server"
+  result 'the device is seeded' seeded
+  result 'it registers' wait_for 60 registered
+  result 'snap model --serial shows the proposed serial' is_registered_as "$serial"
+  result 'snap known serial has the assertion' bash -c "[ -n \"\$1\" ]" _ \
+    "$(on_device snap known serial brand-id=$brand model="$name" serial="$serial" 2>/dev/null || true)"
+  on_device snap known serial >"$work/serial.assert" || true
+  result 'hallmark verifies the serial the device holds' "$HALLMARK" assertion verify --trusted "$root" \
+    --with <("$HALLMARK" assertion show account account-id=$brand) \
+    --with <("$HALLMARK" assertion show account-key public-key-sha3-384="$(sed -n 's/^sign-key-sha3-384: //p' "$work/serial.assert")") \
+    "$work/serial.assert"
+  prints 'hallmark lists the serial' "$serial" "$HALLMARK" serial list --model "$name"
+  on_device snap find nothing-of-that-name >/dev/null 2>&1 || true # any question to the store opens a session
+  result 'the device opens a store session' journal_says 'POST.*/auth/sessions|auth/sessions'
+  result 'the session is accepted' bash -c "! grep -E 'auth/sessions.*(400|401|403|500)' '$work/serve.log'"
+  device_down
+done
+
+tree=$(snapd_tree old)
+binaries=$work/bin-old
+
+# 2. A wrong API key: the device says why, and registers once the key is known.
+echo '-- wrong API key'
+api_key=$("$HALLMARK" model create gate-key)
+lost=a-key-nobody-registered
+hook gate-key "$api_key" SN-KEY-1 >/dev/null
+sed -i "s|$api_key|$lost|" "$work/hook-gate-key"
+seed_dir=$(seed gate-key "$binaries" "$work/hook-gate-key")
+device_up "$tree" "$binaries" "$seed_dir" "$server"
+result 'the device is refused' wait_for 60 refused_now
+prints 'its change shows the reason hallmark gave' '[Aa][Pp][Ii] key' change_log "$registration"
+refuses 'it has no serial' 'not registered|no serial' on_device snap model --serial
+check 'the key is added to the model' "$HALLMARK" model api-key add gate-key --api-key "$lost"
+restart_snapd
+result 'the device registers after that' wait_for 60 registered
+result 'it shows the proposed serial' is_registered_as SN-KEY-1
+device_down
+
+# 3. A request-id that expires on a slow line.
+echo '-- expired request-id'
+api_key=$("$HALLMARK" model create gate-slow)
+stop_server
+start_server HALLMARK_REQUEST_ID_LIFE=1
+slow_port=$((server_port + 1))
+touch "$work/slow"
+python3 "$here/slow_line.py" "$slow_port" "$server_port" "$work/slow" 3 &
+slow_pid=$!
+hook gate-slow "$api_key" SN-SLOW-1 >/dev/null
+sed -i "s|127.0.0.1:$server_port|127.0.0.1:$slow_port|" "$work/hook-gate-slow"
+seed_dir=$(seed gate-slow "$binaries" "$work/hook-gate-slow")
+device_up "$tree" "$binaries" "$seed_dir" "$server"
+result 'the device is refused' wait_for 60 refused_now
+prints 'its change says that the request-id is not valid' 'request-id|nonce' change_log "$registration"
+rm "$work/slow"
+restart_snapd
+result 'the device registers on a fast line' wait_for 60 registered
+result 'it shows the proposed serial' is_registered_as SN-SLOW-1
+kill "$slow_pid"
+device_down
+stop_server
+start_server
+
+# 4. A stopped server: the device goes on asking by itself, once a minute.
+echo '-- stopped server'
+api_key=$("$HALLMARK" model create gate-late)
+seed_dir=$(seed gate-late "$binaries" "$(hook gate-late "$api_key" SN-LATE-1)")
+stop_server
+device_up "$tree" "$binaries" "$seed_dir" "$server"
+result 'the device is seeded without a server' seeded
+result 'the device keeps trying' wait_for 30 change_is "$registration" Doing
+result 'it has noticed that nobody answers' wait_for 30 journal_says 'connection refused'
+start_server
+result 'the device registers by itself when the server is back' wait_for 90 registered
+result 'it shows the proposed serial' is_registered_as SN-LATE-1
+device_down
+
+stop_server
+tally device
