@@ -30,26 +30,17 @@ pub trait Authorized: Sized + Send {
     ) -> impl Future<Output = Result<Self, Refusal>> + Send;
 }
 
-/// Who holds `credential` and whether they may do what `permission` names. The one door of the HTTP side.
+/// Who holds `credential` and whether they may do what `permission` names.
 pub async fn authorize<C: Authorized>(
     app: &App,
     credential: Option<&TokenText>,
     permission: Permission,
     brand: Option<BrandId>,
 ) -> Result<C, Refusal> {
-    if permission.scope() != C::SCOPE {
-        tracing::error!(
-            permission = permission.name(),
-            "route asks for a permission of another scope"
-        );
-        return Err(Refusal::new(
-            Reason::Internal,
-            "internal-error",
-            "cannot do this: internal error",
-        ));
-    }
-    let caller = Caller::identify(app, credential).await?;
-    C::authorize(app, &caller, permission, brand).await
+    Caller::identify(app, credential)
+        .await?
+        .authorize(app, permission, brand)
+        .await
 }
 
 impl Caller {
@@ -94,6 +85,27 @@ impl Caller {
             operator: account.operator,
             token,
         })
+    }
+
+    /// Whether the caller may do what `permission` names; the context is the proof.
+    pub async fn authorize<C: Authorized>(
+        &self,
+        app: &App,
+        permission: Permission,
+        brand: Option<BrandId>,
+    ) -> Result<C, Refusal> {
+        if permission.scope() != C::SCOPE {
+            tracing::error!(
+                permission = permission.name(),
+                "a route asks for a permission of another scope"
+            );
+            return Err(Refusal::new(
+                Reason::Internal,
+                "internal-error",
+                "cannot do this: internal error",
+            ));
+        }
+        C::authorize(app, self, permission, brand).await
     }
 
     /// The account.

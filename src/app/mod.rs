@@ -1,11 +1,16 @@
 //! Use cases: one file per thing a client or operator can ask for. They know the domain and the ports, nothing else.
 
+pub mod accounts;
 pub mod api_keys;
 mod authorize;
+pub mod brands;
 pub mod lockout;
+pub mod login;
+pub mod members;
 pub mod passwords;
 mod refusal;
 pub mod request_id;
+pub mod tokens;
 
 pub use authorize::{Authorized, BrandCtx, Caller, InstanceCtx, OwnCtx, authorize};
 pub use lockout::Lockout;
@@ -16,7 +21,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroize;
 
-use crate::ports::{Clock, Entropy, Signer, Storage};
+use crate::ports::{Clock, Commit, CommitOutcome, Entropy, Signer, Storage};
 
 /// The instance's own secrets; sealed at rest like keys.
 #[derive(Zeroize)]
@@ -75,4 +80,45 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// Guards against guessing; `Arc::default()`.
     pub guard: Arc<Guard>,
+}
+
+impl App {
+    /// Applies `commit`; anything but success is a refusal.
+    pub(crate) async fn commit(&self, commit: Commit) -> Result<(), Refusal> {
+        Self::settle(self.storage.commit(commit).await?)
+    }
+
+    /// What the outcome of a commit means to who asked for it.
+    pub(crate) fn settle(outcome: CommitOutcome) -> Result<(), Refusal> {
+        match outcome {
+            CommitOutcome::Done => Ok(()),
+            CommitOutcome::Conflict { .. } => Err(Self::changed_meanwhile()),
+            CommitOutcome::Taken { field: "email", .. } => Err(Refusal::conflict(
+                "email-taken",
+                "cannot save this: another account has the e-mail address",
+            )),
+            CommitOutcome::Taken {
+                field: "username", ..
+            } => Err(Refusal::conflict(
+                "username-taken",
+                "cannot save this: another account has the username",
+            )),
+            CommitOutcome::Taken { kind, field } => Err(Refusal::conflict(
+                "value-taken",
+                format!("cannot save this: another {} has the same {field}", kind.name()),
+            )),
+            CommitOutcome::OldRevision { stored } => Err(Refusal::conflict(
+                "old-revision",
+                format!("cannot save this: revision {stored} is stored already"),
+            )),
+        }
+    }
+
+    /// Somebody else was faster.
+    pub(crate) fn changed_meanwhile() -> Refusal {
+        Refusal::conflict(
+            "changed-meanwhile",
+            "cannot save this: it was changed meanwhile; look again and retry",
+        )
+    }
 }

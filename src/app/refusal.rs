@@ -1,5 +1,6 @@
 //! Why an administrative use case did not do what it was asked.
 
+use crate::domain::ident::IdentError;
 use crate::ports::{SignError, StoreError};
 
 /// The class of a refusal; decides the HTTP status and the CLI's exit status.
@@ -58,6 +59,12 @@ impl Refusal {
     /// It contradicts what is there.
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(Reason::Conflict, code, message)
+    }
+}
+
+impl From<IdentError> for Refusal {
+    fn from(error: IdentError) -> Self {
+        Self::invalid("invalid-request", format!("cannot use this value: {error}"))
     }
 }
 

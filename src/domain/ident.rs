@@ -140,6 +140,13 @@ impl fmt::Display for DeviceId {
     }
 }
 
+impl Email {
+    /// The address as it is kept: outer blanks removed, in lower case.
+    pub fn normal(text: &str) -> Result<Self, IdentError> {
+        text.trim().to_lowercase().parse()
+    }
+}
+
 impl From<BrandId> for AccountId {
     fn from(brand: BrandId) -> Self {
         Self(brand.0)

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 use warp::reject::Reject;
 use warp::{Filter, Rejection};
 
 use super::fault::{Dialect, Fault};
+use crate::app::Reason;
 
 /// Limit of a JSON body, unless the family says otherwise (contract.md 6).
 pub const MAX_JSON: usize = 1024 * 1024;
@@ -60,6 +62,59 @@ pub fn up_to(
                     .map_err(warp::reject::custom)
             },
         )
+}
+
+/// A body that has not been read yet, for endpoints that first want to know who is calling.
+pub struct Unread {
+    stream: BoxStream<'static, Result<Bytes, BodyError>>,
+    announced: Option<usize>,
+    time: Duration,
+}
+
+impl std::fmt::Debug for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unread")
+            .field("announced", &self.announced)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Unread {
+    /// The whole body, at most `limit` bytes of it.
+    pub async fn up_to(self, limit: usize) -> Result<Bytes, BodyError> {
+        read(self.stream, self.announced, limit, self.time).await
+    }
+}
+
+/// The body, to be read later.
+pub fn unread() -> impl Filter<Extract = (Unread,), Error = Rejection> + Clone + Send + Sync + 'static {
+    warp::header::optional::<String>("content-length")
+        .and(warp::ext::optional::<ReadTime>())
+        .and(warp::body::stream())
+        .map(|length: Option<String>, time: Option<ReadTime>, stream| Unread {
+            stream: erase(stream),
+            announced: length.and_then(|length| length.parse().ok()),
+            time: time.map_or(READ_TIME, |time| time.0),
+        })
+}
+
+fn erase<B: Buf, E>(
+    stream: impl Stream<Item = Result<B, E>> + Send + 'static,
+) -> BoxStream<'static, Result<Bytes, BodyError>> {
+    let bytes = |mut chunk: B| chunk.copy_to_bytes(chunk.remaining());
+    stream
+        .map(move |chunk| chunk.map(bytes).map_err(|_| BodyError::Broken))
+        .boxed()
+}
+
+impl<D: Dialect> From<BodyError> for Fault<D> {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { .. } => Self::of(Reason::TooLarge, "request-too-large", error),
+            BodyError::TooSlow => Self::new(D::slow_body(), "request-timeout", error),
+            BodyError::Broken => Self::invalid("invalid-request", error),
+        }
+    }
 }
 
 async fn read<B: Buf, E>(

@@ -3,11 +3,13 @@
 //! A family of routes is a function `endpoints(app) -> Vec<Endpoint>`; [`endpoints`] lists them all, [`router`] makes
 //! them answer, [`serve`] puts them on a socket.
 
+pub mod auth;
 pub mod body;
 mod connection;
 pub mod endpoint;
 pub mod fault;
 pub mod metrics;
+pub mod native;
 pub mod path;
 pub mod query;
 pub mod reply;
@@ -20,8 +22,8 @@ use metrics::Metrics;
 use router::{RouteError, Router};
 
 /// Every endpoint of the server.
-pub fn endpoints(_app: &App) -> Vec<Endpoint> {
-    Vec::new()
+pub fn endpoints(app: &App) -> Vec<Endpoint> {
+    native::endpoints(app)
 }
 
 /// A router over [`endpoints`].

@@ -1,0 +1,198 @@
+//! Accounts: people who can log in.
+
+use super::{App, InstanceCtx, Password, Refusal};
+use crate::domain::access::Account;
+use crate::domain::access::secret::random_letters;
+use crate::domain::ident::{AccountId, Email, Username};
+use crate::ports::{Change, Commit, CommitOutcome, Key, Versioned};
+
+/// Longest display name, in characters.
+const MAX_NAME: usize = 128;
+/// How many made-up usernames are tried.
+const ATTEMPTS: usize = 8;
+
+/// An account somebody shall have.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// What they log in with.
+    pub email: Email,
+    /// Public name; none = made from the e-mail address.
+    pub username: Option<Username>,
+    /// For people; none = the username.
+    pub display_name: Option<String>,
+    /// Their first password; none = one is made.
+    pub password: Option<Password>,
+    /// Whether they are an instance operator.
+    pub operator: bool,
+}
+
+/// Makes an account. A password that was made here is in the answer and nowhere else.
+pub async fn create(
+    app: &App,
+    ctx: &InstanceCtx,
+    new: NewAccount,
+) -> Result<(Account, Option<Password>), Refusal> {
+    if let Some(name) = &new.display_name
+        && (name.trim().is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control))
+    {
+        let message = format!(
+            "cannot use this display name: it needs 1 to {MAX_NAME} characters, no control characters"
+        );
+        return Err(Refusal::invalid("invalid-display-name", message));
+    }
+    let made = new
+        .password
+        .is_none()
+        .then(|| Password::generate(app.entropy.as_ref()));
+    let password = new.password.or_else(|| made.clone());
+    let hash = match password {
+        Some(password) => Some(app.guard.passwords.hash(password, app.entropy.as_ref()).await?),
+        None => None,
+    };
+    for attempt in 0..ATTEMPTS {
+        let username = match &new.username {
+            Some(username) => username.clone(),
+            None => made_up_username(app, &new.email, attempt)?,
+        };
+        let account = Account {
+            id: random_id(app)?,
+            email: new.email.clone(),
+            display_name: new.display_name.clone().unwrap_or_else(|| username.to_string()),
+            username,
+            password: hash.clone(),
+            operator: new.operator,
+            disabled: false,
+            created: app.clock.now(),
+        };
+        let mut event = ctx.event(account.created, "account.create", account.id.as_str());
+        event
+            .detail
+            .insert("email".to_owned(), account.email.as_str().into());
+        event
+            .detail
+            .insert("operator".to_owned(), account.operator.into());
+        let records = vec![Change::create(&account)];
+        match app
+            .storage
+            .commit(Commit {
+                records,
+                audit: vec![event],
+                ..Commit::default()
+            })
+            .await?
+        {
+            CommitOutcome::Taken {
+                field: "username", ..
+            } if new.username.is_none() => {}
+            other => return App::settle(other).map(|()| (account, made)),
+        }
+    }
+    Err(Refusal::conflict(
+        "username-taken",
+        "cannot make up a username that is free: choose one",
+    ))
+}
+
+/// All accounts, by e-mail address.
+pub async fn list(app: &App, _ctx: &InstanceCtx) -> Result<Vec<Account>, Refusal> {
+    let all = app.storage.all::<Account>(Key(Vec::new())).await?;
+    let mut accounts: Vec<Account> = all.into_iter().map(|found| found.record).collect();
+    accounts.sort_by(|a, b| a.email.cmp(&b.email));
+    Ok(accounts)
+}
+
+/// One account.
+pub async fn show(app: &App, _ctx: &InstanceCtx, email: &Email) -> Result<Account, Refusal> {
+    Ok(by_email(app, email).await?.record)
+}
+
+/// Whether an account may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It may.
+    Enabled,
+    /// It may not, and its tokens are dead.
+    Disabled,
+}
+
+/// Switches an account on or off. Nobody switches themselves off, so an operator always remains.
+pub async fn set_standing(
+    app: &App,
+    ctx: &InstanceCtx,
+    email: &Email,
+    standing: Standing,
+) -> Result<Account, Refusal> {
+    let Versioned { mut record, version } = by_email(app, email).await?;
+    let disabled = standing == Standing::Disabled;
+    if record.disabled == disabled {
+        return Ok(record);
+    }
+    let mut records = Vec::new();
+    if let Some(actor) = ctx.account() {
+        if *actor == record.id {
+            return Err(Refusal::conflict(
+                "own-account",
+                "cannot disable your own account: another operator must do it",
+            ));
+        }
+        // The actor's own record takes part, so that two operators cannot disable each other at the same time.
+        if let Some(own) = app.storage.find::<Account>([actor.as_str()]).await?
+            && !own.record.disabled
+        {
+            records.push(Change::replace(&own.record, own.version));
+        } else {
+            return Err(App::changed_meanwhile());
+        }
+    }
+    record.disabled = disabled;
+    records.push(Change::replace(&record, version));
+    let action = if disabled {
+        "account.disable"
+    } else {
+        "account.enable"
+    };
+    let event = ctx.event(app.clock.now(), action, record.id.as_str());
+    app.commit(Commit {
+        records,
+        audit: vec![event],
+        ..Commit::default()
+    })
+    .await?;
+    Ok(record)
+}
+
+/// The account with this e-mail address.
+pub(super) async fn by_email(app: &App, email: &Email) -> Result<Versioned<Account>, Refusal> {
+    app.storage
+        .find_unique::<Account>("email", email.as_str())
+        .await?
+        .ok_or_else(|| Refusal::not_found(format!("cannot find account {email}: there is none")))
+}
+
+/// An account id nobody has: 32 random letters and digits.
+fn random_id(app: &App) -> Result<AccountId, Refusal> {
+    Ok(random_letters(32, |buffer| app.entropy.fill(buffer)).parse()?)
+}
+
+/// From `Jo.Doe+x@example`: `jo-doe-x`; later attempts add a number.
+fn made_up_username(app: &App, email: &Email, attempt: usize) -> Result<Username, Refusal> {
+    let local = email.as_str().split('@').next().unwrap_or_default();
+    let plain = |c: char| {
+        if c.is_ascii_lowercase() || c.is_ascii_digit() {
+            c
+        } else {
+            '-'
+        }
+    };
+    let words: String = local.chars().map(plain).take(20).collect();
+    let mut name = words.trim_matches('-').to_owned();
+    if name.len() < 2 {
+        name.push_str("user");
+    }
+    if attempt > 0 {
+        let mut random = [0u8; 4];
+        app.entropy.fill(&mut random);
+        name = format!("{name}-{}", u32::from_le_bytes(random) % 1_000_000);
+    }
+    Ok(name.parse()?)
+}

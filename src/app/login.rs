@@ -1,0 +1,240 @@
+//! Logging in and out, who one is, and passwords.
+
+use std::net::IpAddr;
+
+use super::tokens::{LOGIN_LIFE, fresh, of_account};
+use super::{App, InstanceCtx, OwnCtx, Password, Reason, Refusal};
+use crate::domain::access::{Account, Membership, Token, TokenText};
+use crate::domain::audit::{Actor, AuditEvent};
+use crate::domain::ident::{AccountId, Email};
+use crate::ports::{Change, Commit, CommitOutcome, Versioned};
+
+/// How often a write is tried again when somebody else changed the same records.
+const ATTEMPTS: usize = 5;
+
+/// A log-in that worked.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Who logged in.
+    pub account: Account,
+    /// The token's record.
+    pub token: Token,
+    /// The token itself; shown once.
+    pub text: TokenText,
+}
+
+/// What one may know about oneself.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The account.
+    pub account: Account,
+    /// Its roles.
+    pub memberships: Vec<Membership>,
+    /// The token it came with.
+    pub token: Token,
+}
+
+/// Logs a person in. Ten failures for one name from one address lock that pair for 15 minutes.
+/// An unknown name costs as much time as a wrong password, and both answer alike.
+pub async fn login(
+    app: &App,
+    peer: Option<IpAddr>,
+    email: &str,
+    password: Password,
+    description: &str,
+) -> Result<Session, Refusal> {
+    let email = Email::normal(email).ok();
+    let found = match &email {
+        Some(email) => {
+            app.storage
+                .find_unique::<Account>("email", email.as_str())
+                .await?
+        }
+        None => None,
+    };
+    let account = found
+        .map(|found| found.record)
+        .filter(|account| !account.disabled);
+    let name = email.as_ref().map_or("", Email::as_str);
+    let hash = account.as_ref().and_then(|account| account.password.clone());
+    let right = verify(app, peer, name, password, hash).await?;
+    let (Some(account), true) = (account, right) else {
+        return Err(Refusal::new(
+            Reason::Unauthenticated,
+            "invalid-credentials",
+            "cannot log in: the e-mail address or the password is wrong",
+        ));
+    };
+    let (mut token, text) = fresh(app, &account.id, description, LOGIN_LIFE);
+    token.person = true;
+    let mut event = event(app, &account.id, "login", account.id.as_str());
+    event.detail.insert("token".to_owned(), token.id.clone().into());
+    app.commit(Commit {
+        records: vec![Change::create(&token)],
+        audit: vec![event],
+        ..Commit::default()
+    })
+    .await?;
+    Ok(Session { account, token, text })
+}
+
+/// Ends the token the caller came with.
+pub async fn logout(app: &App, ctx: &OwnCtx) -> Result<(), Refusal> {
+    super::tokens::revoke(app, ctx, &ctx.token().id).await
+}
+
+/// Who the caller is.
+pub async fn whoami(app: &App, ctx: &OwnCtx) -> Result<Identity, Refusal> {
+    let account = own_account(app, ctx).await?.record;
+    let mut memberships = Vec::new();
+    for brand in ctx.brands(app).await? {
+        let members = app.storage.all::<Membership>([brand.id.as_str()]).await?;
+        memberships.extend(
+            members
+                .into_iter()
+                .map(|found| found.record)
+                .filter(|one| one.account_id == account.id),
+        );
+    }
+    Ok(Identity {
+        account,
+        memberships,
+        token: ctx.token().clone(),
+    })
+}
+
+/// Changes the caller's own password, which has to be given once more. Other log-ins of the account end;
+/// tokens made for programs stay.
+pub async fn change_password(
+    app: &App,
+    ctx: &OwnCtx,
+    peer: Option<IpAddr>,
+    current: Password,
+    new: Password,
+) -> Result<(), Refusal> {
+    let account = own_account(app, ctx).await?.record;
+    if !verify(app, peer, account.email.as_str(), current, account.password).await? {
+        return Err(Refusal::invalid(
+            "invalid-credentials",
+            "cannot change the password: the present one is wrong",
+        ));
+    }
+    let hash = app.guard.passwords.hash(new, app.entropy.as_ref()).await?;
+    let event = ctx.event(app.clock.now(), "account.password", account.id.as_str());
+    set_password(app, &account.id, &hash, Some(&ctx.token().id), event)
+        .await
+        .map(|_| ())
+}
+
+/// Sets somebody's password, for who owns the data directory. All log-ins of the account end.
+pub async fn reset_password(
+    app: &App,
+    ctx: &InstanceCtx,
+    email: &Email,
+    new: Password,
+) -> Result<Account, Refusal> {
+    let account = super::accounts::by_email(app, email).await?.record;
+    let hash = app.guard.passwords.hash(new, app.entropy.as_ref()).await?;
+    let event = ctx.event(app.clock.now(), "account.password", account.id.as_str());
+    set_password(app, &account.id, &hash, None, event).await
+}
+
+async fn set_password(
+    app: &App,
+    account: &AccountId,
+    hash: &str,
+    keep: Option<&str>,
+    event: AuditEvent,
+) -> Result<Account, Refusal> {
+    for _ in 0..ATTEMPTS {
+        let found = app.storage.find::<Account>([account.as_str()]).await?;
+        let Some(Versioned { mut record, version }) = found else {
+            break;
+        };
+        record.password = Some(hash.to_owned());
+        let mut records = vec![Change::replace(&record, version)];
+        for token in of_account(app, account).await? {
+            if token.record.person && keep != Some(token.record.id.as_str()) {
+                records.push(Change::delete(&token.record, token.version));
+            }
+        }
+        match app
+            .storage
+            .commit(Commit {
+                records,
+                audit: vec![event.clone()],
+                ..Commit::default()
+            })
+            .await?
+        {
+            CommitOutcome::Conflict { .. } => {}
+            other @ (CommitOutcome::Done
+            | CommitOutcome::Taken { .. }
+            | CommitOutcome::OldRevision { .. }) => {
+                return App::settle(other).map(|()| record);
+            }
+        }
+    }
+    Err(App::changed_meanwhile())
+}
+
+/// Checks a password within the limits on guessing.
+async fn verify(
+    app: &App,
+    peer: Option<IpAddr>,
+    name: &str,
+    password: Password,
+    hash: Option<String>,
+) -> Result<bool, Refusal> {
+    let logins = &app.guard.logins;
+    let unlocked = || match logins.locked_for(name, peer, app.clock.now()) {
+        None => Ok(()),
+        Some(seconds) => Err(Refusal::new(
+            Reason::Locked,
+            "too-many-failures",
+            format!(
+                "cannot log in: too many failures; try again in {} minutes",
+                seconds.div_euclid(60) + 1
+            ),
+        )),
+    };
+    unlocked()?;
+    let right = app.guard.passwords.verify(password, hash, unlocked).await?;
+    if right {
+        logins.succeeded(name, peer);
+    } else if logins.failed(name, peer, app.clock.now()) {
+        let mut event = AuditEvent {
+            time: app.clock.now(),
+            actor: Actor::System,
+            brand: None,
+            action: "login.locked".to_owned(),
+            subject: name.to_owned(),
+            detail: serde_json::Map::new(),
+        };
+        event
+            .detail
+            .insert("peer".to_owned(), peer.map(|peer| peer.to_string()).into());
+        app.commit(Commit {
+            audit: vec![event],
+            ..Commit::default()
+        })
+        .await?;
+    }
+    Ok(right)
+}
+
+async fn own_account(app: &App, ctx: &OwnCtx) -> Result<Versioned<Account>, Refusal> {
+    let gone = || Refusal::not_found("cannot find your account: it is gone");
+    app.storage.find([ctx.account().as_str()]).await?.ok_or_else(gone)
+}
+
+fn event(app: &App, account: &AccountId, action: &str, subject: &str) -> AuditEvent {
+    AuditEvent {
+        time: app.clock.now(),
+        actor: Actor::Account(account.clone()),
+        brand: None,
+        action: action.to_owned(),
+        subject: subject.to_owned(),
+        detail: serde_json::Map::new(),
+    }
+}

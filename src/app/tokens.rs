@@ -1,0 +1,215 @@
+//! API tokens: made for a person's log-in or by a person for programs, limited in scope, brand and time.
+
+use super::{App, OwnCtx, Refusal};
+use crate::domain::access::secret::random_letters;
+use crate::domain::access::{Permission, Token, TokenText};
+use crate::domain::ident::{AccountId, BrandId, IdentError};
+use crate::domain::time::Timestamp;
+use crate::ports::{Change, Commit, CommitOutcome, Key, Versioned};
+
+/// Life of a log-in, in seconds: a working day.
+pub const LOGIN_LIFE: i64 = 12 * 3600;
+/// Life of a token made for programs, unless told otherwise, in seconds: 90 days.
+pub const DEFAULT_LIFE: i64 = 90 * 86_400;
+/// The longest life of a token, in seconds: ten years.
+pub const MAX_LIFE: i64 = 3650 * 86_400;
+/// Tokens one account may have at a time.
+pub const MAX_TOKENS: usize = 500;
+/// Longest description, in characters.
+const MAX_DESCRIPTION: usize = 200;
+
+/// What a token is for; decides its scopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
+    /// Building images: reads models and assertions.
+    PrepareImage,
+    /// Continuous integration: reads what builds and releases need to know.
+    Ci,
+    /// Everything its owner may do, except what only persons may.
+    Admin,
+}
+
+impl Use {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PrepareImage => "prepare-image",
+            Self::Ci => "ci",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The scopes; none = all of the owner's.
+    pub fn permissions(self) -> Option<&'static [Permission]> {
+        use Permission as P;
+        match self {
+            Self::PrepareImage => Some(&[P::BrandRead, P::ModelRead, P::AssertionRead]),
+            Self::Ci => Some(&[
+                P::BrandRead,
+                P::ModelRead,
+                P::AssertionRead,
+                P::KeyRead,
+                P::MemberRead,
+            ]),
+            Self::Admin => None,
+        }
+    }
+}
+
+impl std::str::FromStr for Use {
+    type Err = IdentError;
+
+    fn from_str(text: &str) -> Result<Self, IdentError> {
+        match text {
+            "prepare-image" => Ok(Self::PrepareImage),
+            "ci" => Ok(Self::Ci),
+            "admin" => Ok(Self::Admin),
+            _ => Err(IdentError::new(
+                "use of a token (prepare-image, ci or admin)",
+                text,
+            )),
+        }
+    }
+}
+
+/// A token somebody wants.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// What it is for.
+    pub purpose: Use,
+    /// For people; none = the purpose.
+    pub description: String,
+    /// Only for this brand.
+    pub brand: Option<BrandId>,
+    /// Its life in seconds; none = [`DEFAULT_LIFE`].
+    pub life: Option<i64>,
+}
+
+/// Makes a token for programs. Its text is in the answer and nowhere else.
+pub async fn create(app: &App, ctx: &OwnCtx, new: NewToken) -> Result<(Token, TokenText), Refusal> {
+    let life = new.life.unwrap_or(DEFAULT_LIFE);
+    if !(1..=MAX_LIFE).contains(&life) {
+        return Err(Refusal::invalid(
+            "invalid-expiry",
+            "cannot make a token: it must expire within ten years",
+        ));
+    }
+    if let Some(brand) = &new.brand
+        && !ctx.brands(app).await?.iter().any(|known| known.id == *brand)
+    {
+        return Err(Refusal::not_found(format!(
+            "cannot make a token for brand {brand}: there is no such brand, or you have no role in it"
+        )));
+    }
+    if of_account(app, ctx.account()).await?.len() >= MAX_TOKENS {
+        return Err(Refusal::conflict(
+            "too-many-tokens",
+            format!("cannot make a token: you have {MAX_TOKENS}; revoke some first"),
+        ));
+    }
+    let (mut token, text) = fresh(app, ctx.account(), &new.description, life);
+    token.permissions = new
+        .purpose
+        .permissions()
+        .map(|all| all.iter().map(|one| one.name().to_owned()).collect());
+    token.brand_id = new.brand;
+    let mut event = ctx.event(token.created, "token.create", &token.id);
+    event
+        .detail
+        .insert("expires".to_owned(), token.expires.to_string().into());
+    event
+        .detail
+        .insert("scopes".to_owned(), serde_json::json!(token.permissions));
+    app.commit(Commit {
+        records: vec![Change::create(&token)],
+        audit: vec![event],
+        ..Commit::default()
+    })
+    .await?;
+    Ok((token, text))
+}
+
+/// The caller's tokens that are still good, oldest first.
+pub async fn list(app: &App, ctx: &OwnCtx) -> Result<Vec<Token>, Refusal> {
+    let now = app.clock.now();
+    let mut tokens: Vec<Token> = of_account(app, ctx.account())
+        .await?
+        .into_iter()
+        .map(|found| found.record)
+        .collect();
+    tokens.retain(|token| token.expires > now);
+    tokens.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    Ok(tokens)
+}
+
+/// Revokes one of the caller's tokens.
+pub async fn revoke(app: &App, ctx: &OwnCtx, id: &str) -> Result<(), Refusal> {
+    let absent = || Refusal::not_found(format!("cannot revoke token {id:?}: you have no such token"));
+    let found = app.storage.find::<Token>([id]).await?.ok_or_else(absent)?;
+    if found.record.account_id != *ctx.account() {
+        return Err(absent());
+    }
+    let event = ctx.event(app.clock.now(), "token.revoke", &found.record.id);
+    let records = vec![Change::delete(&found.record, found.version)];
+    match app
+        .storage
+        .commit(Commit {
+            records,
+            audit: vec![event],
+            ..Commit::default()
+        })
+        .await?
+    {
+        // Somebody was faster: it is revoked.
+        CommitOutcome::Done | CommitOutcome::Conflict { .. } => Ok(()),
+        other @ (CommitOutcome::Taken { .. } | CommitOutcome::OldRevision { .. }) => App::settle(other),
+    }
+}
+
+/// Removes expired tokens; call it now and then. Returns how many went.
+pub async fn sweep(app: &App) -> Result<usize, Refusal> {
+    let now = app.clock.now();
+    let tokens = app.storage.all::<Token>(Key(Vec::new())).await?;
+    let mut gone = 0;
+    for found in tokens.into_iter().filter(|found| found.record.expires <= now) {
+        let records = vec![Change::delete(&found.record, found.version)];
+        app.storage
+            .commit(Commit {
+                records,
+                ..Commit::default()
+            })
+            .await?;
+        gone += 1;
+    }
+    Ok(gone)
+}
+
+/// A token record with its text, not stored yet: all of the account's rights, for programs.
+pub(super) fn fresh(app: &App, account: &AccountId, description: &str, life: i64) -> (Token, TokenText) {
+    let text = TokenText::generate(|buffer| app.entropy.fill(buffer));
+    let created: Timestamp = app.clock.now();
+    let token = Token {
+        id: random_letters(12, |buffer| app.entropy.fill(buffer)).to_string(),
+        account_id: account.clone(),
+        hash: text.hash(),
+        description: description
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(MAX_DESCRIPTION)
+            .collect(),
+        permissions: None,
+        brand_id: None,
+        person: false,
+        created,
+        expires: created.plus_seconds(life),
+    };
+    (token, text)
+}
+
+/// Every token of an account, expired ones too.
+pub(super) async fn of_account(app: &App, account: &AccountId) -> Result<Vec<Versioned<Token>>, Refusal> {
+    let mut tokens = app.storage.all::<Token>(Key(Vec::new())).await?;
+    tokens.retain(|found| found.record.account_id == *account);
+    Ok(tokens)
+}

@@ -1,0 +1,211 @@
+//! What native handlers are given: variables of the path, query parameters, the body.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use super::{Json, Outcome, Request, Template};
+use crate::app::Refusal;
+use crate::domain::ident::BrandId;
+use crate::http::body::{self, MAX_JSON};
+use crate::http::fault::Fault;
+use crate::http::query::Query;
+use crate::http::serve::Peer;
+
+/// The parts of a request.
+#[derive(Debug)]
+pub struct Input<B = Nothing> {
+    variables: Vec<(&'static str, String)>,
+    query: Query,
+    /// Where the request came from; none in process or over the local socket.
+    pub peer: Option<IpAddr>,
+    /// The body.
+    pub body: B,
+}
+
+/// A request body of some kind.
+pub trait Body: Send + Sized + 'static {
+    /// The largest body that is read, in bytes.
+    const LIMIT: usize;
+
+    /// Reads it; refusals name what is wrong and where.
+    fn read(bytes: Bytes) -> Outcome<Self>;
+}
+
+/// No body; `{}` is as good.
+#[derive(Clone, Copy, Debug)]
+pub struct Nothing;
+
+impl Body for Nothing {
+    const LIMIT: usize = 1024;
+
+    fn read(bytes: Bytes) -> Outcome<Self> {
+        match bytes.trim_ascii() {
+            b"" | b"{}" => Ok(Self),
+            _ => Err(Fault::invalid(
+                "invalid-request",
+                "cannot read the request: it takes no body",
+            )),
+        }
+    }
+}
+
+/// Types that are read from JSON say `#[serde(deny_unknown_fields)]`, so that mistyped fields are noticed.
+impl<T: DeserializeOwned + Send + 'static> Body for Json<T> {
+    const LIMIT: usize = MAX_JSON;
+
+    fn read(bytes: Bytes) -> Outcome<Self> {
+        body::json(&bytes).map(Json)
+    }
+}
+
+/// The bytes as they are, at most `LIMIT`.
+#[derive(Clone, Debug)]
+pub struct Raw<const LIMIT: usize>(pub Bytes);
+
+impl<const LIMIT: usize> Body for Raw<LIMIT> {
+    const LIMIT: usize = LIMIT;
+
+    fn read(bytes: Bytes) -> Outcome<Self> {
+        Ok(Self(bytes))
+    }
+}
+
+impl<B: Body> Input<B> {
+    pub(super) async fn read(request: Request, template: Template) -> Outcome<Self> {
+        let mut names: Vec<&str> = template
+            .query
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .collect();
+        if template.takes_brand {
+            names.push("brand");
+        }
+        request.query.only(&names)?;
+        let bytes = request.body.up_to(B::LIMIT).await?;
+        Ok(Self {
+            variables: variables(template.path, request.path.as_str()).unwrap_or_default(),
+            query: request.query,
+            peer: request.peer.as_ref().and_then(address),
+            body: B::read(bytes)?,
+        })
+    }
+}
+
+impl<B> Input<B> {
+    /// The variable `name` of the path. What cannot be such a thing does not exist.
+    pub fn variable<T>(&self, name: &str) -> Result<T, Refusal>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let text = self
+            .variables
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map_or("", |(_, text)| text.as_str());
+        text.parse()
+            .map_err(|error| Refusal::not_found(format!("cannot find it: {error}")))
+    }
+
+    /// The query parameter `name`; refused when it is given twice or is no `T`.
+    pub fn query<T>(&self, name: &str) -> Outcome<Option<T>>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.query.parse(name)
+    }
+
+    /// All values of the query parameter `name`.
+    pub fn query_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.query.all(name)
+    }
+}
+
+impl Request {
+    /// The brand the request names, in the path or in the query.
+    pub(super) fn brand(&self, template: Template) -> Outcome<Option<BrandId>> {
+        let in_path = variables(template.path, self.path.as_str())
+            .and_then(|all| all.into_iter().find(|(name, _)| *name == "brand"))
+            .map(|(_, text)| text);
+        let named = match in_path {
+            Some(text) => Some(text),
+            None if template.takes_brand => self.query.one("brand")?.map(str::to_owned),
+            None => None,
+        };
+        named
+            .map(|text| {
+                text.parse().map_err(|error| {
+                    Fault::invalid("invalid-request", format!("cannot use the brand: {error}"))
+                })
+            })
+            .transpose()
+    }
+}
+
+/// The variables of `path`, decoded, where it fits `template`: `{name}` takes one segment, `{name...}` at the end
+/// takes one or more. A final slash does not count.
+pub(super) fn variables(template: &'static str, path: &str) -> Option<Vec<(&'static str, String)>> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let mut found = Vec::new();
+    let mut segments = path.split('/');
+    for part in template.split('/') {
+        if let Some(name) = part.strip_prefix('{').and_then(|part| part.strip_suffix("...}")) {
+            let rest: Vec<&str> = segments.by_ref().collect();
+            if rest.is_empty() || rest.iter().any(|segment| segment.is_empty()) {
+                return None;
+            }
+            found.push((name, decode(&rest.join("/"))?));
+            continue;
+        }
+        let segment = segments.next()?;
+        match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            Some(_) if segment.is_empty() => return None,
+            Some(name) => found.push((name, decode(segment)?)),
+            None if part == segment => {}
+            None => return None,
+        }
+    }
+    segments.next().is_none().then_some(found)
+}
+
+fn decode(raw: &str) -> Option<String> {
+    percent_decode_str(raw)
+        .decode_utf8()
+        .ok()
+        .map(std::borrow::Cow::into_owned)
+}
+
+fn address(peer: &Peer) -> Option<IpAddr> {
+    match peer {
+        Peer::Remote(address) => Some(*address),
+        Peer::Local => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_decoded_per_segment() {
+        let fit = |template, path| {
+            variables(template, path).map(|all| all.into_iter().map(|(_, text)| text).collect())
+        };
+        let some = |texts: &[&str]| Some(texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(fit("/a/{x}/b/{y}", "/a/1%2F2/b/SN%201"), some(&["1/2", "SN 1"]));
+        assert_eq!(fit("/a/{x}", "/a/1/"), some(&["1"]));
+        assert_eq!(fit("/a/{x}", "/a/"), None);
+        assert_eq!(fit("/a/{x}", "/a/1/2"), None);
+        assert_eq!(fit("/a/{x}", "/a/%FF"), None);
+        assert_eq!(fit("/a/{x...}", "/a/1/2"), some(&["1/2"]));
+        assert_eq!(fit("/a/{x...}", "/a"), None);
+        assert_eq!(fit("/a", "/a"), some(&[]));
+        assert_eq!(fit("/a", "/b"), None);
+    }
+}
