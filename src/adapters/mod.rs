@@ -4,3 +4,4 @@ pub mod memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod seal;
+pub mod system;

@@ -1,0 +1,476 @@
+//! All settings in one place: flags win over the environment, that over `hallmark.yaml`, that over defaults; each value
+//! remembers where it came from (contract.md 1).
+
+mod values;
+
+use values::Shown;
+pub use values::{
+    BlobsUrl, Count, DatabaseUrl, FilePath, ListenAddress, LogFilter, LogFormat, Maybe, Proxies, PublicUrl,
+    Seconds, Switch, ValueError,
+};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::{self, Visitor};
+
+/// The name of the settings file, in the working directory or the data directory.
+pub const FILE: &str = "hallmark.yaml";
+/// A settings file is at most this long.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The command line.
+    Flag,
+    /// This environment variable.
+    Environment(&'static str),
+    /// The settings file.
+    File,
+    /// Nobody set it.
+    Default,
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The settings file is not readable.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not what a settings file looks like; the message names line and column.
+    #[error("cannot use {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        source: serde_yaml::Error,
+    },
+    /// It is far longer than any settings file.
+    #[error("cannot use {}: it is larger than {MAX_FILE} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A flag or variable has no good value.
+    #[error("cannot use {origin}: {source}")]
+    Value {
+        /// The flag or variable.
+        origin: String,
+        /// What is wrong.
+        source: ValueError,
+    },
+}
+
+/// Values given on the command line, by setting name.
+pub type Flags = BTreeMap<&'static str, String>;
+
+/// A list or a scalar of the settings file. It is parsed inside the visitor, where errors still get line and column.
+struct InFile<T>(T);
+
+struct InFileVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromStr<Err = ValueError>> Visitor<'de> for InFileVisitor<T> {
+    type Value = InFile<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, number, boolean or list of texts")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        text.parse().map(InFile).map_err(E::custom)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut texts: Vec<String> = Vec::new();
+        while let Some(text) = list.next_element()? {
+            texts.push(text);
+        }
+        self.visit_str(&texts.join(","))
+    }
+}
+
+impl<'de, T: FromStr<Err = ValueError>> Deserialize<'de> for InFile<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(InFileVisitor(PhantomData))
+    }
+}
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])* $field:ident: $kind:ty, $name:literal, $env:literal, $default:expr;)*) => {
+        /// The effective settings.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            /// The settings file that was read, if any.
+            pub file: Option<PathBuf>,
+            $($(#[doc = $doc])* pub $field: Setting<$kind>,)*
+        }
+
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields, expecting = "settings, one `name: value` per line")]
+        struct File {
+            $(#[serde(rename = $name, default)] $field: Option<InFile<$kind>>,)*
+        }
+
+        impl Config {
+            fn resolve(
+                path: Option<PathBuf>,
+                file: File,
+                flags: &Flags,
+                environment: &dyn Fn(&str) -> Option<String>,
+            ) -> Result<Self, ConfigError> {
+                Ok(Self {
+                    file: path,
+                    $($field: pick($name, $env, flags, environment, file.$field, || $default)?,)*
+                })
+            }
+
+            /// Every setting: its name, its value with secrets masked, and where it came from.
+            pub fn rows(&self) -> Vec<(&'static str, String, String)> {
+                vec![$(($name, self.$field.value.shown(), self.origin(&self.$field.source, $name)),)*]
+            }
+        }
+
+        /// Every setting: name, environment variable, what it is for.
+        pub const SETTINGS: &[(&str, &str, &str)] = &[$(($name, $env, concat!($($doc),*)),)*];
+    };
+}
+
+settings! {
+    /// The data directory
+    data: FilePath, "data", "HALLMARK_DATA", FilePath("./hallmark-data".into());
+    /// Address to listen on; port 0 picks a free one
+    listen: ListenAddress, "listen", "HALLMARK_LISTEN", ListenAddress::default();
+    /// Where clients reach the server, where that is not the listening address
+    public_url: Maybe<PublicUrl>, "public-url", "HALLMARK_PUBLIC_URL", Maybe(None);
+    /// The database: `sled:DIR` or `postgres://...`
+    database_url: Maybe<DatabaseUrl>, "database-url", "HALLMARK_DATABASE_URL", Maybe(None);
+    /// The blobs: `file:DIR` or `s3://bucket/prefix?endpoint=...`
+    blobs_url: Maybe<BlobsUrl>, "blobs-url", "HALLMARK_BLOBS_URL", Maybe(None);
+    /// File with the passphrase that seals the private keys
+    key_passphrase_file: Maybe<FilePath>, "key-passphrase-file", "HALLMARK_KEY_PASSPHRASE_FILE", Maybe(None);
+    /// What is logged: a level, or rules like `info,hallmark::http=debug`
+    log: LogFilter, "log", "HALLMARK_LOG", LogFilter::default();
+    /// How log lines look: `text` or `json`
+    log_format: LogFormat, "log-format", "HALLMARK_LOG_FORMAT", LogFormat::Text;
+    /// Life of a request-id
+    request_id_life: Seconds, "request-id-life", "HALLMARK_REQUEST_ID_LIFE", Seconds(600);
+    /// Addresses whose `X-Forwarded-For` counts, e.g. `127.0.0.1,10.0.0.0/8`
+    trusted_proxies: Proxies, "trusted-proxies", "HALLMARK_TRUSTED_PROXIES", Proxies(Vec::new());
+    /// Connections at a time
+    max_connections: Count, "max-connections", "HALLMARK_MAX_CONNECTIONS", Count(20_000);
+    /// Time for the head of a request
+    header_time: Seconds, "header-time", "HALLMARK_HEADER_TIME", Seconds(10);
+    /// Time for the body of a request
+    body_time: Seconds, "body-time", "HALLMARK_BODY_TIME", Seconds(30);
+    /// Time a connection may wait for its next request
+    idle_time: Seconds, "idle-time", "HALLMARK_IDLE_TIME", Seconds(60);
+    /// Time running requests have to finish when the server stops
+    drain_time: Seconds, "drain-time", "HALLMARK_DRAIN_TIME", Seconds(30);
+    /// Threads that sign; 0 = as many as there are processors
+    signer_threads: Count, "signer-threads", "HALLMARK_SIGNER_THREADS", Count(0);
+    /// Signatures that may wait for a thread; more are answered with 503
+    signer_queue: Count, "signer-queue", "HALLMARK_SIGNER_QUEUE", Count(256);
+    /// Accept the throw-away keys that ship with the project: never in production
+    dev: Switch, "dev", "HALLMARK_DEV", Switch(false);
+}
+
+impl Config {
+    /// Collects the settings. `config` names the settings file; else `hallmark.yaml` of the working directory is read,
+    /// else that of the data directory, where there is one.
+    pub fn load(
+        config: Option<&Path>,
+        flags: &Flags,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let (path, file) = match config {
+            Some(path) => (Some(path.to_owned()), read(path)?.unwrap_or_default()),
+            None => {
+                let here = Path::new(FILE).to_owned();
+                match read_if_there(&here)? {
+                    Some(file) => (Some(here), file),
+                    None => {
+                        let data = Self::resolve(None, File::default(), flags, environment)?
+                            .data
+                            .value
+                            .0;
+                        let there = data.join(FILE);
+                        match read_if_there(&there)? {
+                            Some(file) => (Some(there), file),
+                            None => (None, File::default()),
+                        }
+                    }
+                }
+            }
+        };
+        Self::resolve(path, file, flags, environment)
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data.value.0
+    }
+
+    /// The database, with its default place inside the data directory.
+    pub fn database(&self) -> DatabaseUrl {
+        self.database_url
+            .value
+            .0
+            .clone()
+            .unwrap_or_else(|| DatabaseUrl::Sled(self.data().join("db")))
+    }
+
+    /// The blobs, with their default place inside the data directory.
+    pub fn blobs(&self) -> BlobsUrl {
+        self.blobs_url
+            .value
+            .0
+            .clone()
+            .unwrap_or_else(|| BlobsUrl::File(self.data().join("blobs")))
+    }
+
+    fn origin(&self, source: &Source, name: &str) -> String {
+        match source {
+            Source::Flag => format!("flag --{name}"),
+            Source::Environment(variable) => format!("environment {variable}"),
+            Source::File => match &self.file {
+                Some(path) => format!("file {}", path.display()),
+                None => "file".to_owned(),
+            },
+            Source::Default => "default".to_owned(),
+        }
+    }
+}
+
+fn pick<T: FromStr<Err = ValueError>>(
+    name: &'static str,
+    variable: &'static str,
+    flags: &Flags,
+    environment: &dyn Fn(&str) -> Option<String>,
+    file: Option<InFile<T>>,
+    default: impl FnOnce() -> T,
+) -> Result<Setting<T>, ConfigError> {
+    let parse = |text: &str, origin: String| {
+        text.parse::<T>()
+            .map_err(|source| ConfigError::Value { origin, source })
+    };
+    if let Some(text) = flags.get(name) {
+        return Ok(Setting {
+            value: parse(text, format!("--{name}"))?,
+            source: Source::Flag,
+        });
+    }
+    // An empty variable is one that was not set: shells and unit files have no better way to say so.
+    if let Some(text) = environment(variable).filter(|text| !text.is_empty()) {
+        return Ok(Setting {
+            value: parse(&text, variable.to_owned())?,
+            source: Source::Environment(variable),
+        });
+    }
+    Ok(match file {
+        Some(InFile(value)) => Setting {
+            value,
+            source: Source::File,
+        },
+        None => Setting {
+            value: default(),
+            source: Source::Default,
+        },
+    })
+}
+
+fn read_if_there(path: &Path) -> Result<Option<File>, ConfigError> {
+    match std::fs::metadata(path) {
+        Ok(_) => read(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<File>, ConfigError> {
+    let fail = |source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    if std::fs::metadata(path).map_err(fail)?.len() > MAX_FILE {
+        return Err(ConfigError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    let text = std::fs::read_to_string(path).map_err(fail)?;
+    parse_file(&text)
+        .map_err(|source| ConfigError::File {
+            path: path.to_owned(),
+            source,
+        })
+        .map(Some)
+}
+
+fn parse_file(text: &str) -> Result<File, serde_yaml::Error> {
+    if text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    {
+        return Ok(File::default());
+    }
+    serde_yaml::from_str(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none(_: &str) -> Option<String> {
+        None
+    }
+
+    fn load(
+        text: &str,
+        flags: &Flags,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.yaml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(Some(&path), flags, environment).map_err(|e| e.to_string())
+    }
+
+    fn row(config: &Config, name: &str) -> (String, String) {
+        let (_, value, origin) = config.rows().into_iter().find(|row| row.0 == name).unwrap();
+        (value, origin.split(' ').next().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file_over_defaults() {
+        let file = "listen: 127.0.0.1:1\nlog: debug\nrequest-id-life: 60\ntrusted-proxies: [127.0.0.1, 10.0.0.0/8]\n";
+        let environment = |name: &str| match name {
+            "HALLMARK_LISTEN" => Some("127.0.0.1:2".to_owned()),
+            "HALLMARK_LOG" => Some("warn".to_owned()),
+            "HALLMARK_DEV" => Some(String::new()),
+            _ => None,
+        };
+        let flags = Flags::from([("listen", "127.0.0.1:3".to_owned())]);
+        let config = load(file, &flags, &environment).unwrap();
+        assert_eq!(row(&config, "listen"), ("127.0.0.1:3".into(), "flag".into()));
+        assert_eq!(row(&config, "log"), ("warn".into(), "environment".into()));
+        assert_eq!(row(&config, "request-id-life"), ("60s".into(), "file".into()));
+        assert_eq!(
+            row(&config, "trusted-proxies"),
+            ("127.0.0.1/32,10.0.0.0/8".into(), "file".into())
+        );
+        assert_eq!(row(&config, "dev"), ("false".into(), "default".into()));
+        assert_eq!(row(&config, "idle-time"), ("60s".into(), "default".into()));
+    }
+
+    #[test]
+    fn the_file_is_refused_with_line_and_column() {
+        for (text, expected) in [
+            ("listen: 127.0.0.1:1\nlisten-on: x\n", "unknown field `listen-on`"),
+            (
+                "listen: nowhere\n",
+                "\"nowhere\" is not an address like 127.0.0.1:8380",
+            ),
+            (
+                "\n\nrequest-id-life: soon\n",
+                "\"soon\" is not a time like 600 or 10m",
+            ),
+            ("listen: [\n", "did not find"),
+        ] {
+            let error = load(text, &Flags::new(), &none).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+            assert!(error.contains("line ") && error.contains("column "), "{error}");
+        }
+        let error = load("- a\n", &Flags::new(), &none).unwrap_err();
+        assert!(
+            error.ends_with("expected settings, one `name: value` per line"),
+            "{error}"
+        );
+        assert!(load("# nothing\n\n", &Flags::new(), &none).is_ok());
+        assert!(load("", &Flags::new(), &none).is_ok());
+    }
+
+    #[test]
+    fn wrong_flags_and_variables_are_named() {
+        let flags = Flags::from([("listen", "x".to_owned())]);
+        let error = load("", &flags, &none).unwrap_err();
+        assert_eq!(
+            error,
+            "cannot use --listen: \"x\" is not an address like 127.0.0.1:8380"
+        );
+        let environment = |name: &str| (name == "HALLMARK_MAX_CONNECTIONS").then(|| "many".to_owned());
+        let error = load("", &Flags::new(), &environment).unwrap_err();
+        assert_eq!(
+            error,
+            "cannot use HALLMARK_MAX_CONNECTIONS: \"many\" is not a number"
+        );
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        let flags = Flags::from([
+            (
+                "database-url",
+                "postgres://vault:hunter2@db.example/vault?password=hunter2&sslmode=require".to_owned(),
+            ),
+            (
+                "blobs-url",
+                "s3://bucket/prefix?endpoint=https://s3.example&secret-key=hunter2".to_owned(),
+            ),
+        ]);
+        let config = load("", &flags, &none).unwrap();
+        let all = format!("{:?}", config.rows());
+        assert!(!all.contains("hunter2"), "{all}");
+        assert!(
+            all.contains("sslmode=require") && all.contains("db.example"),
+            "{all}"
+        );
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_file_of_the_data_directory_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), "log: debug\n").unwrap();
+        let flags = Flags::from([("data", dir.path().display().to_string())]);
+        let config = Config::load(None, &flags, &none).unwrap();
+        assert_eq!(row(&config, "log").0, "debug");
+        assert_eq!(config.database(), DatabaseUrl::Sled(dir.path().join("db")));
+    }
+}
