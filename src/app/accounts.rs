@@ -84,7 +84,7 @@ pub async fn create(
             CommitOutcome::Taken {
                 field: "username", ..
             } if new.username.is_none() => {}
-            other => return App::settle(other).map(|()| (account, made)),
+            other => return App::settle(&other).map(|()| (account, made)),
         }
     }
     Err(Refusal::conflict(

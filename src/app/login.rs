@@ -171,7 +171,7 @@ async fn set_password(
             other @ (CommitOutcome::Done
             | CommitOutcome::Taken { .. }
             | CommitOutcome::OldRevision { .. }) => {
-                return App::settle(other).map(|()| record);
+                return App::settle(&other).map(|()| record);
             }
         }
     }

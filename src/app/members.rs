@@ -113,7 +113,7 @@ async fn change(
             other @ (CommitOutcome::Done
             | CommitOutcome::Taken { .. }
             | CommitOutcome::OldRevision { .. }) => {
-                return App::settle(other).map(|()| Member { account, membership });
+                return App::settle(&other).map(|()| Member { account, membership });
             }
         }
     }

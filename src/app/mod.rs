@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod api_keys;
+pub mod audit;
 mod authorize;
 pub mod brands;
 pub mod lockout;
@@ -85,11 +86,11 @@ pub struct App {
 impl App {
     /// Applies `commit`; anything but success is a refusal.
     pub(crate) async fn commit(&self, commit: Commit) -> Result<(), Refusal> {
-        Self::settle(self.storage.commit(commit).await?)
+        Self::settle(&self.storage.commit(commit).await?)
     }
 
     /// What the outcome of a commit means to who asked for it.
-    pub(crate) fn settle(outcome: CommitOutcome) -> Result<(), Refusal> {
+    pub(crate) fn settle(outcome: &CommitOutcome) -> Result<(), Refusal> {
         match outcome {
             CommitOutcome::Done => Ok(()),
             CommitOutcome::Conflict { .. } => Err(Self::changed_meanwhile()),

@@ -163,7 +163,7 @@ pub async fn revoke(app: &App, ctx: &OwnCtx, id: &str) -> Result<(), Refusal> {
     {
         // Somebody was faster: it is revoked.
         CommitOutcome::Done | CommitOutcome::Conflict { .. } => Ok(()),
-        other @ (CommitOutcome::Taken { .. } | CommitOutcome::OldRevision { .. }) => App::settle(other),
+        other @ (CommitOutcome::Taken { .. } | CommitOutcome::OldRevision { .. }) => App::settle(&other),
     }
 }
 

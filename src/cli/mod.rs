@@ -8,9 +8,14 @@ pub mod output;
 pub mod remote;
 
 mod account;
+mod audit;
+mod brand;
 mod completions;
 mod login;
 mod member;
+pub mod moment;
+mod store;
+mod token;
 
 pub use error::CliError;
 pub use output::{Column, Format, Output};
@@ -52,9 +57,21 @@ enum Command {
     /// People who can log in
     #[command(subcommand)]
     Account(account::Verb),
+    /// The brands of a server
+    #[command(subcommand)]
+    Brand(brand::Verb),
+    /// The stores of a brand
+    #[command(subcommand)]
+    Store(store::Verb),
     /// Who has which role in a store
     #[command(subcommand)]
     Member(member::Verb),
+    /// API tokens for programs
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// Who did what, and whether the record of it is whole
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Write the manual pages
@@ -65,7 +82,9 @@ enum Command {
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "People and rights",
-        &["login", "logout", "whoami", "account", "member"],
+        &[
+            "login", "logout", "whoami", "account", "brand", "store", "member", "token", "audit",
+        ],
     ),
     ("This program", &["completions", "man"]),
 ];
@@ -77,7 +96,11 @@ impl Command {
             Self::Logout(command) => command.run(cx).await,
             Self::Whoami(command) => command.run(cx).await,
             Self::Account(verb) => verb.run(cx).await,
+            Self::Brand(verb) => verb.run(cx).await,
+            Self::Store(verb) => verb.run(cx).await,
             Self::Member(verb) => verb.run(cx).await,
+            Self::Token(verb) => verb.run(cx).await,
+            Self::Audit(verb) => verb.run(cx).await,
             Self::Completions(command) => command.run(cx),
             Self::Man(command) => command.run(cx),
         }

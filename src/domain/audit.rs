@@ -78,7 +78,7 @@ pub struct AuditEntry {
     pub event: String,
 }
 
-/// A statement about where all chains stood, signed with the instance's ed25519 key.
+/// A statement about where chains stood, signed with the instance's ed25519 key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Checkpoint {
@@ -86,7 +86,8 @@ pub struct Checkpoint {
     pub number: u64,
     /// When.
     pub time: Timestamp,
-    /// The end of every chain, ordered by writer.
+    /// The ends of the chains that moved since an earlier checkpoint, ordered by writer; together the checkpoints
+    /// cover every chain.
     pub heads: Vec<ChainHead>,
     /// Public key of the signature, lower-case hex.
     pub public_key: String,

@@ -34,8 +34,8 @@ pub trait AuditLog: Send + Sync {
     /// The end of every chain, ordered by writer.
     async fn heads(&self) -> Result<Vec<ChainHead>, StoreError>;
 
-    /// Checkpoints with a number above `after`, in order.
-    async fn checkpoints(&self, after: u64) -> Result<Vec<Checkpoint>, StoreError>;
+    /// Checkpoints with a number above `after`, in order, at most `limit`.
+    async fn checkpoints(&self, after: u64, limit: usize) -> Result<Vec<Checkpoint>, StoreError>;
 
     /// The last checkpoint.
     async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError>;

@@ -88,13 +88,14 @@ impl AuditLog for Memory {
         Ok(self.lock()?.journal.heads.values().cloned().collect())
     }
 
-    async fn checkpoints(&self, after: u64) -> Result<Vec<Checkpoint>, StoreError> {
+    async fn checkpoints(&self, after: u64, limit: usize) -> Result<Vec<Checkpoint>, StoreError> {
         let state = self.lock()?;
         Ok(state
             .journal
             .checkpoints
             .iter()
             .filter(|checkpoint| checkpoint.number > after)
+            .take(limit)
             .cloned()
             .collect())
     }

@@ -89,12 +89,12 @@ impl AuditLog for Postgres {
             .map_err(failed)
     }
 
-    async fn checkpoints(&self, after: u64) -> Result<Vec<Checkpoint>, StoreError> {
+    async fn checkpoints(&self, after: u64, at_most: usize) -> Result<Vec<Checkpoint>, StoreError> {
         let client = self.client().await?;
         let rows = client
             .query(
-                "SELECT doc FROM audit_checkpoint WHERE number > $1 ORDER BY number",
-                &[&signed(after)],
+                "SELECT doc FROM audit_checkpoint WHERE number > $1 ORDER BY number LIMIT $2",
+                &[&signed(after), &limit(at_most)],
             )
             .await
             .map_err(failed)?;

@@ -7,6 +7,7 @@
 //! [`OwnCtx`]: crate::app::OwnCtx
 
 mod answer;
+mod audit;
 mod input;
 mod people;
 
@@ -32,7 +33,8 @@ pub type Outcome<T> = Result<T, Fault<NativeDialect>>;
 
 /// Every native endpoint.
 pub fn endpoints(app: &App) -> Vec<Endpoint> {
-    people::endpoints(&Native::new(app))
+    let native = Native::new(app);
+    [people::endpoints(&native), audit::endpoints(&native)].concat()
 }
 
 /// Makes native endpoints. A path may name its query parameters: `/hallmark/v1/audit{?since,limit}`; others are
