@@ -1,7 +1,9 @@
 //! The engines behind the ports, one folder or file each. No adapter knows another; `cli` picks and wires them.
 
 pub mod memory;
+pub mod passphrase;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod seal;
+pub mod softkey;
 pub mod system;

@@ -1,17 +1,24 @@
 //! Use cases: one file per thing a client or operator can ask for. They know the domain and the ports, nothing else.
 
+pub mod account_keys;
 pub mod accounts;
 pub mod api_keys;
 pub mod audit;
 mod authorize;
 pub mod brands;
+pub mod doctor;
+pub mod instance;
+pub mod key_manager;
+pub mod keys;
 pub mod lockout;
 pub mod login;
 pub mod members;
 pub mod passwords;
 mod refusal;
 pub mod request_id;
+pub mod sign;
 pub mod tokens;
+pub mod trust;
 
 pub use authorize::{Authorized, BrandCtx, Caller, InstanceCtx, OwnCtx, authorize};
 pub use lockout::Lockout;

@@ -20,7 +20,7 @@ pub struct Timestamp {
 
 impl Timestamp {
     /// The time `seconds` after 1970-01-01T00:00:00Z.
-    pub fn from_unix(seconds: i64) -> Self {
+    pub const fn from_unix(seconds: i64) -> Self {
         Self { seconds, nanos: 0 }
     }
 

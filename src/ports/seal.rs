@@ -2,6 +2,8 @@
 
 use zeroize::Zeroizing;
 
+use crate::domain::ident::{AccountId, KeyId};
+
 /// Why a seal was not made or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -25,6 +27,26 @@ pub struct SealLabel<'a> {
     pub owner: &'a str,
     /// What names it there: a key id, a version.
     pub name: &'a str,
+}
+
+impl<'a> SealLabel<'a> {
+    /// For the private half of a key.
+    pub fn key(owner: &'a AccountId, id: &'a KeyId) -> Self {
+        Self {
+            kind: "key",
+            owner: owner.as_str(),
+            name: id.as_str(),
+        }
+    }
+
+    /// For the secrets of the instance.
+    pub fn secrets(instance: &'a str) -> Self {
+        Self {
+            kind: "secrets",
+            owner: instance,
+            name: "1",
+        }
+    }
 }
 
 /// Seals and opens secrets. Fast: deriving the master key from the passphrase has been done before.

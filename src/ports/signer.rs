@@ -36,6 +36,20 @@ pub enum KeyMaterial {
     },
 }
 
+impl KeyMaterial {
+    /// Tells the forms apart: armoured OpenPGP if the text says so, else PEM.
+    pub fn from_text(text: Zeroizing<String>, passphrase: Option<Zeroizing<String>>) -> Self {
+        if text.contains("-----BEGIN PGP ") {
+            Self::OpenPgp {
+                armoured: text,
+                passphrase,
+            }
+        } else {
+            Self::Pem(text)
+        }
+    }
+}
+
 impl std::fmt::Debug for KeyMaterial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("KeyMaterial(…)")

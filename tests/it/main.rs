@@ -9,3 +9,5 @@
 
 mod architecture;
 mod edge;
+mod harness;
+mod keys;

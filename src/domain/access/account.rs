@@ -38,6 +38,9 @@ pub struct Brand {
     pub name: String,
     /// Its base store.
     pub base_store: StoreId,
+    /// Its account and account-keys are signed by another root and imported (delegated mode); ours signs neither.
+    #[serde(default)]
+    pub delegated: bool,
     /// When it was made.
     pub created: Timestamp,
 }

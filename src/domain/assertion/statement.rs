@@ -339,6 +339,15 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// Content somebody else put together (an external signing tool), to be signed as it stands by the holder of
+    /// `key`. Whether it is an assertion shows in [`Draft::finish`].
+    pub fn of_content(content: Vec<u8>, key: &PublicKey) -> Self {
+        Self {
+            content,
+            key: key.clone(),
+        }
+    }
+
     /// The bytes the signature covers.
     pub fn content(&self) -> &[u8] {
         &self.content

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ident::{AccountId, KeyId};
+use crate::domain::ident::{AccountId, BrandId, KeyId};
 use crate::domain::time::Timestamp;
 
 /// How the master key is derived from the passphrase: argon2id (RFC 9106). Not secret.
@@ -47,4 +47,33 @@ pub struct Instance {
 impl Instance {
     /// The stored format this program reads and writes.
     pub const FORMAT: u32 = 1;
+}
+
+/// First path segments in use: a brand of that name would hide them, or be hidden (decisions.md 8).
+const RESERVED: &[&str] = &[
+    "account",
+    "api",
+    "assets",
+    "dev",
+    "download",
+    "hallmark",
+    "healthz",
+    "keys",
+    "login",
+    "logout",
+    "metrics",
+    "ota",
+    "publishergw",
+    "readyz",
+    "repo",
+    "static",
+    "tuf",
+    "unscanned-upload",
+    "v1",
+    "v2",
+];
+
+/// Whether no brand may have this id, because a path family begins with it.
+pub fn is_reserved(brand: &BrandId) -> bool {
+    RESERVED.contains(&brand.as_str())
 }

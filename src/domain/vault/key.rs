@@ -1,8 +1,13 @@
-//! Signing keys: what they are for and where they stand.
+//! Signing keys: what they are for, where they stand, and what they may sign.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ident::{AccountId, KeyId, KeyName, ModelName};
+use crate::domain::assertion::{AssertionType, Headers, Value};
+use crate::domain::ident::{AccountId, IdentError, KeyId, KeyName, ModelName};
 use crate::domain::time::Timestamp;
 
 /// What a key may sign. Enforced at every signature.
@@ -20,6 +25,101 @@ pub enum KeyPurpose {
     Preseed,
     SnapBuild,
     Repair,
+}
+
+impl KeyPurpose {
+    /// Every purpose.
+    pub const ALL: &'static [KeyPurpose] = &[
+        Self::Root,
+        Self::Model,
+        Self::Serial,
+        Self::SystemUser,
+        Self::ValidationSet,
+        Self::Validation,
+        Self::Preseed,
+        Self::SnapBuild,
+        Self::Repair,
+    ];
+
+    /// Its name: the assertion type, or `root`.
+    pub fn name(self) -> &'static str {
+        self.assertion_type().map_or("root", AssertionType::name)
+    }
+
+    /// The assertion type a brand key of this purpose signs; none for the root.
+    pub fn assertion_type(self) -> Option<AssertionType> {
+        match self {
+            Self::Root => None,
+            Self::Model => Some(AssertionType::Model),
+            Self::Serial => Some(AssertionType::Serial),
+            Self::SystemUser => Some(AssertionType::SystemUser),
+            Self::ValidationSet => Some(AssertionType::ValidationSet),
+            Self::Validation => Some(AssertionType::Validation),
+            Self::Preseed => Some(AssertionType::Preseed),
+            Self::SnapBuild => Some(AssertionType::SnapBuild),
+            Self::Repair => Some(AssertionType::Repair),
+        }
+    }
+
+    /// The purpose a key must have to sign assertions of type `kind`; none where no key of ours ever does.
+    pub fn needed_for(kind: AssertionType) -> Option<Self> {
+        match kind {
+            AssertionType::Account
+            | AssertionType::AccountKey
+            | AssertionType::BaseDeclaration
+            | AssertionType::SnapDeclaration
+            | AssertionType::SnapDeveloper
+            | AssertionType::SnapResourcePair
+            | AssertionType::SnapResourceRevision
+            | AssertionType::SnapRevision
+            | AssertionType::Store => Some(Self::Root),
+            AssertionType::Model => Some(Self::Model),
+            AssertionType::Serial => Some(Self::Serial),
+            AssertionType::SystemUser => Some(Self::SystemUser),
+            AssertionType::ValidationSet => Some(Self::ValidationSet),
+            AssertionType::Validation => Some(Self::Validation),
+            AssertionType::Preseed => Some(Self::Preseed),
+            AssertionType::SnapBuild => Some(Self::SnapBuild),
+            AssertionType::Repair => Some(Self::Repair),
+            // Self-signed by any key (below), by devices, or not issued here.
+            AssertionType::AccountKeyRequest
+            | AssertionType::Cluster
+            | AssertionType::ConfdbControl
+            | AssertionType::ConfdbSchema
+            | AssertionType::DeviceSessionRequest
+            | AssertionType::HardwareIdentity
+            | AssertionType::RequestMessage
+            | AssertionType::ResponseMessage
+            | AssertionType::SerialRequest => None,
+        }
+    }
+
+    /// The header by which what it signs can be bound to models; none if it cannot.
+    pub fn model_header(self) -> Option<&'static str> {
+        match self {
+            Self::Model | Self::Serial | Self::Preseed => Some("model"),
+            Self::SystemUser => Some("models"),
+            Self::Root | Self::ValidationSet | Self::Validation | Self::SnapBuild | Self::Repair => None,
+        }
+    }
+}
+
+impl fmt::Display for KeyPurpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for KeyPurpose {
+    type Err = IdentError;
+
+    fn from_str(text: &str) -> Result<Self, IdentError> {
+        Self::ALL
+            .iter()
+            .find(|purpose| purpose.name() == text)
+            .copied()
+            .ok_or_else(|| IdentError::new("key purpose", text))
+    }
 }
 
 /// Whether a key may sign now.
@@ -48,6 +148,10 @@ pub struct SigningKey {
     pub purposes: Vec<KeyPurpose>,
     /// Only for these models, where not empty.
     pub models: Vec<ModelName>,
+    /// Whether its account-key carries `constraints`: devices then enforce purposes and models too (snapd 2.64 and
+    /// later; older ones refuse such a key).
+    #[serde(default)]
+    pub constrained: bool,
     /// Whether it may sign.
     pub state: KeyState,
     /// Whether the external key manager may use it; never for keys with purpose serial.
@@ -60,4 +164,269 @@ pub struct SigningKey {
     pub created: Timestamp,
     /// The sealed private half, as the signer gave it (base64).
     pub sealed: String,
+}
+
+/// Why a key may not sign something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRefusal {
+    /// It is switched off.
+    #[error("key {name} is disabled")]
+    Disabled {
+        /// The key.
+        name: KeyName,
+    },
+    /// Its validity begins later, or has ended.
+    #[error("key {name} is not valid now (from {since} until {until})")]
+    NotValidNow {
+        /// The key.
+        name: KeyName,
+        /// Start of its validity.
+        since: Timestamp,
+        /// End of its validity, or `ever`.
+        until: String,
+    },
+    /// It is for something else.
+    #[error("key {name} is for {purposes}, not for {kind} assertions")]
+    Purpose {
+        /// The key.
+        name: KeyName,
+        /// What it is for.
+        purposes: String,
+        /// What it was to sign.
+        kind: AssertionType,
+    },
+    /// It is bound to other models.
+    #[error("key {name} is only for the models {models}")]
+    Model {
+        /// The key.
+        name: KeyName,
+        /// The models it is for.
+        models: String,
+    },
+    /// It belongs to another account.
+    #[error("key {name} belongs to {owner}, not to the authority {authority:?}")]
+    Authority {
+        /// The key.
+        name: KeyName,
+        /// Whose it is.
+        owner: AccountId,
+        /// The authority of the statement.
+        authority: String,
+    },
+}
+
+impl SigningKey {
+    /// Whether it is switched on and valid at `now`.
+    pub fn usable(&self, now: Timestamp) -> Result<(), KeyRefusal> {
+        let name = self.name.clone();
+        match self.state {
+            KeyState::Disabled => return Err(KeyRefusal::Disabled { name }),
+            KeyState::Active => {}
+        }
+        if now < self.since || self.until.is_some_and(|until| now >= until) {
+            let until = self
+                .until
+                .map_or_else(|| "ever".to_owned(), |until| until.to_string());
+            return Err(KeyRefusal::NotValidNow {
+                name,
+                since: self.since,
+                until,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether it may sign a statement of type `kind` with these headers at `now`.
+    pub fn may_sign(&self, kind: AssertionType, headers: &Headers, now: Timestamp) -> Result<(), KeyRefusal> {
+        self.usable(now)?;
+        if kind == AssertionType::AccountKeyRequest {
+            // A key speaks for itself here: anyone who holds it may ask for its registration.
+            return self.speaks_for(headers.text("account-id"));
+        }
+        let purpose = KeyPurpose::needed_for(kind).filter(|needed| self.purposes.contains(needed));
+        let Some(purpose) = purpose else {
+            let purposes = self
+                .purposes
+                .iter()
+                .map(|purpose| purpose.name())
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(KeyRefusal::Purpose {
+                name: self.name.clone(),
+                purposes,
+                kind,
+            });
+        };
+        if kind.info().has_authority {
+            self.speaks_for(headers.text("authority-id"))?;
+        }
+        self.covers_models(purpose, headers)
+    }
+
+    fn speaks_for(&self, authority: Option<&str>) -> Result<(), KeyRefusal> {
+        if authority == Some(self.account_id.as_str()) {
+            return Ok(());
+        }
+        let authority = authority.unwrap_or_default().chars().take(64).collect();
+        Err(KeyRefusal::Authority {
+            name: self.name.clone(),
+            owner: self.account_id.clone(),
+            authority,
+        })
+    }
+
+    fn covers_models(&self, purpose: KeyPurpose, headers: &Headers) -> Result<(), KeyRefusal> {
+        if self.models.is_empty() {
+            return Ok(());
+        }
+        let known = |text: &str| self.models.iter().any(|model| model.as_str() == text);
+        let covered = match purpose.model_header().and_then(|header| headers.get(header)) {
+            Some(Value::Text(model)) => known(model),
+            Some(Value::List(models)) => models.iter().all(|model| model.as_text().is_some_and(known)),
+            Some(Value::Map(_)) | None => false,
+        };
+        if covered {
+            return Ok(());
+        }
+        let models = self
+            .models
+            .iter()
+            .map(ModelName::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        Err(KeyRefusal::Model {
+            name: self.name.clone(),
+            models,
+        })
+    }
+
+    /// The `constraints` header of its account-key: one entry per purpose, bound to its models where it has any.
+    /// The values are regular expressions (assertions.md 3.1); names and types have no special characters.
+    pub fn constraints(&self) -> Value {
+        let models = self
+            .models
+            .iter()
+            .map(ModelName::as_str)
+            .collect::<Vec<_>>()
+            .join("|");
+        let entry = |purpose: &KeyPurpose| {
+            let kind = purpose.assertion_type()?;
+            let mut headers = BTreeMap::from([("type".to_owned(), Value::from(kind.name()))]);
+            if let (Some(header), false) = (purpose.model_header(), models.is_empty()) {
+                headers.insert(header.to_owned(), Value::from(models.as_str()));
+            }
+            Some(Value::Map(BTreeMap::from([(
+                "headers".to_owned(),
+                Value::Map(headers),
+            )])))
+        };
+        Value::List(self.purposes.iter().filter_map(entry).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(purposes: &[KeyPurpose], models: &[&str]) -> SigningKey {
+        SigningKey {
+            account_id: "acme".parse().unwrap(),
+            name: "one".parse().unwrap(),
+            key_id: "a".repeat(64).parse().unwrap(),
+            public_key: String::new(),
+            purposes: purposes.to_vec(),
+            models: models.iter().map(|model| model.parse().unwrap()).collect(),
+            constrained: false,
+            state: KeyState::Active,
+            external: false,
+            since: Timestamp::from_unix(1000),
+            until: Some(Timestamp::from_unix(2000)),
+            created: Timestamp::from_unix(1000),
+            sealed: String::new(),
+        }
+    }
+
+    fn headers(pairs: &[(&str, &str)]) -> Headers {
+        let mut headers = Headers::default();
+        for (name, value) in pairs {
+            headers.set(name, *value);
+        }
+        headers
+    }
+
+    const NOW: Timestamp = Timestamp::from_unix(1500);
+
+    #[test]
+    fn a_key_signs_what_it_is_for_and_nothing_else() {
+        let serial = key(&[KeyPurpose::Serial], &[]);
+        let acme = headers(&[("authority-id", "acme")]);
+        for kind in crate::domain::assertion::TYPES.iter().map(|info| info.kind) {
+            let allowed = serial.may_sign(kind, &acme, NOW).is_ok();
+            assert_eq!(allowed, kind == AssertionType::Serial, "{kind}");
+        }
+        assert!(matches!(
+            serial.may_sign(AssertionType::Serial, &headers(&[("authority-id", "other")]), NOW),
+            Err(KeyRefusal::Authority { .. })
+        ));
+        assert!(
+            serial
+                .may_sign(AssertionType::Serial, &headers(&[]), NOW)
+                .is_err()
+        );
+        let request = headers(&[("account-id", "acme")]);
+        assert!(
+            serial
+                .may_sign(AssertionType::AccountKeyRequest, &request, NOW)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_key_signs_only_while_valid_and_switched_on() {
+        let mut model = key(&[KeyPurpose::Model], &[]);
+        let acme = headers(&[("authority-id", "acme")]);
+        for (now, good) in [(999, false), (1000, true), (1999, true), (2000, false)] {
+            let verdict = model.may_sign(AssertionType::Model, &acme, Timestamp::from_unix(now));
+            assert_eq!(verdict.is_ok(), good, "{now}");
+        }
+        model.state = KeyState::Disabled;
+        assert!(matches!(
+            model.may_sign(AssertionType::Model, &acme, NOW),
+            Err(KeyRefusal::Disabled { .. })
+        ));
+    }
+
+    #[test]
+    fn a_key_bound_to_models_signs_for_those_only() {
+        let bound = key(
+            &[KeyPurpose::Model, KeyPurpose::SystemUser],
+            &["gate-1", "gate-2"],
+        );
+        let model = |name| headers(&[("authority-id", "acme"), ("model", name)]);
+        assert!(
+            bound
+                .may_sign(AssertionType::Model, &model("gate-2"), NOW)
+                .is_ok()
+        );
+        assert!(
+            bound
+                .may_sign(AssertionType::Model, &model("gate-3"), NOW)
+                .is_err()
+        );
+        let mut user = headers(&[("authority-id", "acme")]);
+        assert!(bound.may_sign(AssertionType::SystemUser, &user, NOW).is_err());
+        user.set("models", Value::List(vec!["gate-1".into(), "gate-2".into()]));
+        assert!(bound.may_sign(AssertionType::SystemUser, &user, NOW).is_ok());
+        user.set("models", Value::List(vec!["gate-1".into(), "other".into()]));
+        assert!(bound.may_sign(AssertionType::SystemUser, &user, NOW).is_err());
+    }
+
+    #[test]
+    fn every_purpose_is_read_back_by_its_name() {
+        for purpose in KeyPurpose::ALL {
+            assert_eq!(purpose.name().parse::<KeyPurpose>(), Ok(*purpose));
+            assert_eq!(serde_json::to_value(purpose).unwrap(), purpose.name());
+        }
+        assert!("account".parse::<KeyPurpose>().is_err());
+    }
 }

@@ -4,10 +4,12 @@ pub mod claim;
 pub mod instance;
 pub mod key;
 pub mod model;
+pub mod throwaway;
 
 pub use claim::{
     ClaimOutcome, ClaimRules, Reissue, Reservation, SerialClaim, SerialRow, SerialState, Standing,
 };
-pub use instance::{Instance, Kdf};
-pub use key::{KeyPurpose, KeyState, SigningKey};
+pub use instance::{Instance, Kdf, is_reserved};
+pub use key::{KeyPurpose, KeyRefusal, KeyState, SigningKey};
 pub use model::{ApiKey, DeviceAuth, ModelRecord, RemodelRule, SerialPolicy};
+pub use throwaway::is_throwaway;
