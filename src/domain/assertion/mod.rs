@@ -1,5 +1,6 @@
 //! Assertions: the signed documents of the field (shared contract: assertions.md).
 
+pub mod database;
 mod decode;
 mod encode;
 mod envelope;

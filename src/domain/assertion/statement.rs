@@ -207,6 +207,8 @@ impl Statement {
             body,
         } = self;
         let info = kind.info();
+        types::check_nothing_vanishes(kind, &headers)
+            .map_err(|error| DecodeError::Content { kind, error })?;
         let format = decode::integer(&headers, "format")?;
         let revision = decode::integer(&headers, "revision")?;
         for name in ["type", "body-length", "sign-key-sha3-384"] {
@@ -298,7 +300,7 @@ fn check(content: &[u8]) -> Result<(), StatementError> {
     if format > max {
         return Err(StatementError::FormatTooHigh { kind, max, format });
     }
-    let needed = types::format_needed(&draft, draft.typed());
+    let needed = types::needed_format(kind, draft.headers());
     if format < needed {
         return Err(StatementError::FormatTooLow { kind, needed, format });
     }
