@@ -85,8 +85,9 @@ pub trait SerialLedger: Send + Sync {
     ///
     /// A request-id is fresh if `now <= expires` and it was never spent, or if it is the one the approval of the same
     /// device and device key was last asked with (then its age does not matter). A request-id always comes with the
-    /// same `expires`: its MAC covers both. An approval is used up by the reservation of its device key; a rejected
-    /// one stays, and keeps refusing that key until it is decided anew.
+    /// same `expires`: its MAC covers both. A spent one is remembered for two hours beyond, as clocks get set back.
+    /// An approval is used up by the reservation of its device key; a rejected one stays, and keeps refusing that
+    /// key until it is decided anew.
     /// A refusal and a spent request-id are durable before the answer; a reservation need only be durable together
     /// with its completion: losing it in a crash loses nothing that left the process.
     async fn claim(&self, claim: SerialClaim) -> Result<ClaimOutcome, StoreError>;

@@ -7,7 +7,11 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../conformance/mod.rs"]
+mod conformance;
+
 mod architecture;
 mod edge;
 mod harness;
 mod keys;
+mod storage;

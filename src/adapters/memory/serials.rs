@@ -36,7 +36,8 @@ struct Asked {
 
 impl Ledger {
     fn claim(&mut self, claim: SerialClaim) -> ClaimOutcome {
-        self.spent.retain(|_, expires| *expires >= claim.now);
+        // The clock may be set back a little, so spent ones outlive their time.
+        self.spent.retain(|_, expires| expires.plus_seconds(CLOCK_SLACK) >= claim.now);
         let asker = (claim.device.clone(), claim.device_key.clone());
         let asked = self.approvals.get(&asker);
         let polls = asked.is_some_and(|asked| asked.request == Some(claim.request_id.nonce));
@@ -402,6 +403,9 @@ impl SerialLedger for Memory {
         self.lock()?.ledger.load(rows)
     }
 }
+
+/// How far back the clock may be set without a spent request-id becoming fresh again, in seconds.
+const CLOCK_SLACK: i64 = 7200;
 
 /// Whether a row counts as a serial that exists: not given up.
 fn is_live(row: &SerialRow) -> bool {

@@ -1,0 +1,100 @@
+//! What every storage engine must do, as test cases over `Arc<dyn Storage>`.
+//!
+//! To run an engine through the suite, implement [`Engine`] for it and call `conformance_tests!` in a module of its
+//! own with an expression that makes a fresh one (see `tests/it/storage.rs`).
+
+pub mod assertions;
+pub mod audit;
+pub mod claims;
+pub mod commits;
+pub mod decisions;
+pub mod ledger;
+pub mod registry;
+pub mod samples;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use hallmark::ports::Storage;
+
+/// An engine with one database that starts empty.
+#[async_trait::async_trait]
+pub trait Engine: Send + Sync {
+    /// Opens the database, as a process does at its start. Before it is called again the storage it gave last is
+    /// either closed and dropped, or just dropped; the latter stands for a crash.
+    async fn open(&self) -> Arc<dyn Storage>;
+
+    /// Whether several processes may have it open at the same time.
+    fn shared(&self) -> bool {
+        false
+    }
+}
+
+/// Runs `tasks` copies of a future at the same time and gives their results in order of start.
+pub async fn race<T, F>(tasks: usize, start: impl Fn(usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let running: Vec<_> = (0..tasks).map(|number| tokio::spawn(start(number))).collect();
+    let mut results = Vec::new();
+    for task in running {
+        results.push(task.await.expect("a racing task"));
+    }
+    results
+}
+
+/// Closes `storage` and opens the database again.
+pub async fn restart(engine: &dyn Engine, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+    storage.close().await.expect("close");
+    drop(storage);
+    engine.open().await
+}
+
+/// Makes one test per case. `$engine` is evaluated anew for each.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($engine:expr) => {
+        $crate::conformance_cases! { $engine;
+            registry: a_record_is_created_replaced_and_deleted_by_version,
+            a_unique_value_belongs_to_one_record, a_unique_value_is_free_again_after_change_or_deletion,
+            records_are_listed_by_key_prefix_in_order, one_of_many_racing_creations_wins,
+            racing_replacements_of_one_version_let_one_through, records_survive_a_restart;
+            commits: a_commit_with_one_bad_part_writes_nothing, later_changes_of_a_commit_see_the_earlier_ones,
+            a_nonce_is_spent_once, the_generation_grows_with_commits, a_closed_storage_answers_unavailable;
+            assertions: an_assertion_is_found_up_to_a_format, older_revisions_are_refused_or_skipped,
+            assertions_are_listed_by_key_prefix_in_order, sequences_are_ordered_as_numbers,
+            assertions_survive_a_restart_byte_for_byte;
+            claims: racing_claims_for_one_serial_get_dense_revisions, a_request_id_buys_exactly_one_serial,
+            a_request_id_is_good_to_its_last_second, the_policy_allow_gives_a_new_revision_to_anyone,
+            the_policy_same_key_only_refuses_other_keys, the_policy_deny_refuses_a_second_time,
+            an_allow_list_lets_only_its_serials_through, a_denied_serial_is_refused_whatever_the_policy,
+            a_quota_counts_distinct_serials, racing_claims_do_not_exceed_a_quota,
+            a_refusal_spends_the_request_id_for_good, revisions_start_above_a_floor;
+            decisions: an_approval_is_polled_with_an_expired_request_id, a_rejected_request_is_refused,
+            an_approval_is_good_for_one_serial_of_one_key, only_a_waiting_request_is_decided,
+            standings_are_listed_by_serial, judgements_survive_a_restart;
+            ledger: an_issued_serial_is_recorded, a_reservation_is_completed_once, a_void_place_stays_as_a_hole,
+            open_reservations_are_there_after_a_crash_or_never_were, rows_are_filtered_counted_and_paged,
+            numbers_follow_the_rows, loaded_rows_get_new_positions, a_row_is_not_loaded_twice,
+            issued_serials_survive_a_crash, spent_request_ids_survive_a_restart;
+            audit: entries_of_a_commit_form_a_chain, a_chain_has_no_gaps_under_concurrency,
+            every_start_begins_a_chain_of_its_own, entries_are_filtered_and_paged,
+            checkpoints_are_numbered_without_gaps, two_processes_write_two_chains;
+        }
+    };
+}
+
+/// See [`conformance_tests`].
+#[macro_export]
+macro_rules! conformance_cases {
+    ($engine:expr; $($module:ident: $($case:ident),+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let engine = $engine;
+                $crate::conformance::$module::$case(&engine).await;
+            }
+        )+)+
+    };
+}

@@ -1,0 +1,322 @@
+//! Records: versions, unique values, prefixes.
+
+use std::sync::Arc;
+
+use hallmark::domain::access::Account;
+use hallmark::domain::vault::ModelRecord;
+use hallmark::ports::{Change, Commit, CommitOutcome, Key, Kind, Record, Storage};
+
+use super::samples::{account, done, model_record};
+use super::{Engine, race, restart};
+
+fn only(change: Change) -> Commit {
+    Commit {
+        records: vec![change],
+        ..Commit::default()
+    }
+}
+
+async fn find(storage: &Arc<dyn Storage>, name: &str) -> Option<(serde_json::Value, u64)> {
+    let found = storage.find::<Account>(account(name).key()).await.unwrap();
+    found.map(|found| (serde_json::to_value(found.record).unwrap(), found.version))
+}
+
+pub async fn a_record_is_created_replaced_and_deleted_by_version(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    let mut ada = account("ada");
+    let conflict = CommitOutcome::Conflict {
+        kind: Kind::Account,
+        key: ada.key(),
+    };
+    assert!(find(&storage, "ada").await.is_none());
+    assert_eq!(
+        storage.commit(only(Change::replace(&ada, 1))).await.unwrap(),
+        conflict
+    );
+    assert_eq!(
+        storage.commit(only(Change::delete(&ada, 1))).await.unwrap(),
+        conflict
+    );
+
+    done(&*storage, only(Change::create(&ada))).await;
+    assert_eq!(
+        find(&storage, "ada").await,
+        Some((serde_json::to_value(&ada).unwrap(), 1))
+    );
+    assert_eq!(
+        storage.commit(only(Change::create(&ada))).await.unwrap(),
+        conflict
+    );
+
+    ada.display_name = "Countess".to_owned();
+    done(&*storage, only(Change::replace(&ada, 1))).await;
+    assert_eq!(
+        find(&storage, "ada").await,
+        Some((serde_json::to_value(&ada).unwrap(), 2))
+    );
+    assert_eq!(
+        storage.commit(only(Change::replace(&ada, 1))).await.unwrap(),
+        conflict
+    );
+    assert_eq!(
+        storage.commit(only(Change::delete(&ada, 1))).await.unwrap(),
+        conflict
+    );
+
+    done(&*storage, only(Change::delete(&ada, 2))).await;
+    assert!(find(&storage, "ada").await.is_none());
+    done(&*storage, only(Change::create(&ada))).await;
+}
+
+pub async fn a_unique_value_belongs_to_one_record(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    done(&*storage, only(Change::create(&account("ada")))).await;
+    let by_email = storage
+        .find_unique::<Account>("email", "ada@brand.example")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(by_email.record.username.as_str(), "ada");
+    assert!(
+        storage
+            .find_unique::<Account>("username", "ada@brand.example")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        storage
+            .find_unique::<Account>("email", "ada@brand")
+            .await
+            .unwrap()
+            .is_none()
+    );
+
+    let mut bob = account("bob");
+    bob.email = account("ada").email;
+    let taken = CommitOutcome::Taken {
+        kind: Kind::Account,
+        field: "email",
+    };
+    assert_eq!(storage.commit(only(Change::create(&bob))).await.unwrap(), taken);
+    assert!(find(&storage, "bob").await.is_none());
+
+    // The same value of another kind or in another field is something else.
+    done(
+        &*storage,
+        only(Change::create(&model_record("brand-one", "gate", &["ada"]))),
+    )
+    .await;
+    let keys = ["one", "two"];
+    done(
+        &*storage,
+        only(Change::create(&model_record("brand-one", "door", &keys))),
+    )
+    .await;
+    for hash in keys {
+        let model = storage
+            .find_unique::<ModelRecord>("api-key", hash)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(model.record.name.as_str(), "door");
+    }
+    let outcome = storage
+        .commit(only(Change::create(&model_record(
+            "brand-two",
+            "door",
+            &["x", "two"],
+        ))))
+        .await
+        .unwrap();
+    assert_eq!(
+        outcome,
+        CommitOutcome::Taken {
+            kind: Kind::Model,
+            field: "api-key"
+        }
+    );
+    assert!(
+        storage
+            .find_unique::<ModelRecord>("api-key", "x")
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+pub async fn a_unique_value_is_free_again_after_change_or_deletion(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    done(
+        &*storage,
+        only(Change::create(&model_record("brand-one", "a", &["k1", "k2"]))),
+    )
+    .await;
+    done(
+        &*storage,
+        only(Change::replace(&model_record("brand-one", "a", &["k2", "k3"]), 1)),
+    )
+    .await;
+    assert!(
+        storage
+            .find_unique::<ModelRecord>("api-key", "k1")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        storage
+            .find_unique::<ModelRecord>("api-key", "k2")
+            .await
+            .unwrap()
+            .is_some()
+    );
+    done(
+        &*storage,
+        only(Change::create(&model_record("brand-one", "b", &["k1"]))),
+    )
+    .await;
+    done(
+        &*storage,
+        only(Change::delete(&model_record("brand-one", "a", &[]), 2)),
+    )
+    .await;
+    assert!(
+        storage
+            .find_unique::<ModelRecord>("api-key", "k2")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    done(
+        &*storage,
+        only(Change::create(&model_record("brand-one", "c", &["k2", "k3"]))),
+    )
+    .await;
+}
+
+pub async fn records_are_listed_by_key_prefix_in_order(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    for (brand, name) in [
+        ("brand", "b"),
+        ("brand-two", "a"),
+        ("brand", "a-b"),
+        ("brand", "a"),
+        ("brand", "a1"),
+        ("aa", "z"),
+    ] {
+        done(&*storage, only(Change::create(&model_record(brand, name, &[])))).await;
+    }
+    let listed = |prefix: Key| async {
+        let all = storage.all::<ModelRecord>(prefix).await.unwrap();
+        all.iter()
+            .map(|model| format!("{}/{}", model.record.brand_id, model.record.name))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        listed(Key::from([])).await,
+        [
+            "aa/z",
+            "brand/a",
+            "brand/a-b",
+            "brand/a1",
+            "brand/b",
+            "brand-two/a"
+        ]
+    );
+    assert_eq!(
+        listed(Key::from(["brand"])).await,
+        ["brand/a", "brand/a-b", "brand/a1", "brand/b"]
+    );
+    assert_eq!(listed(Key::from(["brand", "a"])).await, ["brand/a"]);
+    assert!(listed(Key::from(["bran"])).await.is_empty());
+    assert!(
+        storage
+            .records(Kind::Brand, &Key::from([]))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+pub async fn one_of_many_racing_creations_wins(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    let outcomes = race(16, |number| {
+        let storage = storage.clone();
+        async move {
+            let mut someone = account(&format!("user{number}"));
+            someone.email = "all@brand.example".parse().unwrap();
+            storage.commit(only(Change::create(&someone))).await.unwrap()
+        }
+    })
+    .await;
+    assert_eq!(
+        outcomes
+            .iter()
+            .filter(|outcome| **outcome == CommitOutcome::Done)
+            .count(),
+        1
+    );
+    let taken = CommitOutcome::Taken {
+        kind: Kind::Account,
+        field: "email",
+    };
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == taken).count(), 15);
+    assert_eq!(
+        storage
+            .records(Kind::Account, &Key::from([]))
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+pub async fn racing_replacements_of_one_version_let_one_through(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    done(&*storage, only(Change::create(&account("ada")))).await;
+    let outcomes = race(16, |number| {
+        let storage = storage.clone();
+        async move {
+            let mut ada = account("ada");
+            ada.display_name = number.to_string();
+            storage.commit(only(Change::replace(&ada, 1))).await.unwrap()
+        }
+    })
+    .await;
+    let winners: Vec<_> = (0..16)
+        .filter(|number| outcomes[*number] == CommitOutcome::Done)
+        .collect();
+    assert_eq!(winners.len(), 1);
+    let (ada, version) = find(&storage, "ada").await.unwrap();
+    assert_eq!(
+        (ada["display-name"].as_str(), version),
+        (Some(winners[0].to_string().as_str()), 2)
+    );
+}
+
+pub async fn records_survive_a_restart(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    done(&*storage, only(Change::create(&account("ada")))).await;
+    done(&*storage, only(Change::replace(&account("ada"), 1))).await;
+    done(&*storage, only(Change::create(&account("bob")))).await;
+    done(&*storage, only(Change::delete(&account("bob"), 1))).await;
+    let storage = restart(engine, storage).await;
+    assert_eq!(find(&storage, "ada").await.unwrap().1, 2);
+    assert!(find(&storage, "bob").await.is_none());
+    assert!(
+        storage
+            .find_unique::<Account>("username", "ada")
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        storage
+            .find_unique::<Account>("username", "bob")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(storage.check().await.unwrap().is_empty());
+}

@@ -1,0 +1,25 @@
+//! Every storage engine through the conformance suite.
+
+mod memory {
+    use std::sync::Arc;
+
+    use hallmark::adapters::memory::Memory;
+    use hallmark::ports::Storage;
+
+    use crate::conformance::Engine;
+
+    struct InMemory(Memory);
+
+    #[async_trait::async_trait]
+    impl Engine for InMemory {
+        async fn open(&self) -> Arc<dyn Storage> {
+            Arc::new(self.0.another())
+        }
+
+        fn shared(&self) -> bool {
+            true
+        }
+    }
+
+    crate::conformance_tests!(InMemory(Memory::new()));
+}
