@@ -1,7 +1,7 @@
 //! The wire: warp filters that parse requests, call the use cases and render answers. Names no adapter.
 //!
-//! A family of routes is a function `endpoints(app) -> Vec<Endpoint>`; [`endpoints`] lists them all, [`router`] makes
-//! them answer, [`serve`] puts them on a socket.
+//! A family of routes is a function `endpoints(app, ..) -> Vec<Endpoint>`; [`endpoints`] lists them all, [`router`]
+//! makes them answer, [`serve`] puts them on a socket.
 
 pub mod auth;
 pub mod body;
@@ -10,6 +10,8 @@ pub mod endpoint;
 pub mod fault;
 pub mod metrics;
 pub mod native;
+pub mod openapi;
+pub mod ops;
 pub mod path;
 pub mod query;
 pub mod reply;
@@ -22,11 +24,13 @@ use metrics::Metrics;
 use router::{RouteError, Router};
 
 /// Every endpoint of the server.
-pub fn endpoints(app: &App) -> Vec<Endpoint> {
-    native::endpoints(app)
+pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
+    let mut all = ops::endpoints(app, metrics);
+    all.extend(native::endpoints(app));
+    ops::described(all)
 }
 
 /// A router over [`endpoints`].
 pub fn router(app: &App, metrics: Metrics) -> Result<Router, RouteError> {
-    Router::new(endpoints(app), metrics)
+    Router::new(endpoints(app, &metrics), metrics)
 }

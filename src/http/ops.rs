@@ -1,0 +1,82 @@
+//! For machines that watch the server: `/healthz`, `/readyz`, `/metrics`, the API description, and the front door.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::json;
+use warp::Filter;
+use warp::reply::Response;
+
+use super::endpoint::{Access, Endpoint, with};
+use super::fault::{Fault, NativeDialect};
+use super::metrics::Metrics;
+use super::{openapi, reply};
+use crate::app::App;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The endpoints of operations.
+pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
+    let front = warp::path::end()
+        .map(|| {
+            let text = "hallmark: brand store and serial vault for snap devices\n\
+                        The API is described at /openapi.json\n";
+            reply::bytes(StatusCode::OK, "text/plain; charset=utf-8", text)
+        })
+        .boxed();
+    let healthz = warp::path!("healthz")
+        .map(|| reply::bytes(StatusCode::OK, "text/plain", "ok\n"))
+        .boxed();
+    let readyz = warp::path!("readyz").and(with(app.clone())).then(ready).boxed();
+    let metrics = warp::path!("metrics")
+        .and(with(metrics.clone()))
+        .map(|metrics: Metrics| reply::bytes(StatusCode::OK, OPENMETRICS, metrics.text()))
+        .boxed();
+    vec![
+        Endpoint::get(
+            "/",
+            Access::Open,
+            "Answer that a server is here; HEAD is how snapd tries a store proxy",
+            front,
+        ),
+        Endpoint::get("/healthz", Access::Open, "Answer while the process runs", healthz),
+        Endpoint::get(
+            "/readyz",
+            Access::Open,
+            "Answer 200 while the database does, else 503",
+            readyz,
+        ),
+        Endpoint::get("/metrics", Access::Open, "Metrics as OpenMetrics text", metrics),
+    ]
+}
+
+/// `GET /openapi.json`: the description of `endpoints` and of itself, written once.
+pub fn described(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+    const SUMMARY: &str = "Describe every endpoint";
+    let filter = |text: Bytes| {
+        warp::path!("openapi.json")
+            .map(move || reply::bytes(StatusCode::OK, "application/json", text.clone()))
+            .boxed()
+    };
+    endpoints.push(Endpoint::get(
+        "/openapi.json",
+        Access::Open,
+        SUMMARY,
+        filter(Bytes::new()),
+    ));
+    let text = openapi::document(&endpoints).to_string();
+    if let Some(last) = endpoints.last_mut() {
+        last.filter = filter(text.into());
+    }
+    endpoints
+}
+
+/// `GET /readyz`: whether requests that need the database would be answered.
+async fn ready(app: App) -> Response {
+    match app.storage.ping().await {
+        Ok(()) => reply::json(&json!({"status": "ready"})),
+        Err(error) => {
+            let fault: Fault<NativeDialect> = error.into();
+            warp::Reply::into_response(fault)
+        }
+    }
+}
