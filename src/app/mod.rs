@@ -3,6 +3,7 @@
 pub mod account_keys;
 pub mod accounts;
 pub mod api_keys;
+pub mod assertions;
 pub mod audit;
 mod authorize;
 pub mod brands;

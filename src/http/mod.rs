@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod body;
 mod connection;
+pub mod device;
 pub mod endpoint;
 pub mod fault;
 pub mod metrics;
@@ -26,6 +27,7 @@ use router::{RouteError, Router};
 /// Every endpoint of the server.
 pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
     let mut all = ops::endpoints(app, metrics);
+    all.extend(device::endpoints(app));
     all.extend(native::endpoints(app));
     ops::described(all)
 }

@@ -1,0 +1,52 @@
+//! `GET /v2/assertions/{type}/{key...}`: one assertion, as it was received (device-api.md 6).
+//!
+//! Open to anybody, as devices and image builders fetch prerequisites before they have any credential. Nothing here
+//! is secret but system-user assertions (password hashes, e-mail addresses): those need a session of the brand.
+
+use http::StatusCode;
+use warp::reply::Response;
+use warp::Filter;
+
+use crate::app::App;
+use crate::app::assertions::{self, Lookup};
+use crate::http::endpoint::{Access, Endpoint, with};
+use crate::http::fault::{DeviceDialect, Fault};
+use crate::http::path::{self, Rest};
+use crate::http::query::{Query, query};
+use crate::http::reply;
+
+pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
+    let get = warp::path!("v2" / "assertions" / ..)
+        .and(path::rest())
+        .and(query())
+        .and(with(app.clone()))
+        .then(|rest: Rest, query: Query, app: App| async move {
+            get(&app, &rest, &query)
+                .await
+                .unwrap_or_else(warp::Reply::into_response)
+        })
+        .boxed();
+    vec![Endpoint::get(
+        "/v2/assertions/{type}/{key...}",
+        Access::Open,
+        "Serve an assertion",
+        get,
+    )]
+}
+
+async fn get(app: &App, Rest(segments): &Rest, query: &Query) -> Result<Response, Fault<DeviceDialect>> {
+    let (kind, key) = segments
+        .split_first()
+        .ok_or_else(|| not_found("no type is named"))?;
+    let max_format = query.parse::<u32, _>("max-format")?;
+    let lookup = Lookup::parse(kind, key, query.one("sequence")?).map_err(not_found)?;
+    match assertions::find(app, &lookup, max_format).await? {
+        Some(assertion) => Ok(reply::assertions(assertion)),
+        None => Err(not_found(format!("cannot find this {} assertion", lookup.kind()))),
+    }
+}
+
+/// The code snapd compares; it looks at the body, not at the status.
+fn not_found(message: impl std::fmt::Display) -> Fault<DeviceDialect> {
+    Fault::new(StatusCode::NOT_FOUND, "not-found", message)
+}
