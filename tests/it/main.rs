@@ -8,10 +8,11 @@
 )]
 
 #[path = "../conformance/mod.rs"]
-mod conformance;
 
 mod architecture;
+mod conformance;
 mod edge;
 mod harness;
 mod keys;
 mod storage;
+mod vectors;

@@ -24,7 +24,7 @@ pub use headers::{HeaderError, Headers, Value};
 pub use packet::PacketError;
 pub use public_key::{MAX_BITS, MIN_BITS, PublicKey, PublicKeyError};
 pub use registry::{AssertionType, TYPES, TypeInfo, UnknownType};
-pub use signature::{SignatureBlock, SignatureError, SignatureInfo};
+pub use signature::{SignatureBlock, SignatureError, SignatureInfo, SignatureWriter};
 pub use statement::{Draft, Statement, StatementError};
 pub use stream::{Limits, StreamDecoder};
 pub use types::Typed;

@@ -50,11 +50,11 @@ impl SignatureError {
             Self::Packet(_)
             | Self::NotSignature
             | Self::Kind(_)
-            | Self::Algorithm(_)
             | Self::Hash(_)
             | Self::Subpacket(_)
             | Self::NoCreationTime => "signature-format",
-            Self::Mismatch => "signature-invalid",
+            // Every key is of algorithm 1, so another one in the signature is a mismatch.
+            Self::Algorithm(_) | Self::Mismatch => "signature-invalid",
         }
     }
 }
@@ -237,35 +237,41 @@ fn document_digest(algorithm: &'static digest::Algorithm, content: &[u8], hashed
 /// Writes signatures octet by octet as the reference's own signer does: binary document, RSA, SHA-512, the creation
 /// time as the only hashed subpacket, nothing unhashed, and the length of the value fixed at that of the modulus.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Writer {
+pub struct SignatureWriter {
     hashed: [u8; 12],
 }
 
-impl Writer {
-    /// For a signature made at `created`, clipped to what 32 bits of seconds can say.
-    pub(super) fn new(created: Timestamp) -> Self {
-        let seconds = u32::try_from(created.unix().max(0)).unwrap_or(u32::MAX);
-        let [a, b, c, d] = seconds.to_be_bytes();
-        Self {
+impl SignatureWriter {
+    /// For a signature made at `created`; none if 32 bits of seconds since 1970 cannot say it.
+    pub fn new(created: Timestamp) -> Option<Self> {
+        let [a, b, c, d] = u32::try_from(created.unix()).ok()?.to_be_bytes();
+        Some(Self {
             hashed: [4, 0, 1, HASH_SHA512, 0, 6, 5, SUBPACKET_CREATION, a, b, c, d],
-        }
+        })
     }
 
     /// The SHA-512 digest to sign with RSASSA-PKCS1-v1_5.
-    pub(super) fn digest(&self, content: &[u8]) -> [u8; 64] {
+    pub fn digest(&self, content: &[u8]) -> [u8; 64] {
         let digest = document_digest(&digest::SHA512, content, &self.hashed);
         let mut out = [0; 64];
         out.copy_from_slice(digest.as_ref());
         out
     }
 
-    /// The signature block (base64 text, no line feed at the end) around the raw value.
-    pub(super) fn block(&self, digest: &[u8; 64], raw: &[u8]) -> String {
+    /// The signature block (base64 text, no line feed at the end) around the raw value, one octet per octet of the
+    /// modulus.
+    pub fn block(&self, digest: &[u8; 64], raw: &[u8]) -> String {
+        packet::to_base64_lines(&self.format1(digest, raw))
+    }
+
+    /// The binary OpenPGP packet, as `gpg --detach-sign` would write it.
+    pub fn binary(&self, digest: &[u8; 64], raw: &[u8]) -> Vec<u8> {
+        self.format1(digest, raw).split_off(1)
+    }
+
+    fn format1(&self, digest: &[u8; 64], raw: &[u8]) -> Vec<u8> {
         let bits = u16::try_from(raw.len() * 8).unwrap_or(u16::MAX).to_be_bytes();
         let left16 = [digest[0], digest[1]];
-        packet::to_base64_lines(&packet::format1_packet(
-            TAG_SIGNATURE,
-            &[&self.hashed, &[0, 0], &left16, &bits, raw],
-        ))
+        packet::format1_packet(TAG_SIGNATURE, &[&self.hashed, &[0, 0], &left16, &bits, raw])
     }
 }

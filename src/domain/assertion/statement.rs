@@ -9,7 +9,7 @@ use super::headers::{HeaderError, Headers, Value};
 use super::json;
 use super::public_key::PublicKey;
 use super::registry::AssertionType;
-use super::signature::{SignatureError, Writer};
+use super::signature::{SignatureError, SignatureWriter};
 use super::{types, yaml};
 use crate::domain::time::Timestamp;
 
@@ -357,16 +357,13 @@ impl Draft {
 
     /// The SHA-512 digest to sign with RSASSA-PKCS1-v1_5: over the content and the trailer of a signature packet
     /// made at `created`.
-    pub fn digest(&self, created: Timestamp) -> [u8; 64] {
-        Writer::new(created).digest(&self.content)
+    pub fn digest(&self, created: Timestamp) -> Result<[u8; 64], StatementError> {
+        Ok(writer(created)?.digest(&self.content))
     }
 
     /// Puts the signature in place and gives the assertion, after decoding and verifying it like a stranger's.
     pub fn finish(self, created: Timestamp, raw_signature: &[u8]) -> Result<Assertion, StatementError> {
-        if u32::try_from(created.unix()).is_err() {
-            return Err(StatementError::CreationTime(created));
-        }
-        let writer = Writer::new(created);
+        let writer = writer(created)?;
         let block = writer.block(&writer.digest(&self.content), raw_signature);
         let mut whole = self.content;
         whole.reserve_exact(block.len() + 3);
@@ -377,4 +374,8 @@ impl Draft {
         self.key.verify_assertion(&assertion)?;
         Ok(assertion)
     }
+}
+
+fn writer(created: Timestamp) -> Result<SignatureWriter, StatementError> {
+    SignatureWriter::new(created).ok_or(StatementError::CreationTime(created))
 }
