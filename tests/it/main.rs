@@ -12,7 +12,9 @@
 mod architecture;
 mod conformance;
 mod edge;
+mod fuzz_replay;
 mod harness;
 mod keys;
+mod properties;
 mod storage;
 mod vectors;

@@ -23,7 +23,7 @@ fn streams_yield_the_events_of_the_reference() {
                 Err(error) => json!({ "category": error.code() }),
             });
         }
-        if !events.last().is_some_and(|event| event.get("category").is_some()) {
+        if events.last().is_none_or(|event| event.get("category").is_none()) {
             events.push(json!({ "eof": true }));
         }
         let expected = case["events"]
