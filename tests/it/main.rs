@@ -7,9 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "../conformance/mod.rs"]
-
 mod architecture;
+#[path = "../conformance/mod.rs"]
 mod conformance;
 mod edge;
 mod fuzz_replay;

@@ -244,10 +244,19 @@ pub struct SignatureWriter {
 impl SignatureWriter {
     /// For a signature made at `created`; none if 32 bits of seconds since 1970 cannot say it.
     pub fn new(created: Timestamp) -> Option<Self> {
-        let [a, b, c, d] = u32::try_from(created.unix()).ok()?.to_be_bytes();
-        Some(Self {
+        Some(Self::at(u32::try_from(created.unix()).ok()?))
+    }
+
+    /// Like [`Self::new`], with the nearest time that can be said.
+    pub(super) fn clipped(created: Timestamp) -> Self {
+        Self::at(u32::try_from(created.unix().max(0)).unwrap_or(u32::MAX))
+    }
+
+    fn at(seconds: u32) -> Self {
+        let [a, b, c, d] = seconds.to_be_bytes();
+        Self {
             hashed: [4, 0, 1, HASH_SHA512, 0, 6, 5, SUBPACKET_CREATION, a, b, c, d],
-        })
+        }
     }
 
     /// The SHA-512 digest to sign with RSASSA-PKCS1-v1_5.

@@ -356,14 +356,14 @@ impl Draft {
     }
 
     /// The SHA-512 digest to sign with RSASSA-PKCS1-v1_5: over the content and the trailer of a signature packet
-    /// made at `created`.
-    pub fn digest(&self, created: Timestamp) -> Result<[u8; 64], StatementError> {
-        Ok(writer(created)?.digest(&self.content))
+    /// made at `created`. A time no packet can hold is clipped here and refused by [`Self::finish`].
+    pub fn digest(&self, created: Timestamp) -> [u8; 64] {
+        SignatureWriter::clipped(created).digest(&self.content)
     }
 
     /// Puts the signature in place and gives the assertion, after decoding and verifying it like a stranger's.
     pub fn finish(self, created: Timestamp, raw_signature: &[u8]) -> Result<Assertion, StatementError> {
-        let writer = writer(created)?;
+        let writer = SignatureWriter::new(created).ok_or(StatementError::CreationTime(created))?;
         let block = writer.block(&writer.digest(&self.content), raw_signature);
         let mut whole = self.content;
         whole.reserve_exact(block.len() + 3);
@@ -374,8 +374,4 @@ impl Draft {
         self.key.verify_assertion(&assertion)?;
         Ok(assertion)
     }
-}
-
-fn writer(created: Timestamp) -> Result<SignatureWriter, StatementError> {
-    SignatureWriter::new(created).ok_or(StatementError::CreationTime(created))
 }
