@@ -1,0 +1,144 @@
+//! The measurements: what a registration costs the server, and what a bare signature costs here.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use aws_lc_rs::digest::{Digest, SHA512};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::RSA_PKCS1_SHA512;
+use futures_util::StreamExt as _;
+use hdrhistogram::Histogram;
+
+use super::server::Server;
+use crate::cli::line::{Device, Station};
+use crate::domain::time::Timestamp;
+
+/// What one run of the line cost.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// Devices registered.
+    pub(super) devices: usize,
+    /// Wall time of all calls; what clients do between them is left out.
+    pub(super) wall: Duration,
+    /// CPU time of the server process.
+    pub(super) cpu: Duration,
+    /// Answer times of `/v1/request-id`.
+    pub(super) request_id: Times,
+    /// Answer times of `/v1/serial`.
+    pub(super) serial: Times,
+    /// Resident memory at the end and at its highest, MiB.
+    pub(super) memory: (f64, f64),
+}
+
+/// Answer times.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// Median.
+    pub(super) p50: Duration,
+    /// 99 of 100 are faster.
+    pub(super) p99: Duration,
+}
+
+impl Run {
+    /// CPU time of the server per registration.
+    pub(super) fn cpu_each(&self) -> Duration {
+        self.cpu.checked_div(u32::try_from(self.devices).unwrap_or(u32::MAX)).unwrap_or_default()
+    }
+
+    /// Registrations per second.
+    pub(super) fn rate(&self) -> f64 {
+        f64::from(u32::try_from(self.devices).unwrap_or(u32::MAX)) / self.wall.as_secs_f64()
+    }
+}
+
+/// Registers `devices`, `concurrency` at a time. Signing the requests is the clients' work and happens between the
+/// two measured calls.
+pub(super) async fn run(
+    server: &Server,
+    station: &Station,
+    devices: &[Device],
+    concurrency: usize,
+    now: Timestamp,
+) -> anyhow::Result<Run> {
+    let cpu = server.cpu()?;
+    let (request_ids, first, first_wall) =
+        timed(devices.iter().map(|_| station.request_id()), concurrency).await.context("cannot get request-ids")?;
+    let mut requests = Vec::with_capacity(devices.len());
+    for (device, request_id) in devices.iter().zip(&request_ids) {
+        requests.push(device.serial_request(request_id, now)?);
+    }
+    let (_, second, second_wall) = timed(requests.into_iter().map(|request| station.submit(request)), concurrency)
+        .await
+        .context("cannot get serials")?;
+    Ok(Run {
+        devices: devices.len(),
+        wall: first_wall + second_wall,
+        cpu: server.cpu()?.saturating_sub(cpu),
+        request_id: first,
+        serial: second,
+        memory: server.memory()?,
+    })
+}
+
+/// Runs all calls, `concurrency` at a time: their results, answer times, and the wall time of all.
+async fn timed<T, F>(
+    calls: impl Iterator<Item = F>,
+    concurrency: usize,
+) -> anyhow::Result<(Vec<T>, Times, Duration)>
+where
+    F: Future<Output = Result<T, crate::cli::line::LineError>>,
+{
+    let mut times = Histogram::<u64>::new(3)?;
+    let mut results = Vec::new();
+    let started = Instant::now();
+    let mut answers = futures_util::stream::iter(calls.map(|call| async {
+        let asked = Instant::now();
+        call.await.map(|result| (result, asked.elapsed()))
+    }))
+    .buffered(concurrency.max(1));
+    while let Some(answer) = answers.next().await {
+        let (result, time) = answer?;
+        times.record(u64::try_from(time.as_micros())?)?;
+        results.push(result);
+    }
+    let quantile = |q| Duration::from_micros(times.value_at_quantile(q));
+    let times = Times { p50: quantile(0.5), p99: quantile(0.99) };
+    Ok((results, times, started.elapsed()))
+}
+
+/// CPU time of one bare RSA-4096 signature, with every core signing: the limit no vault can beat on this machine.
+pub(super) fn bare_signature(rounds: u32) -> anyhow::Result<Duration> {
+    let failed = |_| anyhow::anyhow!("cannot sign for the comparison");
+    let pair = Arc::new(KeyPair::generate(KeySize::Rsa4096).map_err(failed)?);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers: Vec<_> = (0..cores)
+        .map(|_| {
+            let pair = Arc::clone(&pair);
+            std::thread::spawn(move || -> anyhow::Result<Duration> {
+                let digest = Digest::import_less_safe(&[7; 64], &SHA512).map_err(failed)?;
+                let mut signature = vec![0; pair.public_modulus_len()];
+                let started = thread_cpu()?;
+                for _ in 0..rounds {
+                    pair.sign_digest(&RSA_PKCS1_SHA512, &SystemRandom::new(), &digest, &mut signature)
+                        .map_err(failed)?;
+                }
+                Ok(thread_cpu()?.saturating_sub(started))
+            })
+        })
+        .collect();
+    let mut total = Duration::ZERO;
+    for worker in workers {
+        total += worker.join().map_err(|_| anyhow::anyhow!("cannot sign for the comparison"))??;
+    }
+    let signatures = rounds.saturating_mul(u32::try_from(cores)?);
+    total.checked_div(signatures).context("cannot compare with no signatures")
+}
+
+/// CPU time of the calling thread, in nanoseconds by the kernel's scheduler.
+fn thread_cpu() -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").context("cannot read CPU time of a thread")?;
+    let nanos = stat.split_whitespace().next().and_then(|field| field.parse().ok());
+    Ok(Duration::from_nanos(nanos.context("cannot read CPU time of a thread")?))
+}
