@@ -11,6 +11,7 @@ mod account;
 mod audit;
 mod brand;
 mod completions;
+pub mod line;
 mod login;
 mod member;
 pub mod moment;

@@ -5,14 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aws_lc_rs::digest::{Digest, SHA512};
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::RSA_PKCS1_SHA512;
 use futures_util::StreamExt as _;
 use hdrhistogram::Histogram;
 
-use super::server::Server;
-use crate::cli::line::{Device, Station};
+use crate::cli::line::{Device, Server, Station};
 use crate::domain::time::Timestamp;
 
 /// What one run of the line cost.
@@ -121,7 +119,7 @@ pub(super) fn bare_signature(rounds: u32) -> anyhow::Result<Duration> {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 let started = thread_cpu()?;
                 for _ in 0..rounds {
-                    pair.sign_digest(&RSA_PKCS1_SHA512, &SystemRandom::new(), &digest, &mut signature)
+                    pair.sign_digest(&RSA_PKCS1_SHA512, &digest, &mut signature)
                         .map_err(failed)?;
                 }
                 Ok(thread_cpu()?.saturating_sub(started))

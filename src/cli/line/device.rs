@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Digest, SHA512};
 use aws_lc_rs::encoding::AsDer as _;
-use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA512};
 
@@ -31,10 +30,14 @@ impl DeviceKey {
     /// # Errors
     /// If the system has no randomness to give.
     pub fn generate() -> Result<Self, LineError> {
-        let pair = KeyPair::generate(KeySize::Rsa4096).map_err(|_| LineError::Key("cannot make a device key"))?;
-        let der = pair.public_key().as_der().map_err(|_| LineError::Key("cannot encode a device key"))?;
-        let public =
-            PublicKey::from_spki_der(der.as_ref()).map_err(|_| LineError::Key("cannot read back a device key"))?;
+        let pair =
+            KeyPair::generate(KeySize::Rsa4096).map_err(|_| LineError::Key("cannot make a device key"))?;
+        let der = pair
+            .public_key()
+            .as_der()
+            .map_err(|_| LineError::Key("cannot encode a device key"))?;
+        let public = PublicKey::from_spki_der(der.as_ref())
+            .map_err(|_| LineError::Key("cannot read back a device key"))?;
         Ok(Self { pair, public })
     }
 
@@ -49,11 +52,17 @@ impl DeviceKey {
             let workers: Vec<_> = (0..cores)
                 .map(|core| {
                     let share = count / cores + usize::from(core < count % cores);
-                    scope.spawn(move || (0..share).map(|_| Self::generate()).collect::<Result<Vec<_>, _>>())
+                    scope.spawn(move || {
+                        (0..share)
+                            .map(|_| Self::generate())
+                            .collect::<Result<Vec<_>, _>>()
+                    })
                 })
                 .collect();
             for worker in workers {
-                let made = worker.join().map_err(|_| LineError::Key("cannot make a device key"))??;
+                let made = worker
+                    .join()
+                    .map_err(|_| LineError::Key("cannot make a device key"))??;
                 keys.extend(made.into_iter().map(Arc::new));
             }
             Ok(keys)
@@ -66,7 +75,7 @@ impl DeviceKey {
         let digest = Digest::import_less_safe(sha512, &SHA512).map_err(fault)?;
         let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair
-            .sign_digest(&RSA_PKCS1_SHA512, &SystemRandom::new(), &digest, &mut signature)
+            .sign_digest(&RSA_PKCS1_SHA512, &digest, &mut signature)
             .map_err(fault)?;
         Ok(signature)
     }
@@ -111,8 +120,11 @@ impl Device {
     }
 
     fn signed(&self, kind: AssertionType, headers: Headers, now: Timestamp) -> Result<Vec<u8>, LineError> {
-        let document = |e: &dyn std::fmt::Display| LineError::Document(format!("cannot build the {kind}: {e}"));
-        let draft = Statement::new(kind, headers, Vec::new()).draft(&self.key.public).map_err(|e| document(&e))?;
+        let document =
+            |e: &dyn std::fmt::Display| LineError::Document(format!("cannot build the {kind}: {e}"));
+        let draft = Statement::new(kind, headers, Vec::new())
+            .draft(&self.key.public)
+            .map_err(|e| document(&e))?;
         let signature = self.key.sign(&draft.digest(now))?;
         let assertion = draft.finish(now, &signature).map_err(|e| document(&e))?;
         Ok(assertion.encoded().to_vec())

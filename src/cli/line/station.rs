@@ -51,7 +51,11 @@ impl Station {
             .user_agent("hallmark-line/1")
             .timeout(std::time::Duration::from_secs(30))
             .build()?;
-        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), api_key: api_key.to_owned() })
+        Ok(Self {
+            client,
+            base: base.trim_end_matches('/').to_owned(),
+            api_key: api_key.to_owned(),
+        })
     }
 
     /// `POST /v1/request-id`.
@@ -69,7 +73,9 @@ impl Station {
     /// # Errors
     /// If the vault is not reached or refuses.
     pub async fn submit(&self, request: Vec<u8>) -> Result<Vec<u8>, LineError> {
-        let answer = self.post("/v1/serial", "application/x.ubuntu.assertion", request).await?;
+        let answer = self
+            .post("/v1/serial", "application/x.ubuntu.assertion", request)
+            .await?;
         expect_ok("get a serial", answer).await
     }
 
@@ -81,11 +87,22 @@ impl Station {
         let request_id = self.request_id().await?;
         let body = self.submit(device.serial_request(&request_id, now)?).await?;
         let serial = StreamDecoder::new(body.into())
-            .find_map(|decoded| decoded.ok().filter(|assertion| assertion.kind() == AssertionType::Serial))
+            .find_map(|decoded| {
+                decoded
+                    .ok()
+                    .filter(|assertion| assertion.kind() == AssertionType::Serial)
+            })
             .ok_or_else(|| LineError::Document("cannot find a serial in the answer".to_owned()))?;
-        let expected = [device.id.brand.as_str(), device.id.model.as_str(), device.id.serial.as_str()];
+        let expected = [
+            device.id.brand.as_str(),
+            device.id.model.as_str(),
+            device.id.serial.as_str(),
+        ];
         if serial.primary_key().0 != expected {
-            return Err(LineError::Document(format!("cannot use the serial of {}: it is not ours", serial.reference())));
+            return Err(LineError::Document(format!(
+                "cannot use the serial of {}: it is not ours",
+                serial.reference()
+            )));
         }
         Ok(serial)
     }
@@ -111,12 +128,22 @@ impl Station {
             "model-assertion": model,
         });
         let doing = "open a device session";
-        let answer =
-            self.post("/api/v1/snaps/auth/sessions", "application/json", body.to_string().into_bytes()).await?;
+        let answer = self
+            .post(
+                "/api/v1/snaps/auth/sessions",
+                "application/json",
+                body.to_string().into_bytes(),
+            )
+            .await?;
         field(&expect_ok(doing, answer).await?, "macaroon").ok_or_else(|| lacks(doing))
     }
 
-    async fn post(&self, path: &str, content_type: &str, body: Vec<u8>) -> Result<reqwest::Response, LineError> {
+    async fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<reqwest::Response, LineError> {
         let mut headers = HeaderMap::new();
         if let Ok(value) = self.api_key.parse() {
             headers.insert("api-key", value);
@@ -126,7 +153,13 @@ impl Station {
         {
             headers.insert(http::header::CONTENT_TYPE, value);
         }
-        Ok(self.client.post(format!("{}{path}", self.base)).headers(headers).body(body).send().await?)
+        Ok(self
+            .client
+            .post(format!("{}{path}", self.base))
+            .headers(headers)
+            .body(body)
+            .send()
+            .await?)
     }
 }
 
