@@ -7,13 +7,15 @@
     reason = "a test fails by panicking"
 )]
 
-mod architecture;
 #[path = "../conformance/mod.rs"]
 mod conformance;
+
+mod architecture;
 mod edge;
 mod fuzz_replay;
 mod harness;
 mod keys;
+mod postgres;
 mod properties;
 mod storage;
 mod vectors;

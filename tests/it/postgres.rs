@@ -20,19 +20,31 @@ impl Database {
     async fn fresh() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let Ok(server) = std::env::var("HALLMARK_TEST_POSTGRES") else {
-            eprintln!("NOT RUN: set HALLMARK_TEST_POSTGRES=postgres://… to run the PostgreSQL conformance cases");
+            eprintln!(
+                "NOT RUN: set HALLMARK_TEST_POSTGRES=postgres://… to run the PostgreSQL conformance cases"
+            );
             return None;
         };
-        let name = format!("hallmark_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "hallmark_{}_{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
         statement(&server, &format!("CREATE DATABASE {name}")).await;
         let mut url = url::Url::parse(&server).expect("HALLMARK_TEST_POSTGRES is a URL");
         url.set_path(&name);
-        Some(Self { server, url: url.to_string(), name })
+        Some(Self {
+            server,
+            url: url.to_string(),
+            name,
+        })
     }
 }
 
 async fn statement(server: &str, sql: &str) {
-    let (client, connection) = tokio_postgres::connect(server, tokio_postgres::NoTls).await.expect("the test server");
+    let (client, connection) = tokio_postgres::connect(server, tokio_postgres::NoTls)
+        .await
+        .expect("the test server");
     let running = tokio::spawn(connection);
     client.batch_execute(sql).await.expect(sql);
     drop(client);
@@ -41,9 +53,15 @@ async fn statement(server: &str, sql: &str) {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let (server, sql) = (self.server.clone(), format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        let (server, sql) = (
+            self.server.clone(),
+            format!("DROP DATABASE {} WITH (FORCE)", self.name),
+        );
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(statement(&server, &sql));
         });
         if dropping.join().is_err() {

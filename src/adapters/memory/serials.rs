@@ -37,7 +37,8 @@ struct Asked {
 impl Ledger {
     fn claim(&mut self, claim: SerialClaim) -> ClaimOutcome {
         // The clock may be set back a little, so spent ones outlive their time.
-        self.spent.retain(|_, expires| expires.plus_seconds(CLOCK_SLACK) >= claim.now);
+        self.spent
+            .retain(|_, expires| expires.plus_seconds(CLOCK_SLACK) >= claim.now);
         let asker = (claim.device.clone(), claim.device_key.clone());
         let asked = self.approvals.get(&asker);
         let polls = asked.is_some_and(|asked| asked.request == Some(claim.request_id.nonce));

@@ -489,10 +489,8 @@ pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fa
     for row in rows {
         if !load_row(batch.tx, row).await? {
             batch.tx.batch_execute("ROLLBACK TO SAVEPOINT one_load").await?;
-            return Err(Fault::Refused(corrupt(format!(
-                "{} revision {} is there already",
-                row.device, row.revision
-            ))));
+            let why = format!("revision {} of {} is there already", row.revision, row.device);
+            return Err(Fault::Refused(StoreError::Refused(why)));
         }
     }
     batch.tx.batch_execute("RELEASE SAVEPOINT one_load").await?;
