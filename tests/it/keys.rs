@@ -624,7 +624,7 @@ async fn the_key_manager_signs_with_opened_keys_only_and_logs_it_first() {
             .await
             .unwrap_err()
             .code,
-        "invalid-statement"
+        "key-authority"
     );
     let serial = brand_key(&app, "serial").await;
     let other = model_statement("gate")
