@@ -170,12 +170,12 @@ pub(super) async fn by_email(app: &App, email: &Email) -> Result<Versioned<Accou
 }
 
 /// An account id nobody has: 32 random letters and digits.
-fn random_id(app: &App) -> Result<AccountId, Refusal> {
+pub(super) fn random_id(app: &App) -> Result<AccountId, Refusal> {
     Ok(random_letters(32, |buffer| app.entropy.fill(buffer)).parse()?)
 }
 
 /// From `Jo.Doe+x@example`: `jo-doe-x`; later attempts add a number.
-fn made_up_username(app: &App, email: &Email, attempt: usize) -> Result<Username, Refusal> {
+pub(super) fn made_up_username(app: &App, email: &Email, attempt: usize) -> Result<Username, Refusal> {
     let local = email.as_str().split('@').next().unwrap_or_default();
     let plain = |c: char| {
         if c.is_ascii_lowercase() || c.is_ascii_digit() {

@@ -11,6 +11,7 @@ mod account;
 mod audit;
 mod brand;
 mod completions;
+mod key;
 pub mod line;
 mod login;
 mod member;
@@ -67,6 +68,9 @@ enum Command {
     /// Who has which role in a store
     #[command(subcommand)]
     Member(member::Verb),
+    /// Signing keys of a brand
+    #[command(subcommand)]
+    Key(key::Verb),
     /// API tokens for programs
     #[command(subcommand)]
     Token(token::Verb),
@@ -87,6 +91,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "login", "logout", "whoami", "account", "brand", "store", "member", "token", "audit",
         ],
     ),
+    ("Keys and assertions", &["key"]),
     ("This program", &["completions", "man"]),
 ];
 
@@ -100,6 +105,7 @@ impl Command {
             Self::Brand(verb) => verb.run(cx).await,
             Self::Store(verb) => verb.run(cx).await,
             Self::Member(verb) => verb.run(cx).await,
+            Self::Key(verb) => verb.run(cx).await,
             Self::Token(verb) => verb.run(cx).await,
             Self::Audit(verb) => verb.run(cx).await,
             Self::Completions(command) => command.run(cx),

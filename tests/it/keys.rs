@@ -417,6 +417,7 @@ async fn a_delegated_brand_gets_requests_and_adopts_what_another_root_answers() 
         id: "other".parse().unwrap(),
         name: None,
         delegated: true,
+        admin: None,
     };
     let brand: Brand = instance::create_brand(&app, &InstanceCtx::local(), new.clone())
         .await
@@ -659,6 +660,7 @@ async fn the_key_manager_signs_with_opened_keys_only_and_logs_it_first() {
         id: "other".parse().unwrap(),
         name: None,
         delegated: false,
+        admin: None,
     };
     let other = instance::create_brand(&app, &InstanceCtx::local(), other)
         .await

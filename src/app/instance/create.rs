@@ -5,13 +5,14 @@ use futures_util::future::{try_join, try_join_all};
 use super::{
     Parts, account_key_statement, instance, key_event, refuse_throwaway, root, secrets_bytes, uninitialised,
 };
+use crate::app::accounts::{by_email, made_up_username, random_id};
 use crate::app::sign::{record, sign, stored};
 use crate::app::{App, InstanceCtx, Password, Reason, Refusal, Secrets};
 use crate::domain::access::secret::random_letters;
 use crate::domain::access::{Account, Brand, Membership, Role, StoreRecord};
 use crate::domain::assertion::{AssertionType, Headers, Statement};
 use crate::domain::audit::{Actor, AuditEvent};
-use crate::domain::ident::{AccountId, BrandId, Email, KeyName, StoreId, Username};
+use crate::domain::ident::{AccountId, BrandId, Email, KeyName, StoreId};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::{Instance, Kdf, KeyPurpose, KeyState, SigningKey, is_reserved};
 use crate::ports::{Change, Commit, CommitOutcome, Entropy, KeyMaterial, NewKey, PutRule, SealLabel};
@@ -49,6 +50,8 @@ pub struct NewBrand {
     pub name: Option<String>,
     /// Another root signs its account and keys.
     pub delegated: bool,
+    /// Who becomes its first administrator; none = who makes it. Unused by `init`, which makes one.
+    pub admin: Option<Email>,
 }
 
 /// Makes an instance: trust root, first brand with its keys, base store and administrator, in one commit.
@@ -125,19 +128,25 @@ pub async fn create(
         &mut commit,
     )
     .await?;
-    let roles = vec![Role::Admin, Role::Brand];
-    commit.records.push(Change::create(&Membership {
-        brand_id: brand.id.clone(),
-        store_id: brand.base_store.clone(),
-        account_id: admin.id.clone(),
-        roles,
-        changed: now,
-    }));
+    commit
+        .records
+        .push(Change::create(&first_member(&brand, admin.id.clone(), now)));
     match app.storage.commit(commit).await? {
         CommitOutcome::Done => Ok(app),
         CommitOutcome::Conflict { .. } | CommitOutcome::Taken { .. } | CommitOutcome::OldRevision { .. } => {
             Err(initialised())
         }
+    }
+}
+
+/// The first administrator holds keys and signs too; they may give either role to others later.
+fn first_member(brand: &Brand, account_id: AccountId, now: Timestamp) -> Membership {
+    Membership {
+        brand_id: brand.id.clone(),
+        store_id: brand.base_store.clone(),
+        account_id,
+        roles: vec![Role::Admin, Role::Brand],
+        changed: now,
     }
 }
 
@@ -161,11 +170,25 @@ pub async fn create_brand(app: &App, ctx: &InstanceCtx, new: NewBrand) -> Result
     if app.storage.find::<Brand>([new.id.as_str()]).await?.is_some() {
         return Err(taken());
     }
+    let admin = match &new.admin {
+        Some(email) => Some(by_email(app, email).await?.record.id),
+        None => ctx.account().cloned(),
+    };
     let root = root(app).await?;
     let now = app.clock.now();
     let keys = brand_keys(app, &new.id, now, &|_| ()).await?;
     let mut commit = Commit::default();
     let brand = add_brand(app, &root, &new, &keys, ctx.actor(), now, &mut commit).await?;
+    if let Some(admin) = admin {
+        let event = ctx.event(now, "member.set", &format!("{}/{admin}", brand.base_store));
+        commit.audit.push(AuditEvent {
+            brand: Some(brand.id.clone().into()),
+            ..event
+        });
+        commit
+            .records
+            .push(Change::create(&first_member(&brand, admin, now)));
+    }
     match app.storage.commit(commit).await {
         Ok(CommitOutcome::Done) => Ok(brand),
         outcome => {
@@ -344,12 +367,9 @@ async fn administrator(
     password: Password,
     now: Timestamp,
 ) -> Result<Account, Refusal> {
-    let id = random_letters(32, |buffer| app.entropy.fill(buffer))
-        .parse()
-        .map_err(|_| Refusal::new(Reason::Internal, "internal-error", "cannot make an account id"))?;
-    let username = username_for(email);
+    let username = made_up_username(app, email, 0)?;
     Ok(Account {
-        id,
+        id: random_id(app)?,
         email: email.clone(),
         display_name: username.to_string(),
         username,
@@ -358,27 +378,6 @@ async fn administrator(
         disabled: false,
         created: now,
     })
-}
-
-/// A username from the part of the address before the `@`; `admin` where nothing usable is left.
-fn username_for(email: &Email) -> Username {
-    let local = email.as_str().split('@').next().unwrap_or_default();
-    let letters: String = local
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .take(28)
-        .collect();
-    #[expect(clippy::expect_used, reason = "`admin` is a username")]
-    letters
-        .trim_matches('-')
-        .parse()
-        .unwrap_or_else(|_| "admin".parse().expect("a valid username"))
 }
 
 fn event(now: Timestamp, actor: Actor, brand: Option<&BrandId>, action: &str, subject: &str) -> AuditEvent {

@@ -4,8 +4,8 @@
 //! is secret but system-user assertions (password hashes, e-mail addresses): those need a session of the brand.
 
 use http::StatusCode;
-use warp::reply::Response;
 use warp::Filter;
+use warp::reply::Response;
 
 use crate::app::App;
 use crate::app::assertions::{self, Lookup};

@@ -9,6 +9,7 @@
 mod answer;
 mod audit;
 mod input;
+mod keys;
 mod people;
 
 pub use answer::{Answer, Created, Json, NoContent};
@@ -34,7 +35,12 @@ pub type Outcome<T> = Result<T, Fault<NativeDialect>>;
 /// Every native endpoint.
 pub fn endpoints(app: &App) -> Vec<Endpoint> {
     let native = Native::new(app);
-    [people::endpoints(&native), audit::endpoints(&native)].concat()
+    [
+        people::endpoints(&native),
+        keys::endpoints(&native),
+        audit::endpoints(&native),
+    ]
+    .concat()
 }
 
 /// Makes native endpoints. A path may name its query parameters: `/hallmark/v1/audit{?since,limit}`; others are

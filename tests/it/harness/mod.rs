@@ -88,6 +88,7 @@ pub(crate) fn acme(kdf: &Kdf) -> NewInstance {
             id: "acme".parse().unwrap(),
             name: Some("Acme Ltd".into()),
             delegated: false,
+            admin: None,
         },
         admin_email: "admin@acme.example".parse().unwrap(),
         admin_password: "correct horse battery".to_owned().into(),
