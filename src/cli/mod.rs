@@ -11,11 +11,14 @@ mod account;
 mod audit;
 mod brand;
 mod completions;
+mod config;
 mod key;
 pub mod line;
 mod login;
 mod member;
 pub mod moment;
+pub mod open;
+mod serve;
 mod store;
 mod token;
 
@@ -50,6 +53,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve everything on one address
+    Serve(serve::Serve),
+    /// The effective settings
+    #[command(subcommand)]
+    Config(config::Verb),
     /// Log in to a server and keep the token for later commands
     Login(login::Login),
     /// Forget the log-in, here and on the server
@@ -85,6 +93,7 @@ enum Command {
 
 /// The groups of `hallmark --help`, in order. Every visible command stands in exactly one (tested).
 const GROUPS: &[(&str, &[&str])] = &[
+    ("The server", &["serve", "config"]),
     (
         "People and rights",
         &[
@@ -98,6 +107,8 @@ const GROUPS: &[(&str, &[&str])] = &[
 impl Command {
     async fn run(self, cx: &Cx) -> Result<(), CliError> {
         match self {
+            Self::Serve(command) => command.run(cx).await,
+            Self::Config(verb) => verb.run(cx),
             Self::Login(command) => command.run(cx).await,
             Self::Logout(command) => command.run(cx).await,
             Self::Whoami(command) => command.run(cx).await,

@@ -12,6 +12,7 @@ pub use values::{
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -161,7 +162,11 @@ macro_rules! settings {
 
             /// Every setting: its name, its value with secrets masked, and where it came from.
             pub fn rows(&self) -> Vec<(&'static str, String, String)> {
-                vec![$(($name, self.$field.value.shown(), self.origin(&self.$field.source, $name)),)*]
+                vec![$((
+                    $name,
+                    self.derived($name).unwrap_or_else(|| self.$field.value.shown()),
+                    self.origin(&self.$field.source, $name),
+                ),)*]
             }
         }
 
@@ -192,7 +197,7 @@ settings! {
     /// Addresses whose `X-Forwarded-For` counts, e.g. `127.0.0.1,10.0.0.0/8`
     trusted_proxies: Proxies, "trusted-proxies", "HALLMARK_TRUSTED_PROXIES", Proxies(Vec::new());
     /// Connections at a time
-    max_connections: Count, "max-connections", "HALLMARK_MAX_CONNECTIONS", Count(20_000);
+    max_connections: Count, "max-connections", "HALLMARK_MAX_CONNECTIONS", Count(16_384);
     /// Time for the head of a request
     header_time: Seconds, "header-time", "HALLMARK_HEADER_TIME", Seconds(10);
     /// Time for the body of a request
@@ -261,6 +266,34 @@ impl Config {
             .0
             .clone()
             .unwrap_or_else(|| BlobsUrl::File(self.data().join("blobs")))
+    }
+
+    /// The passphrase file, with its default place inside the data directory.
+    pub fn passphrase_file(&self) -> PathBuf {
+        match &self.key_passphrase_file.value.0 {
+            Some(file) => file.0.clone(),
+            None => self.data().join("passphrase"),
+        }
+    }
+
+    /// Where clients reach the server; `bound` is the address it listens on, where that is known by now.
+    pub fn public_url(&self, bound: Option<SocketAddr>) -> String {
+        match (&self.public_url.value.0, bound) {
+            (Some(url), _) => url.as_str().to_owned(),
+            (None, Some(address)) => format!("http://{address}"),
+            (None, None) => format!("http://{}", self.listen.value),
+        }
+    }
+
+    /// The value of a setting whose default follows from other settings.
+    fn derived(&self, name: &str) -> Option<String> {
+        match name {
+            "public-url" => Some(self.public_url(None)),
+            "database-url" => Some(self.database().to_string()),
+            "blobs-url" => Some(self.blobs().to_string()),
+            "key-passphrase-file" => Some(self.passphrase_file().display().to_string()),
+            _ => None,
+        }
     }
 
     fn origin(&self, source: &Source, name: &str) -> String {

@@ -1,0 +1,173 @@
+//! From settings to a running application: the only place that picks adapters and wires them to ports.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::CliError;
+use crate::adapters::passphrase::Passphrase;
+use crate::adapters::seal::MasterKey;
+use crate::adapters::softkey::{DEFAULT_QUEUE, SoftKeys};
+use crate::adapters::system::{SystemClock, SystemEntropy};
+use crate::app::instance::{self, Parts};
+use crate::app::{App, Settings};
+use crate::config::{Config, ConfigError, DatabaseUrl, Flags, LogFilter, Source};
+use crate::domain::vault::Kdf;
+use crate::ports::{Seal, Storage};
+use crate::telemetry;
+
+/// Where a local command finds its settings.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SettingsArgs {
+    /// Data directory [env: HALLMARK_DATA] [default: ./hallmark-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Settings file; else hallmark.yaml of the working directory, else that of the data directory
+    #[arg(long, value_name = "FILE", env = "HALLMARK_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Accept the throw-away keys that ship with the project: never in production
+    #[arg(long)]
+    pub dev: bool,
+}
+
+impl SettingsArgs {
+    /// The effective settings; `more` are further flags of the command, by setting name.
+    pub fn load(
+        &self,
+        more: impl IntoIterator<Item = (&'static str, Option<String>)>,
+    ) -> Result<Config, CliError> {
+        let own = [
+            ("data", self.data.clone()),
+            ("dev", self.dev.then(|| "true".to_owned())),
+        ];
+        let flags: Flags = own
+            .into_iter()
+            .chain(more)
+            .filter_map(|(name, value)| value.map(|value| (name, value)))
+            .collect();
+        let environment = |name: &str| std::env::var(name).ok();
+        Config::load(self.config.as_deref(), &flags, &environment).map_err(|error| match &error {
+            ConfigError::Value { origin, .. } if origin.starts_with("--") => {
+                CliError::Usage(error.to_string())
+            }
+            ConfigError::Value { .. }
+            | ConfigError::Read { .. }
+            | ConfigError::File { .. }
+            | ConfigError::TooLarge { .. } => CliError::Failed(error.to_string()),
+        })
+    }
+
+    /// The effective settings of a command that does one thing and ends: its log is warnings, unless asked for more.
+    pub fn load_quietly(&self) -> Result<Config, CliError> {
+        let config = self.load([])?;
+        let quiet = config.log.source == Source::Default;
+        let filter = if quiet {
+            "warn".parse::<LogFilter>().ok()
+        } else {
+            None
+        };
+        telemetry::start(
+            filter.as_ref().unwrap_or(&config.log.value),
+            config.log_format.value,
+        );
+        Ok(config)
+    }
+}
+
+/// The storage the settings name. An embedded database is only opened, never made.
+pub async fn storage(config: &Config) -> Result<Arc<dyn Storage>, CliError> {
+    match config.database() {
+        DatabaseUrl::Sled(dir) => embedded(config, &dir).await,
+        DatabaseUrl::Postgres(url) => postgres(&url).await,
+    }
+}
+
+async fn embedded(config: &Config, dir: &Path) -> Result<Arc<dyn Storage>, CliError> {
+    if !dir.is_dir() {
+        return Err(uninitialised(config));
+    }
+    Err(CliError::failed(
+        format!("cannot open {}", dir.display()),
+        "this build has no embedded database yet",
+    ))
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(url: &str) -> Result<Arc<dyn Storage>, CliError> {
+    Ok(Arc::new(crate::adapters::postgres::Postgres::open(url).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn postgres(_url: &str) -> Result<Arc<dyn Storage>, CliError> {
+    Err(CliError::Failed(
+        "cannot open a PostgreSQL database: this build has no support for it".to_owned(),
+    ))
+}
+
+/// What says that `hallmark init` has to run first.
+pub fn uninitialised(config: &Config) -> CliError {
+    let data = config.data().display();
+    CliError::failed(
+        format!("cannot open {data}"),
+        format!("it is not initialised; run `hallmark init --data {data} --brand ID` first"),
+    )
+}
+
+/// The seal of the instance: reads the passphrase and derives the master key, off the event loop.
+pub async fn seal(config: &Config, kdf: &Kdf) -> Result<Arc<dyn Seal>, CliError> {
+    let passphrase =
+        Passphrase::read(&config.passphrase_file()).map_err(|e| CliError::Failed(e.to_string()))?;
+    if passphrase.exposed {
+        tracing::warn!(file = %passphrase.path.display(), "others than the owner may read the passphrase file");
+    }
+    let kdf = kdf.clone();
+    let derived = tokio::task::spawn_blocking(move || MasterKey::derive(passphrase.bytes(), &kdf)).await;
+    match derived {
+        Ok(Ok(key)) => Ok(Arc::new(key)),
+        Ok(Err(error)) => Err(CliError::Failed(error.to_string())),
+        Err(error) => Err(CliError::failed("cannot derive the master key", error)),
+    }
+}
+
+/// The adapters of an instance on `storage`.
+pub fn parts(
+    config: &Config,
+    storage: Arc<dyn Storage>,
+    seal: Arc<dyn Seal>,
+    public_url: String,
+) -> Result<Parts, CliError> {
+    let threads = match config.signer_threads.value.0 {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let queue = match config.signer_queue.value.0 {
+        0 => DEFAULT_QUEUE,
+        queue => queue,
+    };
+    let signer = SoftKeys::with_pool(Arc::clone(&seal), threads, queue)
+        .map_err(|e| CliError::failed("cannot start the signer", e))?;
+    Ok(Parts {
+        storage,
+        signer: Arc::new(signer),
+        seal,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy::default()),
+        settings: Arc::new(Settings {
+            public_url,
+            request_id_life: config.request_id_life.value.0.into(),
+            dev: config.dev.value.0,
+        }),
+    })
+}
+
+/// Opens the instance the settings name. `bound` is the address it listens on, if it does.
+pub async fn app(config: &Config, bound: Option<SocketAddr>) -> Result<App, CliError> {
+    let storage = storage(config).await?;
+    let Some(record) = instance::instance(&storage).await? else {
+        return Err(uninitialised(config));
+    };
+    let seal = seal(config, &record.record.kdf).await?;
+    Ok(instance::open(parts(config, storage, seal, config.public_url(bound))?).await?)
+}
