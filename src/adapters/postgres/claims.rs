@@ -7,10 +7,10 @@ use super::audit;
 use super::writer::{Batch, Fault};
 use super::{corrupt, signed, unsigned};
 use crate::domain::audit::AuditEvent;
-use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
+use crate::domain::ident::{DeviceId, KeyId};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::claim::{self, Approval, ClaimVerdict, SerialHistory};
-use crate::domain::vault::{ClaimOutcome, Reservation, SerialClaim, SerialRow, SerialState, Standing};
+use crate::domain::vault::{ClaimOutcome, Reservation, SerialClaim, SerialState, Standing};
 use crate::ports::{IssuedSerial, StoreError};
 
 pub(super) fn state_name(state: SerialState) -> &'static str {
@@ -28,7 +28,7 @@ pub(super) fn standing_name(standing: Standing) -> &'static str {
     }
 }
 
-fn approval_name(approval: Approval) -> &'static str {
+pub(super) fn approval_name(approval: Approval) -> &'static str {
     match approval {
         Approval::Pending => "pending",
         Approval::Approved => "approved",
@@ -49,7 +49,7 @@ pub(super) fn standing_of(name: &str) -> Option<Standing> {
 }
 
 /// brand, model, serial as statement parameters.
-fn device_values(device: &DeviceId) -> [&str; 3] {
+pub(super) fn device_values(device: &DeviceId) -> [&str; 3] {
     [
         device.brand.as_str(),
         device.model.as_str(),
@@ -303,7 +303,12 @@ async fn set_head(tx: &Transaction<'_>, device: &DeviceId, revision: u64, key: &
 }
 
 /// Adds to serials, issued and void of a model.
-async fn count(tx: &Transaction<'_>, brand: &str, model: &str, add: [i64; 3]) -> Result<(), Fault> {
+pub(super) async fn count(
+    tx: &Transaction<'_>,
+    brand: &str,
+    model: &str,
+    add: [i64; 3],
+) -> Result<(), Fault> {
     let statement = tx
         .prepare_cached(
             "INSERT INTO model_counter AS c (brand_id, model, serials, issued, void) VALUES ($1, $2, $3, $4, $5) \
@@ -410,150 +415,4 @@ pub(super) async fn void(batch: &Batch<'_>, reservation: &Reservation) -> Result
         [if last_key.is_none() { -1 } else { 0 }, 0, 1],
     )
     .await
-}
-
-/// Judges serials of a model.
-pub(super) async fn set_standing(
-    batch: &Batch<'_>,
-    brand: &BrandId,
-    model: &ModelName,
-    serials: &[SerialNumber],
-    standing: Option<Standing>,
-    now: Timestamp,
-) -> Result<(), Fault> {
-    let serials: Vec<&str> = serials.iter().map(SerialNumber::as_str).collect();
-    match standing {
-        Some(standing) => {
-            batch
-                .tx
-                .execute(
-                    "INSERT INTO standing (brand_id, model, serial, standing, since) \
-                     SELECT DISTINCT $1, $2, serial, $4, $5::bigint FROM unnest($3::text[]) serial \
-                     ON CONFLICT (brand_id, model, serial) \
-                     DO UPDATE SET standing = EXCLUDED.standing, since = EXCLUDED.since",
-                    &[
-                        &brand.as_str(),
-                        &model.as_str(),
-                        &serials,
-                        &standing_name(standing),
-                        &now.unix(),
-                    ],
-                )
-                .await?
-        }
-        None => {
-            batch
-                .tx
-                .execute(
-                    "DELETE FROM standing WHERE brand_id = $1 AND model = $2 AND serial = ANY($3::text[])",
-                    &[&brand.as_str(), &model.as_str(), &serials],
-                )
-                .await?
-        }
-    };
-    Ok(())
-}
-
-/// Decides a request that is pending or was rejected; false if there is none.
-pub(super) async fn decide(
-    batch: &Batch<'_>,
-    device: &DeviceId,
-    device_key: &KeyId,
-    approval: Approval,
-) -> Result<bool, Fault> {
-    let [brand, model, serial] = device_values(device);
-    let decided = batch
-        .tx
-        .execute(
-            "UPDATE approval SET approval = $5 WHERE brand_id = $1 AND model = $2 AND serial = $3 \
-             AND device_key = $4 AND approval <> 'approved'",
-            &[
-                &brand,
-                &model,
-                &serial,
-                &device_key.as_str(),
-                &approval_name(approval),
-            ],
-        )
-        .await?;
-    Ok(decided == 1)
-}
-
-/// Writes finished rows as they are.
-pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fault> {
-    if let Some(row) = rows.iter().find(|row| row.state == SerialState::Reserved) {
-        let why = format!("revision {} of {} is not finished", row.revision, row.device);
-        return Err(Fault::Refused(StoreError::Refused(why)));
-    }
-    batch.tx.batch_execute("SAVEPOINT one_load").await?;
-    for row in rows {
-        if !load_row(batch.tx, row).await? {
-            batch.tx.batch_execute("ROLLBACK TO SAVEPOINT one_load").await?;
-            let why = format!("revision {} of {} is there already", row.revision, row.device);
-            return Err(Fault::Refused(StoreError::Refused(why)));
-        }
-    }
-    batch.tx.batch_execute("RELEASE SAVEPOINT one_load").await?;
-    Ok(())
-}
-
-async fn load_row(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> {
-    let [brand, model, serial] = device_values(&row.device);
-    let live = row.state != SerialState::Void;
-    // The head's key is that of the highest live revision; a void row only pushes the revision up.
-    let head = tx
-        .prepare_cached(
-            "INSERT INTO serial_head AS h (brand_id, model, serial, last_revision, last_key) \
-             VALUES ($1, $2, $3, $4, CASE WHEN $6 THEN $5 END) ON CONFLICT (brand_id, model, serial) DO UPDATE SET \
-             last_revision = greatest(h.last_revision, EXCLUDED.last_revision), \
-             last_key = CASE WHEN $6 AND NOT EXISTS (SELECT 1 FROM serial WHERE brand_id = $1 AND model = $2 \
-             AND serial = $3 AND state <> 'void' AND revision > $4) THEN $5 ELSE h.last_key END",
-        )
-        .await?;
-    let known = tx
-        .prepare_cached(
-            "SELECT last_key IS NOT NULL FROM serial_head WHERE brand_id = $1 AND model = $2 AND serial = $3",
-        )
-        .await?;
-    let counted = match tx.query_opt(&known, &[&brand, &model, &serial]).await? {
-        Some(row) => row.try_get::<_, bool>(0)?,
-        None => false,
-    };
-    let revision = signed(row.revision);
-    let device_key = row.device_key.as_str();
-    tx.execute(&head, &[&brand, &model, &serial, &revision, &device_key, &live])
-        .await?;
-    let insert = tx
-        .prepare_cached(
-            "INSERT INTO serial \
-             (brand_id, model, serial, revision, device_key, sign_key, created_at, state, assertion) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-        )
-        .await?;
-    let sign_key = row.sign_key.as_ref().map(KeyId::as_str);
-    let assertion: &[u8] = &row.assertion;
-    let created = row.created_at.unix();
-    let state = state_name(row.state);
-    let values: [&(dyn ToSql + Sync); 9] = [
-        &brand,
-        &model,
-        &serial,
-        &revision,
-        &device_key,
-        &sign_key,
-        &created,
-        &state,
-        &assertion,
-    ];
-    if tx.execute(&insert, &values).await? != 1 {
-        return Ok(false);
-    }
-    count(
-        tx,
-        brand,
-        model,
-        [i64::from(live && !counted), i64::from(live), i64::from(!live)],
-    )
-    .await?;
-    Ok(true)
 }

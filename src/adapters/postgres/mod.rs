@@ -8,6 +8,7 @@ mod assertions;
 mod audit;
 mod check;
 mod claims;
+mod decisions;
 mod ledger;
 mod records;
 mod writer;

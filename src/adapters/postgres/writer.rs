@@ -3,7 +3,7 @@
 use deadpool_postgres::{Pool, Transaction};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{assertions, audit, claims, connect, failed, records};
+use super::{assertions, audit, claims, connect, decisions, failed, records};
 use crate::domain::audit::{AuditEvent, ChainHead, Checkpoint};
 use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
@@ -264,7 +264,7 @@ async fn apply(batch: &mut Batch<'_>, op: &Op) -> Result<Answer, Fault> {
             now,
             audit,
         } => {
-            claims::set_standing(batch, brand, model, serials, *standing, *now).await?;
+            decisions::set_standing(batch, brand, model, serials, *standing, *now).await?;
             audit::append(batch, audit).await?;
             Ok(Answer::Done)
         }
@@ -274,13 +274,13 @@ async fn apply(batch: &mut Batch<'_>, op: &Op) -> Result<Answer, Fault> {
             approval,
             audit,
         } => {
-            let decided = claims::decide(batch, device, device_key, *approval).await?;
+            let decided = decisions::decide(batch, device, device_key, *approval).await?;
             if decided {
                 audit::append(batch, audit).await?;
             }
             Ok(Answer::Flag(decided))
         }
-        Op::Load(rows) => claims::load(batch, rows).await.map(|()| Answer::Done),
+        Op::Load(rows) => decisions::load(batch, rows).await.map(|()| Answer::Done),
     }
 }
 
