@@ -3,59 +3,68 @@
 
 use super::super::decode::Assertion;
 use super::super::registry::AssertionType;
-use super::{Model, SnapKind, Typed};
+use super::{Model, SnapKind, Typed, needed_format};
+
+/// Types with the snapd versions that do not know them.
+const UNKNOWN: &[(AssertionType, &str)] = &[
+    (AssertionType::SnapResourceRevision, "2.57 does"),
+    (AssertionType::SnapResourcePair, "2.57 does"),
+    (AssertionType::ConfdbSchema, "2.57 and 2.64 do"),
+    (AssertionType::ConfdbControl, "2.57 and 2.64 do"),
+    (AssertionType::HardwareIdentity, "2.57 and 2.64 do"),
+    (AssertionType::Cluster, "2.57 and 2.64 do"),
+    (AssertionType::RequestMessage, "2.57 and 2.64 do"),
+    (AssertionType::ResponseMessage, "2.57 and 2.64 do"),
+];
+
+/// The highest format iterations older versions understand, where that is not the newest.
+const FORMATS: &[(AssertionType, &str, u32)] = &[
+    (AssertionType::SnapDeclaration, "2.64", 6),
+    (AssertionType::SnapDeclaration, "2.57", 5),
+    (AssertionType::SystemUser, "2.57", 1),
+    (AssertionType::AccountKey, "2.57", 0),
+];
 
 /// What older clients would refuse, ignore or trip over, one sentence each; empty if there is nothing to say.
 pub fn compat_warnings(assertion: &Assertion) -> Vec<String> {
-    let mut warnings = Vec::new();
     let kind = assertion.kind();
-    for (newest_without, types) in [("2.57", UNKNOWN_TO_2_57), ("2.64", UNKNOWN_TO_2_64)] {
-        if types.contains(&kind) {
-            warnings.push(format!(
-                "snapd {newest_without} and older do not know the type {kind}: one in a stream makes them refuse all of it"
-            ));
-        }
+    let mut warnings = Vec::new();
+    if let Some((_, who)) = UNKNOWN.iter().find(|(unknown, _)| *unknown == kind) {
+        warnings.push(format!(
+            "snapd {who} not know the type {kind}: one in a stream spoils all of it"
+        ));
     }
-    let typed = assertion.typed();
-    if let Typed::Model(model) = typed {
-        model_warnings(model, assertion, &mut warnings);
-    }
-    if let Typed::AccountKey(key) = typed
-        && key.is_constrained()
+    let format = assertion.format().max(needed_format(kind, assertion.headers()));
+    for (_, version, understood) in FORMATS
+        .iter()
+        .filter(|(limited, _, most)| *limited == kind && format > *most)
     {
-        warnings
-            .push("snapd 2.57 cannot use a key with constraints: nothing it signs counts there".to_owned());
-    }
-    if let Typed::SnapDeclaration(declaration) = typed {
-        format_warnings(declaration.needed_format, &mut warnings);
-    }
-    if let Typed::SystemUser(user) = typed
-        && user.expires
-    {
-        warnings
-            .push("snapd 2.57 understands system-users up to format 1, \"user-presence\" needs 2".to_owned());
-    }
-    if let Typed::Preseed(preseed) = typed
-        && assertion.authority_id() != Some(&preseed.brand_id)
-    {
-        warnings.push("snapd 2.57 refuses a preseed whose authority is not the brand".to_owned());
-    }
-    if matches!(typed, Typed::SnapRevision(_) | Typed::SnapResourceRevision(_))
-        && assertion.headers().contains("integrity")
-    {
-        warnings.push("snapd 2.64 refuses the \"integrity\" list: it expects a map".to_owned());
-    }
-    if let Typed::ValidationSet(set) = typed
-        && set.snaps.iter().any(|snap| !snap.components.is_empty())
-    {
-        warnings.push(
-            "snapd 2.57 ignores \"components\" in validation sets, 2.64 checks them in part".to_owned(),
-        );
+        warnings.push(format!(
+            "snapd {version} understands {kind} up to format {understood}, this needs {format}"
+        ));
     }
     if has_compat_label_constraint(assertion) {
         warnings.push(
-            "snapd 2.64 and older refuse $SLOT_COMPAT and $PLUG_COMPAT, and no format number keeps it from them".to_owned(),
+            "snapd 2.57 and 2.64 refuse $SLOT_COMPAT and $PLUG_COMPAT, and the format does not keep them from it"
+                .to_owned(),
         );
+    }
+    match assertion.typed() {
+        Typed::Model(model) => model_warnings(model, assertion, &mut warnings),
+        Typed::Preseed(preseed) if assertion.authority_id() != Some(&preseed.brand_id) => {
+            warnings.push("snapd 2.57 refuses a preseed whose authority is not the brand".to_owned());
+        }
+        Typed::SnapRevision(_) | Typed::SnapResourceRevision(_)
+            if assertion.headers().contains("integrity") =>
+        {
+            warnings.push("snapd 2.64 refuses a list in \"integrity\", 2.57 ignores it".to_owned());
+        }
+        Typed::ValidationSet(set) if set.snaps.iter().any(|snap| !snap.components.is_empty()) => {
+            warnings.push(
+                "snapd 2.57 ignores \"components\" in validation sets, 2.64 checks them in part".to_owned(),
+            );
+        }
+        _same_for_all => {}
     }
     warnings
 }
@@ -81,38 +90,12 @@ fn model_warnings(model: &Model, assertion: &Assertion, warnings: &mut Vec<Strin
     }
 }
 
-/// Types that 2.57 does not know, but 2.64 does.
-const UNKNOWN_TO_2_57: &[AssertionType] = &[
-    AssertionType::SnapResourceRevision,
-    AssertionType::SnapResourcePair,
-];
-
-/// Types that 2.64 does not know.
-const UNKNOWN_TO_2_64: &[AssertionType] = &[
-    AssertionType::ConfdbSchema,
-    AssertionType::ConfdbControl,
-    AssertionType::HardwareIdentity,
-    AssertionType::Cluster,
-    AssertionType::RequestMessage,
-    AssertionType::ResponseMessage,
-];
-
-fn format_warnings(needed: u32, warnings: &mut Vec<String>) {
-    for (version, understood) in [("2.64", 6), ("2.57", 5)] {
-        if needed > understood {
-            warnings.push(format!(
-                "snapd {version} understands snap-declarations up to format {understood}, this needs {needed}"
-            ));
-        }
-    }
-}
-
 /// Whether interface rules compare compatibility labels. A search of the text is enough for a warning.
 fn has_compat_label_constraint(assertion: &Assertion) -> bool {
-    let rules = matches!(
+    let has_rules = matches!(
         assertion.kind(),
         AssertionType::SnapDeclaration | AssertionType::BaseDeclaration
     );
     let text = std::str::from_utf8(assertion.content()).unwrap_or_default();
-    rules && (text.contains("$SLOT_COMPAT(") || text.contains("$PLUG_COMPAT("))
+    has_rules && (text.contains("$SLOT_COMPAT(") || text.contains("$PLUG_COMPAT("))
 }

@@ -199,3 +199,89 @@ impl Reader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn map<const N: usize>(entries: [(&str, Value); N]) -> BTreeMap<String, Value> {
+        entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn matcher(wanted: &BTreeMap<String, Value>) -> Checked<Matcher> {
+        Matcher::of_headers(&Fields::nested(wanted, "constraints/0/headers".to_owned()), &mut Budget::new())
+    }
+
+    fn list(items: &[&str]) -> Value {
+        Value::List(items.iter().map(|item| Value::from(*item)).collect())
+    }
+
+    #[test]
+    fn every_header_named_must_match_and_lists_in_every_part() {
+        let wanted = map([
+            ("model", "gate-[0-9]+".into()),
+            ("stores", list(&["a", "b"])),
+            ("gone", "$MISSING".into()),
+            ("deep", Value::Map(map([("x", "1|2".into())]))),
+        ]);
+        let matcher = matcher(&wanted).unwrap();
+        let good = map([
+            ("model", "gate-22".into()),
+            ("stores", list(&["b", "a"])),
+            ("deep", Value::List(vec![Value::Map(map([("x", "1".into())])), Value::Map(map([("x", "2".into())]))])),
+            ("other", "is not looked at".into()),
+        ]);
+        assert!(matcher.matches_headers(&Headers(good.clone())));
+        for (name, value) in [
+            ("model", "gate-22x".into()),
+            ("model", list(&["gate-1", "x"])),
+            ("model", Value::Map(map([]))),
+            ("stores", list(&["a", "c"])),
+            ("gone", "".into()),
+            ("deep", "1".into()),
+        ] {
+            let mut bad = good.clone();
+            bad.insert(name.to_owned(), value);
+            assert!(!matcher.matches_headers(&Headers(bad)), "{name}");
+        }
+        let mut absent = good;
+        absent.remove("model");
+        assert!(!matcher.matches_headers(&Headers(absent)));
+    }
+
+    #[test]
+    fn patterns_of_a_key_are_bounded_together() {
+        assert!(matcher(&map([("a", "x{900}".into())])).is_ok());
+        assert!(matcher(&map([("a", "(\\pL{30}){30}".into())])).is_err());
+        let many = Value::List((0..40).map(|_| Value::from("[a-z]{100}")).collect());
+        assert!(matcher(&map([("a", many)])).is_err());
+    }
+
+    fn value(text: &'static str) -> impl Strategy<Value = Value> {
+        text.prop_map(Value::from).prop_recursive(4, 20, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+                proptest::collection::btree_map("[a-c]", inner, 0..4).prop_map(Value::Map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_constraints_are_read_and_matched_without_panic(
+            wanted in proptest::collection::btree_map("[a-c]", value("[$A-C().*|ab{}0-9]{0,8}|\\$MISSING|\\$SLOT\\(a\\)"), 0..4),
+            headers in proptest::collection::btree_map("[a-c]", value("[ab.é]{0,4}"), 0..4),
+        ) {
+            if let Ok(matcher) = matcher(&wanted) {
+                let _ = matcher.matches_headers(&Headers(headers));
+            }
+            let whole = Value::Map(wanted.clone());
+            let fields = Fields::nested(&wanted, String::new());
+            let _ = check_attributes(&fields, "plug-attributes", &whole, &mut Needed::default());
+        }
+    }
+}
