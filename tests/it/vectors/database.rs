@@ -7,7 +7,9 @@ use hallmark::domain::assertion::database::{
     AddError, Added, Backstore, Batch, BatchError, CheckError, Database, MemoryBackstore, Need, needs,
     prerequisites, sequence_number,
 };
-use hallmark::domain::assertion::{Assertion, AssertionType, PrimaryKey, Ref, Statement, StreamDecoder, decode};
+use hallmark::domain::assertion::{
+    Assertion, AssertionType, PrimaryKey, Ref, Statement, StreamDecoder, decode,
+};
 use hallmark::domain::time::Timestamp;
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -54,14 +56,21 @@ fn index_database() -> Database<MemoryBackstore> {
 fn decoded_cases() -> Vec<(String, Json, Assertion)> {
     let subject = |file: &str| {
         let bytes = read(file);
-        decode(&bytes).ok().or_else(|| StreamDecoder::new(bytes).next()?.ok())
+        decode(&bytes)
+            .ok()
+            .or_else(|| StreamDecoder::new(bytes).next()?.ok())
     };
-    let stricter = |file: &str| super::types::STRICTER.contains(&file) || super::wire::STRICTER_DECODE.contains(&file);
+    let stricter =
+        |file: &str| super::types::STRICTER.contains(&file) || super::wire::STRICTER_DECODE.contains(&file);
     let mut decoded = Vec::new();
     for case in cases(|_| true) {
         let file = case["file"].as_str().unwrap().to_owned();
         let found = subject(&file);
-        assert_eq!(found.is_some(), case.get("check").is_some() && !stricter(&file), "{file}");
+        assert_eq!(
+            found.is_some(),
+            case.get("check").is_some() && !stricter(&file),
+            "{file}"
+        );
         decoded.extend(found.map(|assertion| (file, case, assertion)));
     }
     decoded
@@ -77,7 +86,7 @@ fn every_case_is_checked_as_in_the_reference() {
             Some(true) => Ok(()),
             _refused => Err(case["check"]["category"].as_str().unwrap()),
         };
-        let code = found.as_ref().map(|()| ()).map_err(CheckError::code);
+        let code = found.as_ref().copied().map_err(CheckError::code);
         assert_eq!(code, expected, "{file} ({}): {found:?}", case["note"]);
     }
 }
@@ -319,7 +328,9 @@ fn account_revisions() -> Vec<Assertion> {
     let sign = |revision: u64| {
         let mut headers = original.headers().clone();
         headers.set("revision", revision.to_string());
-        let draft = Statement::new(AssertionType::Account, headers, Vec::new()).draft(&root.public).unwrap();
+        let draft = Statement::new(AssertionType::Account, headers, Vec::new())
+            .draft(&root.public)
+            .unwrap();
         let signature = root.sign(&draft.digest(created));
         draft.finish(created, &signature).unwrap()
     };

@@ -1,9 +1,12 @@
 //! The golden vectors of `tests/vectors` (see its README): what a device's own library says of each file.
 
+mod database;
 mod headers;
+mod models;
 mod sign;
 mod signatures;
 mod streams;
+mod types;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -157,22 +157,6 @@ fn names_are_judged_as_in_the_reference() {
 }
 
 #[test]
-fn signatures_of_what_devices_sign_are_verified_with_their_key() {
-    let checks = json("signature-checks.json");
-    let keys = super::keys();
-    for check in checks.as_array().unwrap() {
-        let file = check["file"].as_str().unwrap();
-        let key = keys
-            .values()
-            .find(|key| check["key"] == key.name.as_str())
-            .unwrap();
-        let result = key.public.verify_assertion(&decode(&read(file)).unwrap());
-        assert_eq!(Json::from(result.is_ok()), check["ok"], "{file}: {result:?}");
-    }
-    assert_eq!(checks.as_array().unwrap().len(), 8);
-}
-
-#[test]
 fn what_older_clients_refuse_is_warned_about() {
     let mut warned = 0;
     for case in cases(|_| true) {

@@ -7,7 +7,7 @@ use super::{assert_complete, cases, json, keys, read, to_json};
 
 /// Refused by us at decode, accepted by the reference: integers that are not canonical, and the `$builtin` marker
 /// (README of the vectors, "where an implementation may deliberately differ").
-const STRICTER_DECODE: &[&str] = &[
+pub(super) const STRICTER_DECODE: &[&str] = &[
     "wire/022-ok-revision-plus.assert",
     "wire/024-ok-revision-minus-zero.assert",
     "wire/027-ok-revision-plus-zeros.assert",
@@ -17,7 +17,7 @@ const STRICTER_DECODE: &[&str] = &[
 ];
 
 /// Signatures refused by us, accepted by the reference (same place).
-const STRICTER_SIGNATURE: &[&str] = &[
+pub(super) const STRICTER_SIGNATURE: &[&str] = &[
     "crypto/012-ok-sigtype-01.assert",
     "crypto/013-ok-sigtype-13.assert",
     "crypto/016-ok-hash-sha224.assert",

@@ -33,7 +33,7 @@ pub enum BatchError {
         /// Which one.
         reference: Ref,
         /// Why.
-        error: AddError,
+        error: Box<AddError>,
     },
 }
 
@@ -108,7 +108,7 @@ impl Batch {
                 Err(error) => {
                     return Err(BatchError::Refused {
                         reference: assertion.reference(),
-                        error,
+                        error: Box::new(error),
                     });
                 }
             }

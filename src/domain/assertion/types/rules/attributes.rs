@@ -209,11 +209,17 @@ mod tests {
     use super::*;
 
     fn map<const N: usize>(entries: [(&str, Value); N]) -> BTreeMap<String, Value> {
-        entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        entries
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 
     fn matcher(wanted: &BTreeMap<String, Value>) -> Checked<Matcher> {
-        Matcher::of_headers(&Fields::nested(wanted, "constraints/0/headers".to_owned()), &mut Budget::new())
+        Matcher::of_headers(
+            &Fields::nested(wanted, "constraints/0/headers".to_owned()),
+            &mut Budget::new(),
+        )
     }
 
     fn list(items: &[&str]) -> Value {
@@ -232,7 +238,13 @@ mod tests {
         let good = map([
             ("model", "gate-22".into()),
             ("stores", list(&["b", "a"])),
-            ("deep", Value::List(vec![Value::Map(map([("x", "1".into())])), Value::Map(map([("x", "2".into())]))])),
+            (
+                "deep",
+                Value::List(vec![
+                    Value::Map(map([("x", "1".into())])),
+                    Value::Map(map([("x", "2".into())])),
+                ]),
+            ),
             ("other", "is not looked at".into()),
         ]);
         assert!(matcher.matches_headers(&Headers(good.clone())));
