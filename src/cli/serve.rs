@@ -1,18 +1,22 @@
 //! `serve`: the server. Prints `listening on http://ADDR` when it answers; SIGTERM or SIGINT lets running requests
 //! finish, flushes, and ends with status 0; a second signal ends at once.
 
+use std::net::SocketAddr;
+
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::open::{self, SettingsArgs};
 use super::{CliError, Cx};
+use crate::app::{self, App};
 use crate::config::Config;
 use crate::http;
 use crate::http::metrics::Metrics;
 use crate::http::serve::{Limits, Listener, Server};
-use crate::{app, telemetry};
+use crate::telemetry;
 
 /// File descriptors that are not connections: database, logs, outgoing connections, and some to spare.
 const OTHER_FILES: u64 = 512;
@@ -30,31 +34,69 @@ impl Serve {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         let config = self.settings.load([("listen", self.listen)])?;
         telemetry::start(&config.log.value, config.log_format.value);
-        let limits = limits(&config);
+        let running = Running::start(&config).await?;
+        cx.out
+            .data_now(format!("listening on http://{}\n", running.bound).as_bytes())?;
+        running.until_stopped().await
+    }
+}
+
+/// A server at work.
+#[derive(Debug)]
+pub(super) struct Running {
+    /// What it serves.
+    pub(super) app: App,
+    /// Where it listens.
+    pub(super) bound: SocketAddr,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Opens the instance and starts to answer.
+    pub(super) async fn start(config: &Config) -> Result<Self, CliError> {
+        let limits = limits(config);
         // Bound before anything is opened: a second server fails before it has touched the data, and the address is
         // known (port 0). Clients that come early wait in the backlog.
         let address = &config.listen.value;
         let failed = |error| CliError::failed(format!("cannot listen on {address}"), error);
         let listener = TcpListener::bind(address.as_str()).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
-        let app = open::app(&config, Some(bound)).await?;
+        let app = open::app(config, Some(bound)).await?;
         if bound.ip().is_unspecified() && config.public_url.value.0.is_none() {
             tracing::warn!("HALLMARK_PUBLIC_URL is not set: URLs handed out to clients will name {bound}");
         }
         let router = http::router(&app, Metrics::default()).map_err(|e| CliError::Failed(e.to_string()))?;
         let server = Server::new(router, limits, config.trusted_proxies.value.0.clone());
         let stop = stop_on_signal()?;
-        let checkpoints = tokio::spawn(app::audit::keep_checkpoints(
-            app.clone(),
-            stop.clone().cancelled_owned(),
-        ));
-        cx.out
-            .data_now(format!("listening on http://{bound}\n").as_bytes())?;
-        server.run(Listener::Tcp(listener), stop).await;
-        let _stopped = checkpoints.await;
-        app.storage.close().await?;
+        let checkpoints = app::audit::keep_checkpoints(app.clone(), stop.clone().cancelled_owned());
+        let tasks = vec![
+            tokio::spawn(server.run(Listener::Tcp(listener), stop.clone())),
+            tokio::spawn(checkpoints),
+        ];
+        Ok(Self {
+            app,
+            bound,
+            stop,
+            tasks,
+        })
+    }
+
+    /// Serves until a signal (or [`Running::stop`]) ends it; then flushes.
+    pub(super) async fn until_stopped(self) -> Result<(), CliError> {
+        for task in self.tasks {
+            task.await
+                .map_err(|error| CliError::failed("cannot serve on", error))?;
+        }
+        self.app.storage.close().await?;
         tracing::info!("stopped");
         Ok(())
+    }
+
+    /// Ends it without a signal.
+    pub(super) async fn stop(self) -> Result<(), CliError> {
+        self.stop.cancel();
+        self.until_stopped().await
     }
 }
 
