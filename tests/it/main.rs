@@ -19,3 +19,4 @@ mod postgres;
 mod properties;
 mod storage;
 mod vectors;
+mod templates;
