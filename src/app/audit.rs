@@ -14,7 +14,7 @@ use crate::domain::access::Account;
 use crate::domain::audit::{Actor, AuditEntry, AuditEvent, ChainHead, Checkpoint, entry_hash, hex};
 use crate::domain::ident::{AccountId, Email};
 use crate::domain::time::Timestamp;
-use crate::ports::AuditFilter;
+use crate::ports::{AuditFilter, AuditLog};
 
 /// Most entries of one page.
 pub const MAX_PAGE: usize = 1000;
@@ -132,11 +132,20 @@ type Promises = BTreeMap<String, BTreeMap<u64, Vec<(String, String)>>>;
 
 /// Checks the whole log: every chain, every checkpoint. `known` is a checkpoint noted earlier (number, signature).
 pub async fn verify(app: &App, _ctx: &InstanceCtx, known: Option<(u64, String)>) -> Result<Report, Refusal> {
+    let key = SigningKey::from_bytes(&app.secrets.audit_seed).verifying_key();
+    check_log(app.storage.as_ref(), &key, known.as_ref()).await
+}
+
+async fn check_log<L: AuditLog + ?Sized>(
+    log: &L,
+    key: &VerifyingKey,
+    known: Option<&(u64, String)>,
+) -> Result<Report, Refusal> {
     let mut report = Report::default();
     let mut promises = Promises::new();
     let mut covered: HashMap<String, u64> = HashMap::new();
-    read_checkpoints(app, known.as_ref(), &mut report, &mut promises, &mut covered).await?;
-    for head in app.storage.heads().await? {
+    read_checkpoints(log, key, known, &mut report, &mut promises, &mut covered).await?;
+    for head in log.heads().await? {
         let promised = promises.entry(head.writer).or_default();
         if head.sequence > 0 {
             promised
@@ -147,23 +156,23 @@ pub async fn verify(app: &App, _ctx: &InstanceCtx, known: Option<(u64, String)>)
     }
     report.chains = promises.len();
     for (writer, promised) in &promises {
-        let end = read_chain(app, writer, promised, &mut report).await?;
+        let end = read_chain(log, writer, promised, &mut report).await?;
         report.uncovered += end.saturating_sub(covered.get(writer).copied().unwrap_or(0));
     }
     Ok(report)
 }
 
-async fn read_checkpoints(
-    app: &App,
+async fn read_checkpoints<L: AuditLog + ?Sized>(
+    log: &L,
+    key: &VerifyingKey,
     known: Option<&(u64, String)>,
     report: &mut Report,
     promises: &mut Promises,
     covered: &mut HashMap<String, u64>,
 ) -> Result<(), Refusal> {
-    let key = SigningKey::from_bytes(&app.secrets.audit_seed).verifying_key();
     let mut next = 1;
     loop {
-        let batch = app.storage.checkpoints(next - 1, CHECKPOINT_BATCH).await?;
+        let batch = log.checkpoints(next - 1, CHECKPOINT_BATCH).await?;
         let Some(last) = batch.last() else { break };
         let after = last.number.max(next);
         for checkpoint in batch {
@@ -177,7 +186,7 @@ async fn read_checkpoints(
                 );
             }
             next = checkpoint.number.saturating_add(1);
-            check_signature(&checkpoint, &key, report);
+            check_signature(&checkpoint, key, report);
             if let Some((number, signature)) = known
                 && checkpoint.number == *number
                 && !checkpoint.signature.eq_ignore_ascii_case(signature)
@@ -246,15 +255,15 @@ fn check_signature(checkpoint: &Checkpoint, key: &VerifyingKey, report: &mut Rep
 }
 
 /// Reads one chain; returns the number of its last entry.
-async fn read_chain(
-    app: &App,
+async fn read_chain<L: AuditLog + ?Sized>(
+    log: &L,
     writer: &str,
     promised: &BTreeMap<u64, Vec<(String, String)>>,
     report: &mut Report,
 ) -> Result<u64, Refusal> {
     let mut head = ChainHead::new(writer.to_owned());
     loop {
-        let batch = app.storage.chain(writer, head.sequence + 1, BATCH).await?;
+        let batch = log.chain(writer, head.sequence + 1, BATCH).await?;
         if batch.is_empty() {
             break;
         }
@@ -400,3 +409,6 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     }
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests;
