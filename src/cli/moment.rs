@@ -1,6 +1,8 @@
 //! Times and spans as people type them: `2026-01-31`, `2026-01-31T10:00:00Z`, `7d` (ago).
 
+use crate::adapters::system::SystemClock;
 use crate::domain::time::Timestamp;
+use crate::ports::Clock as _;
 
 /// A point in time: RFC 3339, a date (its start in UTC), or a span before now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +61,7 @@ pub fn span(text: &str) -> Result<i64, String> {
 
 /// Now, by this machine's clock.
 pub fn now() -> Timestamp {
-    let seconds = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
-    Timestamp::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX))
+    SystemClock.now()
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a test fails by panicking"
+    unreachable_pub,
+    reason = "a test fails by panicking, and the modules of this binary are private"
 )]
 
 #[path = "../conformance/mod.rs"]
@@ -15,6 +16,9 @@ mod edge;
 mod fuzz_replay;
 mod harness;
 mod keys;
+mod office;
+mod people;
+mod permissions;
 mod postgres;
 mod properties;
 mod storage;

@@ -84,6 +84,7 @@ impl Memory {
 #[async_trait]
 impl Storage for Memory {
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        tokio::task::yield_now().await; // others take their turn, as with an engine that works on disk
         let mut state = self.lock()?;
         let records = match state.records.plan(&commit.records) {
             Ok(plan) => plan,

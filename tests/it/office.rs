@@ -1,0 +1,272 @@
+//! An instance without keys, for tests about people: two brands, an account per role, and a typed way to call.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use async_trait::async_trait;
+use hallmark::adapters::memory::Memory;
+use hallmark::adapters::system::SystemEntropy;
+use hallmark::app::{App, Secrets, Settings};
+use hallmark::domain::access::{Account, Brand, Membership, Role, StoreRecord, Token, TokenText};
+use hallmark::domain::ident::{AccountId, KeyId};
+use hallmark::domain::time::Timestamp;
+use hallmark::http::metrics::Metrics;
+use hallmark::http::router::{RequestId, Router};
+use hallmark::http::serve::Peer;
+use hallmark::ports::{Change, Clock, Commit, CommitOutcome, KeyMaterial, NewKey, Record, SignError, Signer};
+use http_body_util::{BodyExt as _, Either, Full};
+use serde_json::Value;
+
+/// The brand most tests are about; its base store has the same name.
+pub const BRAND: &str = "acme";
+/// Another brand of the same instance.
+pub const OTHER: &str = "globex";
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct StillClock(AtomicI64);
+
+impl Clock for StillClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A signer that holds no key.
+#[derive(Debug)]
+struct Keyless;
+
+#[async_trait]
+impl Signer for Keyless {
+    async fn sign(&self, key: &KeyId, _: [u8; 64]) -> Result<Vec<u8>, SignError> {
+        Err(SignError::UnknownKey(key.clone()))
+    }
+    async fn generate(&self, _: &AccountId) -> Result<NewKey, SignError> {
+        Err(SignError::Saturated)
+    }
+    async fn import(&self, _: &AccountId, _: KeyMaterial, _: usize) -> Result<NewKey, SignError> {
+        Err(SignError::Saturated)
+    }
+    async fn load(&self, _: &AccountId, key: &KeyId, _: &str) -> Result<(), SignError> {
+        Err(SignError::UnknownKey(key.clone()))
+    }
+    async fn unload(&self, _: &KeyId) {}
+}
+
+/// The instance.
+pub struct Office {
+    pub app: App,
+    pub router: Router,
+    clock: Arc<StillClock>,
+}
+
+/// An answer: status, headers, JSON body (null where there is none).
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The first code of an error list.
+    pub fn code(&self) -> &str {
+        self.body["error-list"][0]["code"].as_str().unwrap_or_default()
+    }
+}
+
+impl Office {
+    /// Brands `acme` and `globex`; accounts `<wire role>@acme.example` with that one role in the base store of
+    /// `acme`, `all@globex.example` with every role in `globex`, `nobody@acme.example` with none,
+    /// `operator@hallmark.example`. Nobody has a password.
+    pub async fn new() -> Self {
+        let clock = Arc::new(StillClock(AtomicI64::new(1_780_272_000)));
+        let app = App {
+            storage: Arc::new(Memory::new()),
+            signer: Arc::new(Keyless),
+            clock: clock.clone(),
+            entropy: Arc::new(SystemEntropy::default()),
+            secrets: Arc::new(Secrets {
+                nonce_key: [1; 32],
+                session_key: [2; 32],
+                audit_seed: [3; 32],
+            }),
+            settings: Arc::new(Settings {
+                public_url: "http://127.0.0.1:8380".to_owned(),
+                request_id_life: 600,
+                dev: true,
+            }),
+            guard: Arc::default(),
+        };
+        let router = hallmark::http::router(&app, Metrics::default()).unwrap();
+        let office = Self { app, router, clock };
+        for brand in [BRAND, OTHER] {
+            office.add_brand(brand).await;
+        }
+        office
+            .add_account("operator@hallmark.example", |account| account.operator = true)
+            .await;
+        office.add_account("nobody@acme.example", |_| ()).await;
+        for role in Role::ALL {
+            let email = format!("{}@acme.example", role.wire());
+            office.add_account(&email, |_| ()).await;
+            office.add_member(BRAND, &email, &[*role]).await;
+        }
+        office.add_account("all@globex.example", |_| ()).await;
+        office.add_member(OTHER, "all@globex.example", Role::ALL).await;
+        office
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn advance(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Stores a record.
+    pub async fn put<R: Record>(&self, record: &R) {
+        let commit = Commit {
+            records: vec![Change::create(record)],
+            ..Commit::default()
+        };
+        assert_eq!(
+            self.app.storage.commit(commit).await.unwrap(),
+            CommitOutcome::Done
+        );
+    }
+
+    pub async fn add_brand(&self, id: &str) {
+        let (brand_id, store_id, created) = (id.parse().unwrap(), id.parse().unwrap(), self.now());
+        self.put(&Brand {
+            id: brand_id,
+            name: id.to_uppercase(),
+            base_store: store_id,
+            created,
+        })
+        .await;
+        self.add_store(id, id, None).await;
+    }
+
+    pub async fn add_store(&self, brand: &str, id: &str, parent: Option<&str>) {
+        let parent = parent.map(|parent| parent.parse().unwrap());
+        let (id, brand_id, name) = (id.parse().unwrap(), brand.parse().unwrap(), id.to_owned());
+        self.put(&StoreRecord {
+            id,
+            brand_id,
+            name,
+            parent,
+            created: self.now(),
+        })
+        .await;
+    }
+
+    pub async fn add_account(&self, email: &str, change: impl FnOnce(&mut Account)) {
+        let mut id = [0u8; 16];
+        self.app.entropy.fill(&mut id);
+        let mut account = Account {
+            id: hallmark::domain::audit::hex(&id).parse().unwrap(),
+            email: email.parse().unwrap(),
+            username: email
+                .replace(['@', '.'], "-")
+                .chars()
+                .take(28)
+                .collect::<String>()
+                .parse()
+                .unwrap(),
+            display_name: email.to_owned(),
+            password: None,
+            operator: false,
+            disabled: false,
+            created: self.now(),
+        };
+        change(&mut account);
+        self.put(&account).await;
+    }
+
+    pub async fn account(&self, email: &str) -> Account {
+        self.app
+            .storage
+            .find_unique::<Account>("email", email)
+            .await
+            .unwrap()
+            .unwrap()
+            .record
+    }
+
+    pub async fn add_member(&self, brand: &str, email: &str, roles: &[Role]) {
+        let account_id = self.account(email).await.id;
+        let (brand_id, store_id, changed) = (brand.parse().unwrap(), brand.parse().unwrap(), self.now());
+        self.put(&Membership {
+            brand_id,
+            store_id,
+            account_id,
+            roles: roles.to_vec(),
+            changed,
+        })
+        .await;
+    }
+
+    /// A log-in of this account, good for an hour.
+    pub async fn token(&self, email: &str) -> String {
+        self.token_with(email, |_| ()).await
+    }
+
+    /// A log-in of this account, changed before it is stored.
+    pub async fn token_with(&self, email: &str, change: impl FnOnce(&mut Token)) -> String {
+        let text = TokenText::generate(|buffer| self.app.entropy.fill(buffer));
+        let mut token = Token {
+            id: text.hash().chars().take(12).collect(),
+            account_id: self.account(email).await.id,
+            hash: text.hash(),
+            description: "test".to_owned(),
+            permissions: None,
+            brand_id: None,
+            person: true,
+            created: self.now(),
+            expires: self.now().plus_seconds(3600),
+        };
+        change(&mut token);
+        self.put(&token).await;
+        text.reveal().to_owned()
+    }
+
+    /// Calls with a JSON body (null: none).
+    pub async fn call(&self, method: &str, path: &str, token: Option<&str>, body: Value) -> Answer {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        self.call_raw(method, path, token, &body, [192, 0, 2, 1].into())
+            .await
+    }
+
+    /// Calls with any body from any address.
+    pub async fn call_raw(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &str,
+        peer: IpAddr,
+    ) -> Answer {
+        let mut request = http::Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut request = request.body(Either::Right(Full::from(body.to_owned()))).unwrap();
+        request.extensions_mut().insert(Peer::Remote(peer));
+        let response = self.router.answer(request, RequestId(Arc::from("test"))).await;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+        }
+    }
+}
