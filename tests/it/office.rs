@@ -144,6 +144,7 @@ impl Office {
             id: brand_id,
             name: id.to_uppercase(),
             base_store: store_id,
+            delegated: false,
             created,
         })
         .await;

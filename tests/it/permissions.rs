@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use hallmark::domain::access::{Permission, Role, Scope};
 use hallmark::http::endpoint::{Access, Endpoint};
+use hallmark::http::metrics::Metrics;
 
 use crate::office::{Answer, BRAND, OTHER, Office};
 
@@ -171,7 +172,7 @@ fn neutral(answer: &Answer, brand: &str) -> (u16, String) {
 async fn every_endpoint_is_open_to_exactly_those_the_table_names() {
     let office = Office::new().await;
     let callers = callers(&office).await;
-    let endpoints = hallmark::http::endpoints(&office.app);
+    let endpoints = hallmark::http::endpoints(&office.app, &Metrics::default());
     let powerless = office
         .token_with("nobody@acme.example", |token| {
             token.permissions = Some(Vec::new())
@@ -239,7 +240,7 @@ async fn no_endpoint_answers_without_a_good_credential() {
         (Some(unknown.as_str()), "invalid-token"),
         (Some("hmk_nonsense"), "invalid-token"),
     ];
-    for endpoint in hallmark::http::endpoints(&office.app) {
+    for endpoint in hallmark::http::endpoints(&office.app, &Metrics::default()) {
         let Access::Needs(_) = endpoint.access else {
             continue;
         };
@@ -261,7 +262,7 @@ async fn no_endpoint_answers_without_a_good_credential() {
 #[tokio::test]
 async fn the_open_endpoints_are_these() {
     let office = Office::new().await;
-    let open: Vec<String> = hallmark::http::endpoints(&office.app)
+    let open: Vec<String> = hallmark::http::endpoints(&office.app, &Metrics::default())
         .iter()
         .filter(|endpoint| endpoint.access == Access::Open)
         .map(|endpoint| format!("{} {}", endpoint.method, endpoint.path))
@@ -300,7 +301,7 @@ fn the_table_of_permissions_and_roles_is_this() {
     golden("permissions", &table);
 }
 
-/// Compares with `tests/golden/<name>.snap`.
+/// Compares with `tests/golden/<name>.snap`; run with `INSTA_UPDATE=always` to accept a change that is meant.
 fn golden(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../golden");
