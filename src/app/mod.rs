@@ -20,6 +20,7 @@ pub mod request_id;
 pub mod sign;
 pub mod tokens;
 pub mod trust;
+pub mod verify;
 
 pub use authorize::{Authorized, BrandCtx, Caller, InstanceCtx, OwnCtx, authorize};
 pub use lockout::Lockout;

@@ -8,6 +8,8 @@ pub mod output;
 pub mod remote;
 
 mod account;
+mod assertion;
+mod assertion_verify;
 mod audit;
 mod brand;
 mod completions;
@@ -82,6 +84,9 @@ enum Command {
     /// API tokens for programs
     #[command(subcommand)]
     Token(token::Verb),
+    /// Assertions: the signed documents of devices, models and snaps
+    #[command(subcommand)]
+    Assertion(assertion::Verb),
     /// Who did what, and whether the record of it is whole
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -101,6 +106,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Keys and assertions", &["key"]),
+    ("Assertions", &["assertion"]),
     ("This program", &["completions", "man"]),
 ];
 
@@ -118,6 +124,7 @@ impl Command {
             Self::Member(verb) => verb.run(cx).await,
             Self::Key(verb) => verb.run(cx).await,
             Self::Token(verb) => verb.run(cx).await,
+            Self::Assertion(verb) => verb.run(cx).await,
             Self::Audit(verb) => verb.run(cx).await,
             Self::Completions(command) => command.run(cx),
             Self::Man(command) => command.run(cx),

@@ -8,10 +8,10 @@
     reason = "a test fails by panicking, and the modules of this binary are private"
 )]
 
+mod architecture;
+mod assertion_verify;
 #[path = "../conformance/mod.rs"]
 mod conformance;
-
-mod architecture;
 mod edge;
 mod fuzz_replay;
 mod harness;

@@ -190,6 +190,30 @@ impl DecodeError {
         }
     }
 
+    /// The type, where the decoder came far enough to know it.
+    pub fn kind(&self) -> Option<AssertionType> {
+        match self {
+            Self::AuthorityForbidden(kind)
+            | Self::BodyJson { kind, .. }
+            | Self::PrimaryKey { kind, .. }
+            | Self::Content { kind, .. } => Some(*kind),
+            Self::NoSeparator
+            | Self::EmptySignature
+            | Self::UnexpectedEnd(_)
+            | Self::BodySeparator
+            | Self::TooLarge { .. }
+            | Self::BodyNotUtf8
+            | Self::Grammar(_)
+            | Self::Integer(_)
+            | Self::BodyLength { .. }
+            | Self::SignKey(_)
+            | Self::TypeMissing(_)
+            | Self::UnknownType(_)
+            | Self::AuthorityMissing(_)
+            | Self::Builtin => None,
+        }
+    }
+
     /// The header that is wrong, where one is.
     pub fn header(&self) -> Option<&str> {
         match self {
@@ -229,8 +253,6 @@ pub fn decode(bytes: &[u8]) -> Result<Assertion, DecodeError> {
 /// Like [`decode`], without copying the bytes if they end with a line feed.
 pub fn decode_bytes(encoded: Bytes) -> Result<Assertion, DecodeError> {
     let split = rfind_blank_line(&encoded).ok_or(DecodeError::NoSeparator)?;
-    // A text whose only line feeds after the content are the blank line itself has an empty signature, whether or
-    // not we append one more.
     let (content, signature) = encoded.split_at_checked(split).ok_or(DecodeError::NoSeparator)?;
     let head_end = find_blank_line(content).unwrap_or(content.len());
     let headers = grammar::parse_headers(content.get(..head_end).unwrap_or_default())?;

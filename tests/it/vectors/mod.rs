@@ -7,7 +7,7 @@ mod sign;
 mod signatures;
 mod streams;
 mod types;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

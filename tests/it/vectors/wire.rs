@@ -7,7 +7,7 @@ use super::{assert_complete, cases, json, keys, read, to_json};
 
 /// Refused by us at decode, accepted by the reference: integers that are not canonical, and the `$builtin` marker
 /// (README of the vectors, "where an implementation may deliberately differ").
-pub(super) const STRICTER_DECODE: &[&str] = &[
+pub(crate) const STRICTER_DECODE: &[&str] = &[
     "wire/022-ok-revision-plus.assert",
     "wire/024-ok-revision-minus-zero.assert",
     "wire/027-ok-revision-plus-zeros.assert",
@@ -17,7 +17,7 @@ pub(super) const STRICTER_DECODE: &[&str] = &[
 ];
 
 /// Signatures refused by us, accepted by the reference (same place).
-pub(super) const STRICTER_SIGNATURE: &[&str] = &[
+pub(crate) const STRICTER_SIGNATURE: &[&str] = &[
     "crypto/012-ok-sigtype-01.assert",
     "crypto/013-ok-sigtype-13.assert",
     "crypto/016-ok-hash-sha224.assert",
@@ -28,7 +28,7 @@ pub(super) const STRICTER_SIGNATURE: &[&str] = &[
 ];
 
 /// Refused by both, but we name the reason better.
-const OTHER_CODE: &[(&str, &str)] = &[
+pub(crate) const OTHER_CODE: &[(&str, &str)] = &[
     ("wire/048-body-length-negative.assert", "meta-integer"),
     ("wire/049-body-length-very-negative.assert", "meta-integer"),
 ];
@@ -85,7 +85,7 @@ fn expected_decode_verdict(case: &Json) -> &str {
     }
 }
 
-fn in_these_groups(group: &str) -> bool {
+pub(crate) fn in_these_groups(group: &str) -> bool {
     matches!(group, "wire" | "crypto" | "valid")
 }
 
