@@ -14,18 +14,31 @@ pub mod keys;
 pub mod lockout;
 pub mod login;
 pub mod members;
+mod brand_key;
+mod issue_error;
+pub mod issue_serial;
+pub mod models;
 pub mod passwords;
 mod refusal;
+mod remodel;
+pub mod remodel_rules;
 pub mod request_id;
 pub mod sign;
+pub mod sign_model;
+pub mod system_user;
 pub mod tokens;
 pub mod trust;
 pub mod verify;
+pub mod serials;
+mod vault_cache;
+mod vault_events;
 
 pub use authorize::{Authorized, BrandCtx, Caller, InstanceCtx, OwnCtx, authorize};
+pub use issue_error::IssueError;
 pub use lockout::Lockout;
 pub use passwords::{Password, Passwords};
 pub use refusal::{Reason, Refusal};
+use vault_events::vault_event;
 
 use std::sync::Arc;
 

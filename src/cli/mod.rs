@@ -23,6 +23,10 @@ pub mod open;
 mod serve;
 mod store;
 mod token;
+mod model;
+mod remodel;
+mod serial;
+mod system_user;
 
 pub use error::CliError;
 pub use output::{Column, Format, Output};
@@ -90,6 +94,18 @@ enum Command {
     /// Who did what, and whether the record of it is whole
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Models the vault serves
+    #[command(subcommand)]
+    Model(model::Verb),
+    /// Serials: the signing log, allow-lists, re-issue policies, approvals
+    #[command(subcommand)]
+    Serial(serial::Verb),
+    /// Which devices may become another model
+    #[command(subcommand)]
+    Remodel(remodel::Verb),
+    /// Log-ins on devices
+    #[command(subcommand)]
+    SystemUser(system_user::Verb),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Write the manual pages
@@ -107,6 +123,10 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("Keys and assertions", &["key"]),
     ("Assertions", &["assertion"]),
+    (
+        "Vault",
+        &["model", "serial", "remodel", "system-user"],
+    ),
     ("This program", &["completions", "man"]),
 ];
 
@@ -126,6 +146,10 @@ impl Command {
             Self::Token(verb) => verb.run(cx).await,
             Self::Assertion(verb) => verb.run(cx).await,
             Self::Audit(verb) => verb.run(cx).await,
+            Self::Model(verb) => verb.run(cx).await,
+            Self::Serial(verb) => verb.run(cx).await,
+            Self::Remodel(verb) => verb.run(cx).await,
+            Self::SystemUser(verb) => verb.run(cx).await,
             Self::Completions(command) => command.run(cx),
             Self::Man(command) => command.run(cx),
         }

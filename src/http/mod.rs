@@ -18,6 +18,7 @@ pub mod query;
 pub mod reply;
 pub mod router;
 pub mod serve;
+pub mod vault;
 
 use crate::app::App;
 use endpoint::Endpoint;
@@ -28,6 +29,7 @@ use router::{RouteError, Router};
 pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
     let mut all = ops::endpoints(app, metrics);
     all.extend(device::endpoints(app));
+    all.extend(vault::endpoints(app, metrics));
     all.extend(native::endpoints(app));
     ops::described(all)
 }

@@ -134,7 +134,12 @@ impl Family {
     fn not_found(self) -> Response {
         let code = match self {
             Self::Device => "not-found", // snapd compares (device-api.md 6)
-            Self::Vault | Self::Native => "resource-not-found",
+            // As older vaults do (serial-vault.md 2): no call of theirs ended here.
+            Self::Vault => {
+                let text = "cannot find what was asked for: no such path\n";
+                return super::reply::bytes(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", text);
+            }
+            Self::Native => "resource-not-found",
         };
         self.fault(
             StatusCode::NOT_FOUND,

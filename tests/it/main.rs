@@ -24,3 +24,4 @@ mod properties;
 mod storage;
 mod vectors;
 mod templates;
+mod vault;

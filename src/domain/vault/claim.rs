@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ident::{DeviceId, KeyId};
+use crate::domain::ident::{DeviceId, IdentError, KeyId};
 use crate::domain::time::Timestamp;
 
 /// What a model's policy says about a serial that was issued before (serial-vault.md 4.5).
@@ -19,6 +19,20 @@ pub enum Reissue {
     Deny,
     /// A person decides about every further one; the device polls meanwhile (202).
     Approve,
+}
+
+impl std::str::FromStr for Reissue {
+    type Err = IdentError;
+
+    fn from_str(text: &str) -> Result<Self, IdentError> {
+        match text {
+            "allow" => Ok(Self::Allow),
+            "same-key-only" => Ok(Self::SameKeyOnly),
+            "deny" => Ok(Self::Deny),
+            "approve" => Ok(Self::Approve),
+            other => Err(IdentError::new("re-issue policy (allow, same-key-only, deny, approve)", other)),
+        }
+    }
 }
 
 /// What applies to a claim: the model's settings at the time of asking.

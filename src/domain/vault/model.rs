@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::claim::Reissue;
-use crate::domain::ident::{BrandId, KeyName, ModelName, SerialNumber, StoreId};
+use crate::domain::ident::{BrandId, IdentError, KeyName, ModelName, SerialNumber, StoreId};
 use crate::domain::time::Timestamp;
 
 /// How a device proves that it may ask for a serial of the model (decisions.md 3).
@@ -19,6 +19,19 @@ pub enum DeviceAuth {
     None,
 }
 
+impl std::str::FromStr for DeviceAuth {
+    type Err = IdentError;
+
+    fn from_str(text: &str) -> Result<Self, IdentError> {
+        match text {
+            "api-key" => Ok(Self::ApiKey),
+            "allow-list" => Ok(Self::AllowList),
+            "none" => Ok(Self::None),
+            other => Err(IdentError::new("way to authenticate devices (api-key, allow-list, none)", other)),
+        }
+    }
+}
+
 /// One API key of a model: only its keyed hash is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -31,6 +44,13 @@ pub struct ApiKey {
     pub created: Timestamp,
     /// When it stops being good.
     pub expires: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Whether it is no good any more at `now`.
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
+    }
 }
 
 /// Binds a model to the key that signs its serials; the highest revision is in force.

@@ -10,7 +10,9 @@ mod answer;
 mod audit;
 mod input;
 mod keys;
+mod models;
 mod people;
+mod serials;
 
 pub use answer::{Answer, Created, Json, NoContent};
 pub use input::{Body, Input, Nothing, Raw};
@@ -39,6 +41,8 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         people::endpoints(&native),
         keys::endpoints(&native),
         audit::endpoints(&native),
+        models::endpoints(&native),
+        serials::endpoints(&native),
     ]
     .concat()
 }

@@ -1,0 +1,621 @@
+//! The vault as devices see it: request-ids, serials, model assertions (serial-vault.md 4, 6, 7).
+//!
+//! A serial is reserved, signed, recorded, and only then answered. The steps from the reservation on run in a task of
+//! their own, so a device that hangs up in between leaves nothing half done.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::api_keys::ApiKeyHash;
+use super::brand_key::{self, BrandKey};
+use super::remodel::{self, Remodel, RemodelRequest};
+use super::vault_cache::{ServedModel, VaultCache, is_keyless};
+use super::{App, IssueError, request_id};
+use crate::domain::access::Brand;
+use crate::domain::assertion::types::{Original, SerialRequest};
+use crate::domain::assertion::{
+    Assertion, AssertionType, Headers, Ref, Statement, StreamDecoder, Typed, encode_stream,
+};
+use crate::domain::audit::{Actor, AuditEvent};
+use crate::domain::ident::{BrandId, DeviceId, ModelName, SerialNumber};
+use crate::domain::time::Timestamp;
+use crate::domain::vault::claim::PresentedRequestId;
+use crate::domain::vault::{ClaimOutcome, ClaimRules, DeviceAuth, Reservation, SerialClaim, proposed_serial};
+use crate::ports::{IssuedSerial, SignError, StoreError};
+
+/// Most assertions that are looked at in one request: serial-request, model, serial, and one too many.
+pub const MAX_ASSERTIONS: usize = 4;
+/// Pauses between attempts while the signer's queue is full; then the device is told to come back.
+const SIGNER_PAUSES: [u64; 6] = [20, 50, 100, 200, 400, 800];
+
+/// The vault. Cheap to clone; one per process.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    app: App,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    cache: VaultCache,
+    /// Reservations that could not be voided when it was due, because the database was out of reach.
+    leftovers: Mutex<Vec<Reservation>>,
+}
+
+/// What a device or factory tool presents with every request.
+#[derive(Clone, Debug, Default)]
+pub struct Presented {
+    /// Its API key.
+    pub api_key: Option<String>,
+    /// The brand in front of the path, if there was one.
+    pub brand: Option<BrandId>,
+    /// The address it calls from.
+    pub peer: Option<IpAddr>,
+}
+
+/// The answer to a serial-request that was not refused.
+#[derive(Clone, Debug)]
+pub enum SerialAnswer {
+    /// The serial, or a stream with everything needed to believe it.
+    Issued(Bytes),
+    /// A person has to decide: ask again with the same request.
+    Waiting,
+}
+
+/// Who asks: proved by an API key, or nobody in particular.
+struct Credential {
+    hash: ApiKeyHash,
+    /// The brand in front of the path, if there was one.
+    brand: Option<BrandId>,
+    /// The model the key belongs to, and the key's public id.
+    held: Option<(Arc<ServedModel>, String)>,
+}
+
+/// The decoded parts of a serial-request call.
+struct Call {
+    request: Assertion,
+    model: Option<Assertion>,
+    old_serial: Option<Assertion>,
+}
+
+/// A claim that passed every check, ready to be carried out.
+struct Job {
+    claim: SerialClaim,
+    served: Arc<ServedModel>,
+    request: Assertion,
+    actor: String,
+    remodelled: Option<DeviceId>,
+}
+
+impl Vault {
+    /// The vault of an instance.
+    pub fn new(app: App) -> Self {
+        Self {
+            app,
+            shared: Arc::default(),
+        }
+    }
+
+    /// Closes reservations an earlier run left open: their revisions become visible holes. Call it once at start-up,
+    /// before serving. Returns how many there were.
+    pub async fn recover(&self) -> Result<usize, StoreError> {
+        let open = self.app.storage.open_reservations().await?;
+        for reservation in &open {
+            tracing::warn!(device = %reservation.device, revision = reservation.revision, "voiding an open reservation");
+            self.app.storage.void(reservation).await?;
+        }
+        Ok(open.len())
+    }
+
+    /// Whether the database answers.
+    pub async fn health(&self) -> Result<(), StoreError> {
+        self.app.storage.ping().await
+    }
+
+    /// A fresh request-id. Writes nothing.
+    pub async fn request_id(&self, presented: &Presented) -> Result<String, IssueError> {
+        let credential = self.admit(presented).await?;
+        Ok(request_id::issue(&self.app, &credential.hash))
+    }
+
+    /// The assertions of a model: account, account-key and model, in this order.
+    pub async fn model(&self, presented: &Presented, brand: &str, model: &str) -> Result<Bytes, IssueError> {
+        let credential = self.admit(presented).await?;
+        let storage = &*self.app.storage;
+        let brand: BrandId = brand.parse().map_err(|_| IssueError::UnknownBrand)?;
+        storage
+            .find::<Brand>([brand.as_str()])
+            .await?
+            .ok_or(IssueError::UnknownBrand)?;
+        let model: ModelName = model.parse().map_err(|_| IssueError::UnknownModel)?;
+        self.served(&credential, &brand, &model, None).await?;
+        let reference = Ref::new(AssertionType::Model, ["16", brand.as_str(), model.as_str()]);
+        let assertion = brand_key::stored(storage, &reference).await?.ok_or_else(|| {
+            IssueError::NoModelAssertion(format!("no assertion of {model} is stored here; sign it first"))
+        })?;
+        let chain = brand_key::chain_of(storage, assertion.sign_key())
+            .await?
+            .ok_or_else(|| {
+                IssueError::NoModelAssertion(format!(
+                    "the account-key {} is not known here",
+                    assertion.sign_key()
+                ))
+            })?;
+        Ok(encode_stream([
+            chain.account.encoded(),
+            chain.key.encoded(),
+            assertion.encoded(),
+        ]))
+    }
+
+    /// Whether an API key would be accepted; the first check of every call, also before a body is looked at.
+    pub async fn check_api_key(&self, presented: &Presented) -> Result<(), IssueError> {
+        self.admit(presented).await.map(drop)
+    }
+
+    /// A serial for the stream in `body`. With `stream`, account and account-key go along.
+    pub async fn serial(
+        &self,
+        presented: &Presented,
+        body: &Bytes,
+        stream: bool,
+    ) -> Result<SerialAnswer, IssueError> {
+        let credential = self.admit(presented).await?;
+        if body.is_empty() {
+            return Err(IssueError::EmptyData);
+        }
+        let call = decode(body)?;
+        let job = self.prepare(&credential, call).await?;
+        let vault = self.clone();
+        let served = Arc::clone(&job.served);
+        // A task of its own: it runs to its end even if the device hangs up now.
+        let outcome = tokio::spawn(async move { vault.carry_out(job).await });
+        let serial = match outcome.await {
+            Ok(outcome) => outcome?,
+            Err(error) => {
+                tracing::error!(%error, "the signing task broke off");
+                return Err(IssueError::SigningBroke);
+            }
+        };
+        let Some(serial) = serial else {
+            return Ok(SerialAnswer::Waiting);
+        };
+        Ok(SerialAnswer::Issued(match &served.key {
+            Ok(key) if stream => encode_stream([serial.encoded(), &key.chain]),
+            Ok(_) | Err(_) => serial.encoded().clone(),
+        }))
+    }
+
+    /// Steps 1 of every call: who asks.
+    async fn admit(&self, presented: &Presented) -> Result<Credential, IssueError> {
+        let cache = &self.shared.cache;
+        let key = presented
+            .api_key
+            .as_deref()
+            .map(str::trim)
+            .filter(|key| !key.is_empty());
+        let Some(key) = key else {
+            let keyless = cache.keyless(&self.app).await?;
+            let any = keyless
+                .iter()
+                .any(|(brand, _)| presented.brand.as_ref().is_none_or(|only| only == brand));
+            return if any {
+                Ok(Credential {
+                    hash: ApiKeyHash::none(),
+                    brand: presented.brand.clone(),
+                    held: None,
+                })
+            } else {
+                Err(IssueError::InvalidApiKey)
+            };
+        };
+        let hash = ApiKeyHash::of(&self.app.secrets, key);
+        let now = self.app.clock.now();
+        let served = cache.by_api_key(&self.app, &hash).await?;
+        let known = served.as_ref().and_then(|served| {
+            let text = hash.text();
+            let known = served
+                .model
+                .api_keys
+                .iter()
+                .find(|known| known.hash == text && !known.expired(now))?;
+            let right_brand = presented
+                .brand
+                .as_ref()
+                .is_none_or(|brand| *brand == served.model.brand_id);
+            right_brand.then(|| (Arc::clone(served), known.id.clone()))
+        });
+        let Some(held) = known else {
+            return Err(self.wrong_key(key, presented.peer, now));
+        };
+        Ok(Credential {
+            hash,
+            brand: presented.brand.clone(),
+            held: Some(held),
+        })
+    }
+
+    /// Counts a wrong key. The lock is looked at only now: a good key is never kept waiting by anybody's failures
+    /// (decisions.md 18).
+    fn wrong_key(&self, key: &str, peer: Option<IpAddr>, now: Timestamp) -> IssueError {
+        let guard = &self.app.guard.api_keys;
+        if guard.locked_for(key, peer, now).is_some() {
+            return IssueError::LockedOut;
+        }
+        if guard.failed(key, peer, now) {
+            tracing::warn!(?peer, "too many failures with one wrong API key");
+        }
+        IssueError::InvalidApiKey
+    }
+
+    /// Steps 8 to 14 of serial-vault.md 4.3.
+    async fn prepare(&self, credential: &Credential, call: Call) -> Result<Job, IssueError> {
+        let Typed::SerialRequest(request) = call.request.typed() else {
+            return Err(IssueError::NotASerialRequest(call.request.kind().name()));
+        };
+        request
+            .device_key
+            .verify_assertion(&call.request)
+            .map_err(|e| IssueError::RequestSignature(e.to_string()))?;
+        let names = names(request);
+        if let Some(model) = &call.model {
+            self.check_model(request, model).await?;
+        }
+        let (brand, model) = names.map_err(|()| IssueError::UnknownModel)?;
+        let remodel = match &request.original {
+            Some(original) if is_complete(original) => {
+                let request = RemodelRequest {
+                    original,
+                    brand: &brand,
+                    model: &model,
+                    device_key: request.device_key.id(),
+                    model_assertion: call.model.as_ref(),
+                    old_serial: call.old_serial.as_ref(),
+                };
+                Some(remodel::check(&self.app, &self.shared.cache, request).await?)
+            }
+            Some(_) | None if call.old_serial.is_some() => return Err(IssueError::UnexpectedSerial),
+            Some(_) | None => None,
+        };
+        let presented = request_id::open(&self.app.secrets, &credential.hash, &request.request_id)
+            .ok_or(IssueError::StaleRequest)?;
+        let served = self.served(credential, &brand, &model, remodel.as_ref()).await?;
+        let key = served
+            .key
+            .as_ref()
+            .map_err(|why| IssueError::UnusableKey(why.clone()))?;
+        let now = self.app.clock.now();
+        // Before the claim, so that a key that cannot sign costs no revision.
+        key.check(
+            AssertionType::Serial,
+            &brand_key::serial_headers(&brand, &model),
+            now,
+        )
+        .map_err(|why| IssueError::UnusableKey(why.to_string()))?;
+        let serial = wanted_serial(request, call.request.body(), remodel.as_ref())?;
+        let device = DeviceId { brand, model, serial };
+        let claim = claim(&served, device, request, presented, now);
+        Ok(Job {
+            claim,
+            actor: credential
+                .held
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), |(_, id)| id.clone()),
+            remodelled: remodel.map(|remodel| remodel.original),
+            served,
+            request: call.request,
+        })
+    }
+
+    /// Step 9: the model assertion is of the same model, and the brand signed it.
+    async fn check_model(&self, request: &SerialRequest, model: &Assertion) -> Result<(), IssueError> {
+        if model.text("brand-id") != Some(&request.brand_id) || model.text("model") != Some(&request.model) {
+            return Err(IssueError::MismatchedModel);
+        }
+        let unverified = |why: String| IssueError::UnverifiedModel(why);
+        let brand: BrandId = request
+            .brand_id
+            .parse()
+            .map_err(|_| IssueError::MismatchedModel)?;
+        let id = model.sign_key();
+        let key = self
+            .shared
+            .cache
+            .brand_key(&self.app, &brand, id)
+            .await?
+            .ok_or_else(|| {
+                unverified(format!(
+                    "key {id} is not known as one of brand {brand}; import its account-key assertion"
+                ))
+            })?;
+        key.verify_assertion(model).map_err(|e| unverified(e.to_string()))
+    }
+
+    /// Step 12: the model whose policy answers, if the credential is good for it.
+    async fn served(
+        &self,
+        credential: &Credential,
+        brand: &BrandId,
+        model: &ModelName,
+        remodel: Option<&Remodel>,
+    ) -> Result<Arc<ServedModel>, IssueError> {
+        if credential.brand.as_ref().is_some_and(|prefix| prefix != brand) {
+            return Err(IssueError::UnknownModel);
+        }
+        let cache = &self.shared.cache;
+        let is = |served: &ServedModel| served.model.brand_id == *brand && served.model.name == *model;
+        // The usual case costs one look into the cache: the key is the one of the model that is asked for.
+        let target = match &credential.held {
+            Some((held, _)) if is(held) => Some(Arc::clone(held)),
+            Some(_) | None => cache.by_name(&self.app, brand, model).await?,
+        };
+        let original = remodel.map(|remodel| &remodel.original_model);
+        let good = match &credential.held {
+            Some((held, _)) => {
+                let holds = |served: &Arc<ServedModel>| {
+                    held.model.brand_id == served.model.brand_id && held.model.name == served.model.name
+                };
+                !held.model.disabled && (target.as_ref().is_some_and(holds) || original.is_some_and(holds))
+            }
+            None => match (&target, original) {
+                (Some(target), _) => is_keyless(&target.model),
+                (None, Some(original)) => is_keyless(&original.model),
+                (None, None) => false,
+            },
+        };
+        // A remodelling into a model this vault has no record of is served by the old model's policy.
+        let served = target
+            .or_else(|| original.cloned())
+            .filter(|_| good)
+            .ok_or(IssueError::UnknownModel)?;
+        if served.model.disabled {
+            Err(IssueError::UnknownModel)
+        } else {
+            Ok(served)
+        }
+    }
+
+    /// Steps 15 to 17: reserve, sign, record. None: a person has to decide first.
+    async fn carry_out(&self, job: Job) -> Result<Option<Assertion>, IssueError> {
+        self.void_leftovers().await;
+        let key = job
+            .served
+            .key
+            .as_ref()
+            .map_err(|why| IssueError::UnusableKey(why.clone()))?;
+        let reservation = match self.app.storage.claim(job.claim.clone()).await? {
+            ClaimOutcome::Reserved(reservation) => reservation,
+            ClaimOutcome::AwaitingApproval => return Ok(None),
+            ClaimOutcome::StaleRequest => return Err(IssueError::StaleRequest),
+            ClaimOutcome::Duplicate => return Err(IssueError::Duplicate),
+            ClaimOutcome::NotAllowed => return Err(IssueError::NotAllowed),
+            ClaimOutcome::Denied => return Err(IssueError::Denied),
+            ClaimOutcome::QuotaReached { quota } => return Err(IssueError::QuotaReached(quota)),
+        };
+        match self.complete(&job, key, &reservation).await {
+            Ok(serial) => Ok(Some(serial)),
+            Err(error) => {
+                tracing::error!(%error, device = %reservation.device, revision = reservation.revision, "serial not issued");
+                self.void(reservation).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn complete(
+        &self,
+        job: &Job,
+        key: &BrandKey,
+        reservation: &Reservation,
+    ) -> Result<Assertion, IssueError> {
+        let now = job.claim.now;
+        let statement = serial_statement(job, key, reservation, now);
+        let serial = self.sign(key, statement, now).await?;
+        let issued = IssuedSerial {
+            assertion: serial.encoded().clone(),
+            sign_key: key.record.key_id.clone(),
+            created_at: now,
+        };
+        let event = serial_event(job, key, reservation, &serial);
+        self.app
+            .storage
+            .issue(reservation, issued, event)
+            .await
+            .map_err(IssueError::Unrecorded)?;
+        Ok(serial)
+    }
+
+    /// Signs; what comes back was decoded again and its signature verified. A full queue is waited for a little,
+    /// since a revision is already taken.
+    async fn sign(
+        &self,
+        key: &BrandKey,
+        statement: Statement,
+        now: Timestamp,
+    ) -> Result<Assertion, IssueError> {
+        let unsignable = |e: &dyn std::fmt::Display| IssueError::Unsignable(e.to_string());
+        key.check(statement.kind(), statement.headers(), now)
+            .map_err(|why| IssueError::UnusableKey(why.to_string()))?;
+        let draft = statement.draft(&key.public).map_err(|e| unsignable(&e))?;
+        let digest = draft.digest(now);
+        let mut pauses = SIGNER_PAUSES.iter();
+        let raw = loop {
+            match self.app.signer.sign(&key.record.key_id, digest).await {
+                Ok(raw) => break raw,
+                Err(SignError::Saturated) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(Duration::from_millis(*pause)).await,
+                    None => return Err(IssueError::Signer(SignError::Saturated)),
+                },
+                Err(error) => return Err(IssueError::Signer(error)),
+            }
+        };
+        draft.finish(now, &raw).map_err(|error| {
+            tracing::error!(%error, key = %key.record.key_id, "the signature does not verify");
+            IssueError::SigningBroke
+        })
+    }
+
+    async fn void(&self, reservation: Reservation) {
+        if let Err(error) = self.app.storage.void(&reservation).await {
+            tracing::error!(%error, device = %reservation.device, "cannot void a reservation now, trying again later");
+            self.shared
+                .leftovers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(reservation);
+        }
+    }
+
+    async fn void_leftovers(&self) {
+        let leftovers = std::mem::take(
+            &mut *self
+                .shared
+                .leftovers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for reservation in leftovers {
+            self.void(reservation).await;
+        }
+    }
+}
+
+/// Steps 3 to 7: at most three assertions of the right types, and nothing after them.
+fn decode(body: &Bytes) -> Result<Call, IssueError> {
+    let mut stream = StreamDecoder::new(body.clone()).take(MAX_ASSERTIONS).zip(1..);
+    let mut next = || match stream.next() {
+        None => Ok(None),
+        Some((Ok(assertion), number)) => Ok(Some((assertion, number))),
+        Some((Err(e), number)) => Err(IssueError::Undecodable {
+            number,
+            reason: e.to_string(),
+        }),
+    };
+    let (request, _) = next()?.ok_or(IssueError::EmptyData)?;
+    if request.kind() != AssertionType::SerialRequest {
+        return Err(IssueError::NotASerialRequest(request.kind().name()));
+    }
+    let mut ancillary = |wanted: AssertionType| match next()? {
+        None => Ok(None),
+        Some((found, _)) if found.kind() == wanted => Ok(Some(found)),
+        Some((found, number)) => Err(IssueError::WrongAncillary {
+            number,
+            found: found.kind().name(),
+            wanted: wanted.name(),
+        }),
+    };
+    let model = ancillary(AssertionType::Model)?;
+    let old_serial = ancillary(AssertionType::Serial)?;
+    if next()?.is_some() {
+        return Err(IssueError::TrailingData);
+    }
+    Ok(Call {
+        request,
+        model,
+        old_serial,
+    })
+}
+
+/// Only all three headers together make a remodelling (serial-vault.md 4.3, step 10).
+fn is_complete(original: &Original) -> bool {
+    ![&original.brand_id, &original.model, &original.serial]
+        .iter()
+        .any(|text| text.is_empty())
+}
+
+fn names(request: &SerialRequest) -> Result<(BrandId, ModelName), ()> {
+    Ok((
+        request.brand_id.parse().map_err(drop)?,
+        request.model.parse().map_err(drop)?,
+    ))
+}
+
+/// Step 14. A remodelling device that proposes no serial keeps its number; under a rule for one serial it must.
+fn wanted_serial(
+    request: &SerialRequest,
+    body: &[u8],
+    remodel: Option<&Remodel>,
+) -> Result<SerialNumber, IssueError> {
+    let proposed = proposed_serial(request.serial.as_deref(), body);
+    let Some(remodel) = remodel else {
+        return Ok(proposed?);
+    };
+    let serial = match proposed {
+        Err(crate::domain::vault::ProposalError::Missing) => remodel.original.serial.clone(),
+        other => other?,
+    };
+    if remodel.rule.from_serial.is_some() && serial != remodel.original.serial {
+        return Err(IssueError::NoRemodelRule);
+    }
+    Ok(serial)
+}
+
+fn claim(
+    served: &ServedModel,
+    device: DeviceId,
+    request: &SerialRequest,
+    request_id: PresentedRequestId,
+    now: Timestamp,
+) -> SerialClaim {
+    let model = &served.model;
+    SerialClaim {
+        device,
+        device_key: request.device_key.id().clone(),
+        request_id,
+        rules: ClaimRules {
+            reissue: model.reissue,
+            allow_list: model.allow_list || model.auth == DeviceAuth::AllowList,
+            quota: model.quota,
+            revision_floor: 0,
+        },
+        now,
+    }
+}
+
+/// The serial of serial-vault.md 4.4. The body is copied byte for byte.
+fn serial_statement(job: &Job, key: &BrandKey, reservation: &Reservation, now: Timestamp) -> Statement {
+    let device = &reservation.device;
+    let mut headers = Headers::default();
+    headers.set("authority-id", device.brand.as_str());
+    headers.set("revision", reservation.revision.to_string());
+    headers.set("brand-id", device.brand.as_str());
+    headers.set("model", device.model.as_str());
+    headers.set("serial", device.serial.as_str());
+    if let Typed::SerialRequest(request) = job.request.typed() {
+        headers.set("device-key", request.device_key.encoded());
+        headers.set("device-key-sha3-384", request.device_key.id().as_str());
+    }
+    headers.set("timestamp", now.to_string());
+    headers.set("sign-key-sha3-384", key.record.key_id.as_str());
+    Statement::new(AssertionType::Serial, headers, job.request.body().to_vec())
+}
+
+fn serial_event(job: &Job, key: &BrandKey, reservation: &Reservation, serial: &Assertion) -> AuditEvent {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, serial.content());
+    let mut detail = serde_json::Map::new();
+    detail.insert("revision".to_owned(), json!(reservation.revision));
+    detail.insert(
+        "device-key-sha3-384".to_owned(),
+        json!(reservation.device_key.as_str()),
+    );
+    detail.insert("sign-key-sha3-384".to_owned(), json!(key.record.key_id.as_str()));
+    detail.insert(
+        "content-sha512".to_owned(),
+        json!(crate::domain::audit::hex(digest.as_ref())),
+    );
+    if let Some(original) = &job.remodelled {
+        detail.insert("remodelled-from".to_owned(), json!(original.to_string()));
+    }
+    AuditEvent {
+        time: job.claim.now,
+        actor: Actor::Device(job.actor.clone()),
+        brand: Some(reservation.device.brand.clone().into()),
+        action: "serial.sign".to_owned(),
+        subject: reservation.device.to_string(),
+        detail,
+    }
+}

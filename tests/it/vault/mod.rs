@@ -1,0 +1,10 @@
+//! The vault over real HTTP: what devices and factory tools see, and what operators do (serial-vault.md 17, 19).
+#![allow(unreachable_pub, reason = "one test binary")]
+
+mod admin;
+mod factory;
+mod issuing;
+mod policy;
+mod remodel;
+mod trouble;
+mod wire;
