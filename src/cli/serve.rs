@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::{self, SettingsArgs};
 use super::{CliError, Cx};
+use crate::app::issue_serial::Vault;
 use crate::app::{self, App};
 use crate::config::Config;
 use crate::http;
@@ -66,6 +67,7 @@ impl Running {
         if bound.ip().is_unspecified() && config.public_url.value.0.is_none() {
             tracing::warn!("HALLMARK_PUBLIC_URL is not set: URLs handed out to clients will name {bound}");
         }
+        Vault::new(app.clone()).recover().await?;
         let router = http::router(&app, Metrics::default()).map_err(|e| CliError::Failed(e.to_string()))?;
         let server = Server::new(router, limits, config.trusted_proxies.value.0.clone());
         let stop = stop_on_signal()?;
