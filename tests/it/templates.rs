@@ -7,7 +7,10 @@ use hallmark::domain::assertion::{AssertionType, PublicKey, Statement};
 
 fn folder(path: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let mut files: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files
 }
@@ -21,7 +24,9 @@ fn every_model_template_can_be_signed() {
         let text = fs::read_to_string(&file).unwrap();
         let statement = Statement::from_yaml(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         assert_eq!(statement.kind(), AssertionType::Model, "{}", file.display());
-        statement.draft(&key).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        statement
+            .draft(&key)
+            .unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     }
 }
 
@@ -34,16 +39,27 @@ fn no_private_key_lies_outside_the_test_data() {
         for entry in fs::read_dir(&here).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let relative = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().to_string_lossy().into_owned();
+            let relative = path
+                .strip_prefix(env!("CARGO_MANIFEST_DIR"))
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
             if path.is_dir() {
                 if name != "target" && name != ".git" && !name.starts_with("hallmark-") {
                     folders.push(path);
                 }
             } else if !allowed.iter().any(|allowed| relative.starts_with(allowed))
                 && fs::read(&path).is_ok_and(|bytes| {
-                    ["-----BEGIN PRIVATE KEY-----\nMI", "-----BEGIN RSA PRIVATE KEY-----\nMI"]
-                        .iter()
-                        .any(|begin| bytes.windows(begin.len()).any(|window| window == begin.as_bytes()))
+                    [
+                        "-----BEGIN PRIVATE KEY-----\nMI",
+                        "-----BEGIN RSA PRIVATE KEY-----\nMI",
+                    ]
+                    .iter()
+                    .any(|begin| {
+                        bytes
+                            .windows(begin.len())
+                            .any(|window| window == begin.as_bytes())
+                    })
                 })
                 && !relative.ends_with("templates.rs")
             {
@@ -51,5 +67,8 @@ fn no_private_key_lies_outside_the_test_data() {
             }
         }
     }
-    assert!(found.is_empty(), "private keys lie where nobody expects them: {found:?}");
+    assert!(
+        found.is_empty(),
+        "private keys lie where nobody expects them: {found:?}"
+    );
 }
