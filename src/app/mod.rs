@@ -23,6 +23,7 @@ mod refusal;
 mod remodel;
 pub mod remodel_rules;
 pub mod request_id;
+pub mod sessions;
 pub mod sign;
 pub mod sign_model;
 pub mod system_user;

@@ -136,7 +136,7 @@ pub async fn find(app: &App, lookup: &Lookup, max_format: Option<u32>) -> Result
 }
 
 /// Serials are kept by the ledger; the newest one issued to the device counts.
-async fn serial(app: &App, key: &PrimaryKey) -> Result<Option<Bytes>, Refusal> {
+pub(super) async fn serial(app: &App, key: &PrimaryKey) -> Result<Option<Bytes>, Refusal> {
     let [brand, model, serial] = key.0.as_slice() else {
         return Ok(None);
     };

@@ -1,5 +1,11 @@
 //! Assertions other than by issuing them: serving them to devices, taking in those others signed, giving them out.
 
+mod check;
+mod export;
+mod import;
 mod lookup;
 
+pub use check::check;
+pub use export::{Search, export};
+pub use import::{Imported, MAX_IMPORT, import};
 pub use lookup::{Lookup, LookupError, Sequence, find};

@@ -7,8 +7,10 @@ use http::StatusCode;
 use warp::Filter;
 use warp::reply::Response;
 
+use super::{Presented, presented};
 use crate::app::App;
 use crate::app::assertions::{self, Lookup};
+use crate::domain::assertion::AssertionType;
 use crate::http::endpoint::{Access, Endpoint, with};
 use crate::http::fault::{DeviceDialect, Fault};
 use crate::http::path::{self, Rest};
@@ -19,12 +21,15 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
     let get = warp::path!("v2" / "assertions" / ..)
         .and(path::rest())
         .and(query())
+        .and(presented())
         .and(with(app.clone()))
-        .then(|rest: Rest, query: Query, app: App| async move {
-            get(&app, &rest, &query)
-                .await
-                .unwrap_or_else(warp::Reply::into_response)
-        })
+        .then(
+            |rest: Rest, query: Query, presented: Presented, app: App| async move {
+                get(&app, &rest, &query, &presented)
+                    .await
+                    .unwrap_or_else(warp::Reply::into_response)
+            },
+        )
         .boxed();
     vec![Endpoint::get(
         "/v2/assertions/{type}/{key...}",
@@ -34,16 +39,30 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
     )]
 }
 
-async fn get(app: &App, Rest(segments): &Rest, query: &Query) -> Result<Response, Fault<DeviceDialect>> {
+async fn get(
+    app: &App,
+    Rest(segments): &Rest,
+    query: &Query,
+    presented: &Presented,
+) -> Result<Response, Fault<DeviceDialect>> {
     let (kind, key) = segments
         .split_first()
         .ok_or_else(|| not_found("no type is named"))?;
     let max_format = query.parse::<u32, _>("max-format")?;
     let lookup = Lookup::parse(kind, key, query.one("sequence")?).map_err(not_found)?;
-    match assertions::find(app, &lookup, max_format).await? {
-        Some(assertion) => Ok(reply::assertions(assertion)),
-        None => Err(not_found(format!("cannot find this {} assertion", lookup.kind()))),
+    let absent = || not_found(format!("cannot find this {} assertion", lookup.kind()));
+    if lookup.kind() == AssertionType::SystemUser {
+        let session = presented.any_session(app).await?;
+        if session
+            .is_none_or(|session| Some(session.device.brand.as_str()) != key.first().map(String::as_str))
+        {
+            return Err(absent());
+        }
     }
+    assertions::find(app, &lookup, max_format)
+        .await?
+        .map(reply::assertions)
+        .ok_or_else(absent)
 }
 
 /// The code snapd compares; it looks at the body, not at the status.

@@ -1,11 +1,14 @@
 //! What snapd asks a store (device-api.md). Errors are an `error-list`, exactly `application/json`.
 
 mod assertions;
+mod sessions;
+
+pub use sessions::{Presented, presented};
 
 use super::endpoint::Endpoint;
 use crate::app::App;
 
 /// The endpoints of the device-facing store.
 pub fn endpoints(app: &App) -> Vec<Endpoint> {
-    assertions::endpoints(app)
+    [sessions::endpoints(app), assertions::endpoints(app)].concat()
 }

@@ -7,6 +7,7 @@
 //! [`OwnCtx`]: crate::app::OwnCtx
 
 mod answer;
+mod assertions;
 mod audit;
 mod input;
 mod keys;
@@ -40,6 +41,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
     [
         people::endpoints(&native),
         keys::endpoints(&native),
+        assertions::endpoints(&native),
         audit::endpoints(&native),
         models::endpoints(&native),
         serials::endpoints(&native),
