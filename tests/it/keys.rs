@@ -619,7 +619,8 @@ async fn the_key_manager_signs_with_opened_keys_only_and_logs_it_first() {
     public.verify(&content, block.as_bytes()).unwrap();
     let foreign = String::from_utf8(content.clone())
         .unwrap()
-        .replace("authority-id: acme", "authority-id: other");
+        .replace("authority-id: acme", "authority-id: other")
+        .replace("brand-id: acme", "brand-id: other");
     assert_eq!(
         key_manager::sign_content(&app, None, "model", foreign.as_bytes())
             .await
