@@ -137,6 +137,11 @@ impl Passphrase {
         Self::read(path)
     }
 
+    /// Writes the same passphrase to the new file `path`, readable by the owner only, durably.
+    pub fn copy(&self, path: &Path) -> Result<Self, PassphraseError> {
+        Self::write(path, &self.text)
+    }
+
     /// Puts the file in the place of `path`, durably.
     pub fn replace(self, path: &Path) -> Result<(), PassphraseError> {
         let failed = |source| PassphraseError::Write {

@@ -185,11 +185,9 @@ fn event(app: &App, key: &SigningKey, action: &str) -> AuditEvent {
 }
 
 async fn log(app: &App, event: AuditEvent) -> Result<(), Refusal> {
-    app.storage
-        .commit(Commit {
-            audit: vec![event],
-            ..Commit::default()
-        })
-        .await?;
-    Ok(())
+    app.commit(Commit {
+        audit: vec![event],
+        ..Commit::default()
+    })
+    .await
 }

@@ -1,11 +1,13 @@
 //! The trust root as others need it: to compile into the snapd of devices, or to swap into that of test clients.
 
-use super::instance::{refuse_throwaway, root, trusted};
-use super::sign::{record, sign};
+use bytes::Bytes;
+
+use super::instance::{instance, refuse_throwaway, root, trusted, uninitialised};
+use super::sign::{record, sign, stored};
 use super::{App, InstanceCtx, Refusal};
-use crate::domain::assertion::{Assertion, Statement};
+use crate::domain::assertion::{Assertion, AssertionType, PublicKey, Statement, StreamDecoder};
 use crate::domain::vault::SigningKey;
-use crate::ports::Commit;
+use crate::ports::{Change, Commit, PutRule};
 
 /// The header that is nothing but filling.
 const PAD: &str = "x-pad";
@@ -45,7 +47,7 @@ pub async fn export(app: &App, ctx: &InstanceCtx, sizes: Sizes) -> Result<Vec<As
     commit
         .audit
         .push(ctx.event(app.clock.now(), "trust.export", root.account_id.as_str()));
-    app.storage.commit(commit).await?;
+    app.commit(commit).await?;
     Ok(exported)
 }
 
@@ -96,4 +98,71 @@ async fn pad(app: &App, root: &SigningKey, assertion: &Assertion, size: usize) -
     } else {
         Err(refuse(format!("it became {} bytes long", padded.encoded().len())))
     }
+}
+
+/// Trusts a further root: a self-signed account-key and its account, as `known` assertions of another authority give
+/// them. From then on what that root signs is accepted on import (delegated mode).
+pub async fn import(app: &App, ctx: &InstanceCtx, stream: Bytes) -> Result<Vec<Assertion>, Refusal> {
+    let invalid = |why: String| Refusal::invalid("invalid-root", format!("cannot trust this root: {why}"));
+    let found: Vec<Assertion> = StreamDecoder::new(stream)
+        .collect::<Result<_, _>>()
+        .map_err(|e| invalid(e.to_string()))?;
+    let of_kind = |kind| found.iter().filter(move |assertion| assertion.kind() == kind);
+    let (mut accounts, mut keys) = (
+        of_kind(AssertionType::Account),
+        of_kind(AssertionType::AccountKey),
+    );
+    let (Some(account), Some(account_key), None, None, 2) = (
+        accounts.next(),
+        keys.next(),
+        accounts.next(),
+        keys.next(),
+        found.len(),
+    ) else {
+        return Err(invalid(
+            "one account and one account-key assertion are needed, and nothing else".to_owned(),
+        ));
+    };
+    let key = std::str::from_utf8(account_key.body())
+        .ok()
+        .and_then(|text| PublicKey::decode(text).ok());
+    let key = key.ok_or_else(|| invalid("its account-key holds no usable key".to_owned()))?;
+    refuse_throwaway(app, key.id())?;
+    for assertion in [account, account_key] {
+        let owner = account.text("account-id");
+        if assertion.authority_id() != owner || account_key.text("account-id") != owner {
+            return Err(invalid(format!(
+                "its {} is not by the account itself",
+                assertion.kind()
+            )));
+        }
+        key.verify_assertion(assertion).map_err(|e| {
+            invalid(format!(
+                "its {} is not signed by the account-key itself: {e}",
+                assertion.kind()
+            ))
+        })?;
+    }
+    let mut record = instance(&app.storage).await?.ok_or_else(uninitialised)?;
+    if record.record.root_key == *key.id() || record.record.extra_roots.contains(key.id()) {
+        return Ok(found);
+    }
+    record.record.extra_roots.push(key.id().clone());
+    let mut event = ctx.event(
+        app.clock.now(),
+        "trust.import",
+        account.text("account-id").unwrap_or_default(),
+    );
+    event
+        .detail
+        .insert("public-key-sha3-384".to_owned(), key.id().as_str().into());
+    app.commit(Commit {
+        records: vec![Change::replace(&record.record, record.version)],
+        assertions: [account, account_key]
+            .map(|assertion| (stored(assertion), PutRule::SkipOld))
+            .into(),
+        audit: vec![event],
+    })
+    .await?;
+    Ok(found)
 }

@@ -14,25 +14,30 @@ mod audit;
 mod brand;
 mod completions;
 mod config;
+mod init;
 mod key;
+mod keymgr;
 pub mod line;
+mod local;
 mod login;
 mod member;
+mod model;
 pub mod moment;
 pub mod open;
-mod serve;
-mod store;
-mod token;
-mod model;
+mod owner;
+mod passphrase;
 mod remodel;
 mod serial;
+mod serve;
+mod store;
 mod system_user;
+mod token;
 
 pub use error::CliError;
 pub use output::{Column, Format, Output};
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, FromArgMatches as _, Parser, Subcommand};
@@ -59,6 +64,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make an instance: trust root, brand, keys, first administrator
+    Init(init::Init),
     /// Serve everything on one address
     Serve(serve::Serve),
     /// The effective settings
@@ -106,6 +113,20 @@ enum Command {
     /// Log-ins on devices
     #[command(subcommand)]
     SystemUser(system_user::Verb),
+    /// Show what the data directory holds, and whether a server runs on it
+    Status(owner::Status),
+    /// The root of trust
+    #[command(subcommand)]
+    Trust(owner::Trust),
+    /// Check all that is stored: database, signatures, keys
+    Doctor(owner::Doctor),
+    /// Set somebody's password
+    Passwd(owner::Passwd),
+    /// What seals the private keys
+    #[command(subcommand)]
+    Passphrase(passphrase::Verb),
+    /// Be the external key manager of `snap sign`; see also the name hallmark-keymgr
+    Keymgr(keymgr::Keymgr),
     /// Print a completion script for a shell
     Completions(completions::Completions),
     /// Write the manual pages
@@ -114,25 +135,40 @@ enum Command {
 
 /// The groups of `hallmark --help`, in order. Every visible command stands in exactly one (tested).
 const GROUPS: &[(&str, &[&str])] = &[
-    ("The server", &["serve", "config"]),
+    (
+        "The server",
+        &[
+            "init",
+            "serve",
+            "config",
+            "status",
+            "doctor",
+            "trust",
+            "passwd",
+            "passphrase",
+        ],
+    ),
     (
         "People and rights",
         &[
             "login", "logout", "whoami", "account", "brand", "store", "member", "token", "audit",
         ],
     ),
-    ("Keys and assertions", &["key"]),
-    ("Assertions", &["assertion"]),
-    (
-        "Vault",
-        &["model", "serial", "remodel", "system-user"],
-    ),
+    ("Keys and assertions", &["key", "keymgr", "assertion"]),
+    ("Vault", &["model", "serial", "remodel", "system-user"]),
     ("This program", &["completions", "man"]),
 ];
 
 impl Command {
     async fn run(self, cx: &Cx) -> Result<(), CliError> {
         match self {
+            Self::Init(command) => command.run(cx).await,
+            Self::Status(command) => command.run(cx).await,
+            Self::Trust(verb) => verb.run(cx).await,
+            Self::Doctor(command) => command.run(cx).await,
+            Self::Passwd(command) => command.run(cx).await,
+            Self::Passphrase(verb) => verb.run(cx).await,
+            Self::Keymgr(command) => command.run(cx).await,
             Self::Serve(command) => command.run(cx).await,
             Self::Config(verb) => verb.run(cx),
             Self::Login(command) => command.run(cx).await,
@@ -184,10 +220,20 @@ pub struct BrandArg {
     pub brand: Option<BrandId>,
 }
 
+/// As `hallmark-keymgr` the program is the external key manager, whatever follows.
+fn under_our_name(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let name = arguments.first().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == keymgr::PROGRAM) {
+        arguments.insert(1, "keymgr".into());
+    }
+    arguments
+}
+
 /// Runs the command line `arguments` (the first is the program's name) and says how the process ends.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match help::command()
-        .try_get_matches_from(arguments)
+        .try_get_matches_from(under_our_name(arguments))
         .and_then(|m| Cli::from_arg_matches(&m))
     {
         Ok(cli) => cli,

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::CliError;
-use crate::adapters::passphrase::Passphrase;
+use crate::adapters::passphrase::{NEXT, Passphrase, PassphraseError};
 use crate::adapters::seal::MasterKey;
 use crate::adapters::softkey::{DEFAULT_QUEUE, SoftKeys};
 use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::app::instance::{self, Parts};
 use crate::app::{App, Settings};
 use crate::config::{Config, ConfigError, DatabaseUrl, Flags, LogFilter, Source};
-use crate::domain::vault::Kdf;
-use crate::ports::{Seal, Storage};
+use crate::domain::vault::{Instance, Kdf};
+use crate::ports::{Seal, SealLabel, Storage};
 use crate::telemetry;
 
 /// Where a local command finds its settings.
@@ -79,15 +79,21 @@ impl SettingsArgs {
 /// The storage the settings name. An embedded database is only opened, never made.
 pub async fn storage(config: &Config) -> Result<Arc<dyn Storage>, CliError> {
     match config.database() {
+        DatabaseUrl::Sled(dir) if dir.is_dir() => embedded(config, &dir).await,
+        DatabaseUrl::Sled(_) => Err(uninitialised(config)),
+        DatabaseUrl::Postgres(url) => postgres(&url).await,
+    }
+}
+
+/// The storage the settings name, made if it is not there.
+pub async fn new_storage(config: &Config) -> Result<Arc<dyn Storage>, CliError> {
+    match config.database() {
         DatabaseUrl::Sled(dir) => embedded(config, &dir).await,
         DatabaseUrl::Postgres(url) => postgres(&url).await,
     }
 }
 
-async fn embedded(config: &Config, dir: &Path) -> Result<Arc<dyn Storage>, CliError> {
-    if !dir.is_dir() {
-        return Err(uninitialised(config));
-    }
+async fn embedded(_config: &Config, dir: &Path) -> Result<Arc<dyn Storage>, CliError> {
     Err(CliError::failed(
         format!("cannot open {}", dir.display()),
         "this build has no embedded database yet",
@@ -115,13 +121,34 @@ pub fn uninitialised(config: &Config) -> CliError {
     )
 }
 
-/// The seal of the instance: reads the passphrase and derives the master key, off the event loop.
-pub async fn seal(config: &Config, kdf: &Kdf) -> Result<Arc<dyn Seal>, CliError> {
-    let passphrase =
-        Passphrase::read(&config.passphrase_file()).map_err(|e| CliError::Failed(e.to_string()))?;
+/// The seal of an instance: reads the passphrase and derives the master key. A rotation that was cut short is finished.
+pub async fn seal(config: &Config, record: &Instance) -> Result<Arc<dyn Seal>, CliError> {
+    let failed = |error: PassphraseError| CliError::Failed(error.to_string());
+    let path = config.passphrase_file();
+    let passphrase = Passphrase::read(&path).map_err(failed)?;
     if passphrase.exposed {
-        tracing::warn!(file = %passphrase.path.display(), "others than the owner may read the passphrase file");
+        tracing::warn!(file = %path.display(), "others than the owner may read the passphrase file");
     }
+    let seal = derive(passphrase, &record.kdf).await?;
+    let opens = |seal: &Arc<dyn Seal>| {
+        seal.open(&SealLabel::secrets(&record.id), &record.secrets)
+            .is_ok()
+    };
+    let next = config.data().join(NEXT);
+    if config.key_passphrase_file.value.0.is_none() && !opens(&seal) && next.exists() {
+        let newer = derive(Passphrase::read(&next).map_err(failed)?, &record.kdf).await?;
+        if opens(&newer) {
+            Passphrase::read(&next)
+                .and_then(|next| next.replace(&path))
+                .map_err(failed)?;
+            return Ok(newer);
+        }
+    }
+    Ok(seal)
+}
+
+/// Derives a master key, off the event loop.
+pub async fn derive(passphrase: Passphrase, kdf: &Kdf) -> Result<Arc<dyn Seal>, CliError> {
     let kdf = kdf.clone();
     let derived = tokio::task::spawn_blocking(move || MasterKey::derive(passphrase.bytes(), &kdf)).await;
     match derived {
@@ -168,6 +195,6 @@ pub async fn app(config: &Config, bound: Option<SocketAddr>) -> Result<App, CliE
     let Some(record) = instance::instance(&storage).await? else {
         return Err(uninitialised(config));
     };
-    let seal = seal(config, &record.record.kdf).await?;
+    let seal = seal(config, &record.record).await?;
     Ok(instance::open(parts(config, storage, seal, config.public_url(bound))?).await?)
 }

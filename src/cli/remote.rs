@@ -143,6 +143,21 @@ impl Client {
         })
     }
 
+    /// Over the socket of a server on this machine; patient, since some local work takes long.
+    pub fn over_socket(path: &Path) -> Result<Self, CliError> {
+        let http = reqwest::Client::builder()
+            .unix_socket(path)
+            .tls_certs_only([])
+            .build()
+            .map_err(|error| CliError::failed("cannot set up the connection", chain(&error)))?;
+        Ok(Self {
+            http,
+            server: "http://localhost".to_owned(),
+            token: None,
+            brand: None,
+        })
+    }
+
     /// The server's address.
     pub fn server(&self) -> &str {
         &self.server

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::local;
 use super::open::{self, SettingsArgs};
 use super::{CliError, Cx};
 use crate::app::issue_serial::Vault;
@@ -67,14 +68,22 @@ impl Running {
         if bound.ip().is_unspecified() && config.public_url.value.0.is_none() {
             tracing::warn!("HALLMARK_PUBLIC_URL is not set: URLs handed out to clients will name {bound}");
         }
+        let (socket, socket_file) = local::listen(config).await?;
         Vault::new(app.clone()).recover().await?;
         let router = http::router(&app, Metrics::default()).map_err(|e| CliError::Failed(e.to_string()))?;
         let server = Server::new(router, limits, config.trusted_proxies.value.0.clone());
         let stop = stop_on_signal()?;
+        let owner =
+            http::local::router(&app, Metrics::default()).map_err(|e| CliError::Failed(e.to_string()))?;
+        let (owner, stop_owner) = (Server::new(owner, limits, Vec::new()), stop.clone());
         let checkpoints = app::audit::keep_checkpoints(app.clone(), stop.clone().cancelled_owned());
         let tasks = vec![
             tokio::spawn(server.run(Listener::Tcp(listener), stop.clone())),
             tokio::spawn(checkpoints),
+            tokio::spawn(async move {
+                owner.run(Listener::Unix(socket), stop_owner).await;
+                drop(socket_file);
+            }),
         ];
         Ok(Self {
             app,

@@ -9,6 +9,7 @@ mod connection;
 pub mod device;
 pub mod endpoint;
 pub mod fault;
+pub mod local;
 pub mod metrics;
 pub mod native;
 pub mod openapi;

@@ -23,42 +23,13 @@ use super::fault::{DeviceDialect, Dialect, Fault, NativeDialect, VaultDialect};
 use super::metrics::Metrics;
 use super::path::BrandPrefix;
 use crate::domain::ident::BrandId;
+use crate::domain::vault::RESERVED;
 
 /// Every answer carries it, and so do the log lines of the request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Sent on device answers; snapd reads it on some errors and on `HEAD /` (device-api.md 1.4, decisions.md 6).
 const STORE_VERSION: HeaderName = HeaderName::from_static("snap-store-version");
-
-/// First path segments that are taken: no brand may be called so (decisions.md 8).
-pub const RESERVED: &[&str] = &[
-    "_status",
-    "api",
-    "apps",
-    "assets",
-    "dev",
-    "docs",
-    "download",
-    "hallmark",
-    "healthz",
-    "icons",
-    "keys",
-    "login",
-    "logout",
-    "metrics",
-    "openapi.json",
-    "ota",
-    "publishergw",
-    "readyz",
-    "repo",
-    "static",
-    "stores",
-    "testlog",
-    "tuf",
-    "unscanned-upload",
-    "v1",
-    "v2",
-];
 
 /// The id of a request, for answers and the log.
 #[derive(Clone, Debug)]

@@ -22,6 +22,6 @@ mod permissions;
 mod postgres;
 mod properties;
 mod storage;
-mod vectors;
 mod templates;
 mod vault;
+mod vectors;

@@ -70,7 +70,7 @@ pub async fn instance(storage: &Arc<dyn Storage>) -> Result<Option<Versioned<Ins
     Ok(Some(found))
 }
 
-fn uninitialised() -> Refusal {
+pub(super) fn uninitialised() -> Refusal {
     Refusal::not_found("cannot open the instance: nothing is initialised here; run `hallmark init` first")
 }
 

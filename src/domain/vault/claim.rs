@@ -30,7 +30,10 @@ impl std::str::FromStr for Reissue {
             "same-key-only" => Ok(Self::SameKeyOnly),
             "deny" => Ok(Self::Deny),
             "approve" => Ok(Self::Approve),
-            other => Err(IdentError::new("re-issue policy (allow, same-key-only, deny, approve)", other)),
+            other => Err(IdentError::new(
+                "re-issue policy (allow, same-key-only, deny, approve)",
+                other,
+            )),
         }
     }
 }

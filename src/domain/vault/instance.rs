@@ -49,24 +49,31 @@ impl Instance {
     pub const FORMAT: u32 = 1;
 }
 
-/// First path segments in use: a brand of that name would hide them, or be hidden (decisions.md 8).
-const RESERVED: &[&str] = &[
+/// First path segments that are taken: a brand of that name would hide them, or be hidden (decisions.md 8).
+pub const RESERVED: &[&str] = &[
+    "_status",
     "account",
     "api",
+    "apps",
     "assets",
     "dev",
+    "docs",
     "download",
     "hallmark",
     "healthz",
+    "icons",
     "keys",
     "login",
     "logout",
     "metrics",
+    "openapi.json",
     "ota",
     "publishergw",
     "readyz",
     "repo",
     "static",
+    "stores",
+    "testlog",
     "tuf",
     "unscanned-upload",
     "v1",

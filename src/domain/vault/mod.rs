@@ -4,14 +4,14 @@ pub mod claim;
 pub mod instance;
 pub mod key;
 pub mod model;
-pub mod throwaway;
 mod proposed_serial;
+pub mod throwaway;
 
 pub use claim::{
     ClaimOutcome, ClaimRules, Reissue, Reservation, SerialClaim, SerialRow, SerialState, Standing,
 };
-pub use instance::{Instance, Kdf, is_reserved};
+pub use instance::{Instance, Kdf, RESERVED, is_reserved};
 pub use key::{KeyPurpose, KeyRefusal, KeyState, SigningKey};
 pub use model::{ApiKey, DeviceAuth, ModelRecord, RemodelRule, SerialPolicy};
-pub use throwaway::is_throwaway;
 pub use proposed_serial::{ProposalError, proposed_serial};
+pub use throwaway::is_throwaway;

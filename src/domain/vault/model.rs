@@ -27,7 +27,10 @@ impl std::str::FromStr for DeviceAuth {
             "api-key" => Ok(Self::ApiKey),
             "allow-list" => Ok(Self::AllowList),
             "none" => Ok(Self::None),
-            other => Err(IdentError::new("way to authenticate devices (api-key, allow-list, none)", other)),
+            other => Err(IdentError::new(
+                "way to authenticate devices (api-key, allow-list, none)",
+                other,
+            )),
         }
     }
 }

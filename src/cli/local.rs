@@ -1,0 +1,157 @@
+//! Local commands beside a running server: it holds the data, so they ask it through the Unix socket in the data
+//! directory (decisions.md 15). Where no server runs they open the data themselves.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::CliError;
+use super::open;
+use super::remote::Client;
+use crate::config::Config;
+use crate::http::local::{self, PATH, SOCKET, Task};
+
+/// The system takes no longer names for sockets than 107 bytes; a bit of room for the name while it is made.
+const MAX_NAME: usize = 90;
+
+/// Does `task`: through the server that runs on the data directory, else by opening the data.
+pub(super) async fn perform(config: &Config, task: Task) -> Result<Value, CliError> {
+    match Place::of(config.data())?.client().await? {
+        Some(client) => client.post(PATH, &task).await,
+        None => {
+            let app = open::app(config, None).await?;
+            let done = local::perform(&app, task).await;
+            app.storage.close().await?;
+            Ok(done?)
+        }
+    }
+}
+
+/// Does `task` through the server; without one it is refused.
+pub(super) async fn perform_beside_server(config: &Config, task: Task) -> Result<Value, CliError> {
+    let data = config.data();
+    match Place::of(data)?.client().await? {
+        Some(client) => client.post(PATH, &task).await,
+        None => Err(CliError::Unreachable(format!(
+            "cannot reach a server for {}: none runs there (HALLMARK_DATA names the directory); \
+             start `hallmark serve`",
+            data.display()
+        ))),
+    }
+}
+
+/// Whether a server runs on the data directory.
+pub(super) async fn server_runs(config: &Config) -> Result<bool, CliError> {
+    Ok(Place::of(config.data())?.client().await?.is_some())
+}
+
+/// The socket of a server; its file is gone when this is dropped.
+#[derive(Debug)]
+pub(super) struct Socket {
+    file: PathBuf,
+    _place: Place,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _best_effort = std::fs::remove_file(&self.file);
+    }
+}
+
+/// Makes the socket of a server that has the data open. Only its owner can reach it, from the first moment on.
+pub(super) async fn listen(config: &Config) -> Result<(UnixListener, Socket), CliError> {
+    let place = Place::of(config.data())?;
+    let file = config.data().join(SOCKET);
+    let failed =
+        |error: io::Error| CliError::failed(format!("cannot make the socket {}", file.display()), error);
+    if place.client().await?.is_some() {
+        return Err(CliError::Failed(format!(
+            "cannot serve: another server runs on {} and answers at {}",
+            config.data().display(),
+            file.display()
+        )));
+    }
+    // Made under another name and moved when only the owner may open it.
+    let draft = place.path.with_extension(format!("{}.new", std::process::id()));
+    let _left_over = std::fs::remove_file(&draft);
+    let listener = UnixListener::bind(&draft).map_err(failed)?;
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))
+        .and_then(|()| std::fs::rename(&draft, &place.path))
+        .map_err(failed)?;
+    Ok((listener, Socket { file, _place: place }))
+}
+
+/// A path to the socket that is short enough, and what keeps it good.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    _directory: Option<File>,
+}
+
+impl Place {
+    fn of(data: &Path) -> Result<Self, CliError> {
+        let path = data.join(SOCKET);
+        if path.as_os_str().len() <= MAX_NAME || !data.is_dir() {
+            return Ok(Self {
+                path,
+                _directory: None,
+            });
+        }
+        let directory = File::open(data)
+            .map_err(|error| CliError::failed(format!("cannot open {}", data.display()), error))?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(SOCKET);
+        Ok(Self {
+            path,
+            _directory: Some(directory),
+        })
+    }
+
+    /// A connection to the server, if one listens. A file that a killed server left behind does not answer.
+    async fn client(&self) -> Result<Option<Client>, CliError> {
+        match UnixStream::connect(&self.path).await {
+            Ok(_) => Client::over_socket(&self.path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(CliError::failed(
+                format!("cannot talk to the server at {}", self.path.display()),
+                "only the owner of the data directory may",
+            )),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Flags;
+
+    fn config(data: &Path) -> Config {
+        let flags = Flags::from([("data", data.display().to_string())]);
+        Config::load(None, &flags, &|_| None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_private_replaces_a_dead_one_and_keeps_a_living_one() {
+        let root = tempfile::tempdir().unwrap();
+        let long = root.path().join("d".repeat(120));
+        for data in [root.path().join("short"), long] {
+            std::fs::create_dir(&data).unwrap();
+            let config = config(&data);
+            assert!(!server_runs(&config).await.unwrap());
+            let (listener, socket) = listen(&config).await.unwrap();
+            let mode = std::fs::metadata(data.join(SOCKET)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            assert!(server_runs(&config).await.unwrap());
+            assert!(listen(&config).await.is_err());
+            drop(listener);
+            assert!(!server_runs(&config).await.unwrap());
+            let (_listener, second) = listen(&config).await.unwrap();
+            drop((socket, second));
+            assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0);
+        }
+    }
+}
