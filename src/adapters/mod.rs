@@ -5,5 +5,6 @@ pub mod passphrase;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod seal;
+pub mod sled;
 pub mod softkey;
 pub mod system;

@@ -24,7 +24,7 @@ async fn revision(storage: &dyn Storage, reference: &Ref, max_format: u32) -> Op
         .map(|found| found.revision)
 }
 
-pub async fn an_assertion_is_found_up_to_a_format(engine: &dyn Engine) {
+pub(crate) async fn an_assertion_is_found_up_to_a_format(engine: &dyn Engine) {
     let storage = engine.open().await;
     let of = |format, revision| assertion(DECLARATION, &["16", "snap-1"], format, revision);
     let reference = of(0, 0).reference;
@@ -53,7 +53,7 @@ pub async fn an_assertion_is_found_up_to_a_format(engine: &dyn Engine) {
     assert_eq!(storage.assertion(&kind, 9).await.unwrap(), None);
 }
 
-pub async fn older_revisions_are_refused_or_skipped(engine: &dyn Engine) {
+pub(crate) async fn older_revisions_are_refused_or_skipped(engine: &dyn Engine) {
     let storage = engine.open().await;
     let of = |format, revision| assertion(DECLARATION, &["16", "snap-1"], format, revision);
     let reference = of(0, 0).reference;
@@ -84,7 +84,7 @@ pub async fn older_revisions_are_refused_or_skipped(engine: &dyn Engine) {
     assert_eq!(revision(&*storage, &reference, 0).await, Some(5));
 }
 
-pub async fn assertions_are_listed_by_key_prefix_in_order(engine: &dyn Engine) {
+pub(crate) async fn assertions_are_listed_by_key_prefix_in_order(engine: &dyn Engine) {
     let storage = engine.open().await;
     let keys = [
         ["16", "b"],
@@ -151,7 +151,7 @@ pub async fn assertions_are_listed_by_key_prefix_in_order(engine: &dyn Engine) {
     assert!(listed(&[], 0).await.is_empty());
 }
 
-pub async fn sequences_are_ordered_as_numbers(engine: &dyn Engine) {
+pub(crate) async fn sequences_are_ordered_as_numbers(engine: &dyn Engine) {
     let storage = engine.open().await;
     for number in ["9", "10", "100", "2", "18"] {
         done(
@@ -211,7 +211,7 @@ pub async fn sequences_are_ordered_as_numbers(engine: &dyn Engine) {
     assert_eq!(member("se", None, 9).await, None);
 }
 
-pub async fn assertions_survive_a_restart_byte_for_byte(engine: &dyn Engine) {
+pub(crate) async fn assertions_survive_a_restart_byte_for_byte(engine: &dyn Engine) {
     let storage = engine.open().await;
     let mut odd = assertion(AssertionType::Store, &["store-1"], 0, 1);
     let mut bytes: Vec<u8> = (0..=255).cycle().take(70_000).collect();

@@ -66,7 +66,7 @@ async fn follow(storage: &Arc<dyn Storage>) -> Vec<u64> {
     heads.iter().map(|head| head.sequence).collect()
 }
 
-pub async fn entries_of_a_commit_form_a_chain(engine: &dyn Engine) {
+pub(crate) async fn entries_of_a_commit_form_a_chain(engine: &dyn Engine) {
     let storage = engine.open().await;
     assert!(storage.heads().await.unwrap().is_empty());
     assert!(storage.audit_entries(&up_to(10)).await.unwrap().is_empty());
@@ -93,7 +93,7 @@ pub async fn entries_of_a_commit_form_a_chain(engine: &dyn Engine) {
     assert!(storage.chain("nobody", 0, 10).await.unwrap().is_empty());
 }
 
-pub async fn a_chain_has_no_gaps_under_concurrency(engine: &dyn Engine) {
+pub(crate) async fn a_chain_has_no_gaps_under_concurrency(engine: &dyn Engine) {
     let storage = engine.open().await;
     race(16, |number| {
         let storage = storage.clone();
@@ -126,7 +126,7 @@ pub async fn a_chain_has_no_gaps_under_concurrency(engine: &dyn Engine) {
     assert!(storage.check().await.unwrap().is_empty());
 }
 
-pub async fn every_start_begins_a_chain_of_its_own(engine: &dyn Engine) {
+pub(crate) async fn every_start_begins_a_chain_of_its_own(engine: &dyn Engine) {
     let mut storage = engine.open().await;
     for start in 1..=3 {
         for _ in 0..start {
@@ -148,7 +148,7 @@ pub async fn every_start_begins_a_chain_of_its_own(engine: &dyn Engine) {
     assert!(storage.check().await.unwrap().is_empty());
 }
 
-pub async fn entries_are_filtered_and_paged(engine: &dyn Engine) {
+pub(crate) async fn entries_are_filtered_and_paged(engine: &dyn Engine) {
     let storage = engine.open().await;
     for number in 0..10 {
         let mut event = event(
@@ -237,7 +237,7 @@ fn checkpoint(number: u64, heads: Vec<ChainHead>) -> Checkpoint {
     }
 }
 
-pub async fn checkpoints_are_numbered_without_gaps(engine: &dyn Engine) {
+pub(crate) async fn checkpoints_are_numbered_without_gaps(engine: &dyn Engine) {
     let storage = engine.open().await;
     done(&*storage, audit(vec![event("start", "x")])).await;
     assert_eq!(storage.last_checkpoint().await.unwrap(), None);
@@ -254,14 +254,17 @@ pub async fn checkpoints_are_numbered_without_gaps(engine: &dyn Engine) {
     let storage = restart(engine, storage).await;
     let second = checkpoint(2, Vec::new());
     assert_eq!(storage.checkpoints(0, 10).await.unwrap(), [first, second.clone()]);
-    assert_eq!(storage.checkpoints(1, 10).await.unwrap(), [second.clone()]);
+    assert_eq!(
+        storage.checkpoints(1, 10).await.unwrap(),
+        std::slice::from_ref(&second)
+    );
     assert_eq!(storage.checkpoints(0, 1).await.unwrap().len(), 1);
     assert!(storage.checkpoints(2, 10).await.unwrap().is_empty());
     assert_eq!(storage.last_checkpoint().await.unwrap(), Some(second));
     assert!(storage.put_checkpoint(checkpoint(3, Vec::new())).await.unwrap());
 }
 
-pub async fn two_processes_write_two_chains(engine: &dyn Engine) {
+pub(crate) async fn two_processes_write_two_chains(engine: &dyn Engine) {
     if !engine.shared() {
         return;
     }

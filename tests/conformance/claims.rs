@@ -15,7 +15,7 @@ async fn outcome(storage: &Arc<dyn Storage>, claim: SerialClaim) -> ClaimOutcome
     storage.claim(claim).await.unwrap()
 }
 
-pub async fn racing_claims_for_one_serial_get_dense_revisions(engine: &dyn Engine) {
+pub(crate) async fn racing_claims_for_one_serial_get_dense_revisions(engine: &dyn Engine) {
     let storage = engine.open().await;
     let mut revisions = race(16, |number| {
         let storage = storage.clone();
@@ -37,7 +37,7 @@ pub async fn racing_claims_for_one_serial_get_dense_revisions(engine: &dyn Engin
     assert!(storage.check().await.unwrap().is_empty());
 }
 
-pub async fn a_request_id_buys_exactly_one_serial(engine: &dyn Engine) {
+pub(crate) async fn a_request_id_buys_exactly_one_serial(engine: &dyn Engine) {
     let storage = engine.open().await;
     let outcomes = race(16, |number| {
         let storage = storage.clone();
@@ -79,7 +79,7 @@ pub async fn a_request_id_buys_exactly_one_serial(engine: &dyn Engine) {
     assert_eq!(storage.serials(&everything()).await.unwrap().len(), 1);
 }
 
-pub async fn a_request_id_is_good_to_its_last_second(engine: &dyn Engine) {
+pub(crate) async fn a_request_id_is_good_to_its_last_second(engine: &dyn Engine) {
     let storage = engine.open().await;
     let after = |seconds, number| SerialClaim {
         now: at(seconds),
@@ -94,7 +94,7 @@ pub async fn a_request_id_is_good_to_its_last_second(engine: &dyn Engine) {
     assert_eq!(outcome(&storage, after(0, 2)).await, ClaimOutcome::StaleRequest);
 }
 
-pub async fn the_policy_allow_gives_a_new_revision_to_anyone(engine: &dyn Engine) {
+pub(crate) async fn the_policy_allow_gives_a_new_revision_to_anyone(engine: &dyn Engine) {
     let storage = engine.open().await;
     for (number, letter) in [(1, 'a'), (2, 'a'), (3, 'b'), (4, 'a')] {
         assert_eq!(
@@ -112,7 +112,7 @@ pub async fn the_policy_allow_gives_a_new_revision_to_anyone(engine: &dyn Engine
     assert_eq!(issue(&*storage, other_brand).await.revision, 1);
 }
 
-pub async fn the_policy_same_key_only_refuses_other_keys(engine: &dyn Engine) {
+pub(crate) async fn the_policy_same_key_only_refuses_other_keys(engine: &dyn Engine) {
     let storage = engine.open().await;
     let rules = rules(Reissue::SameKeyOnly);
     assert_eq!(
@@ -148,7 +148,7 @@ pub async fn the_policy_same_key_only_refuses_other_keys(engine: &dyn Engine) {
     );
 }
 
-pub async fn the_policy_deny_refuses_a_second_time(engine: &dyn Engine) {
+pub(crate) async fn the_policy_deny_refuses_a_second_time(engine: &dyn Engine) {
     let storage = engine.open().await;
     let rules = rules(Reissue::Deny);
     assert_eq!(
@@ -184,7 +184,7 @@ pub async fn the_policy_deny_refuses_a_second_time(engine: &dyn Engine) {
     );
 }
 
-pub async fn an_allow_list_lets_only_its_serials_through(engine: &dyn Engine) {
+pub(crate) async fn an_allow_list_lets_only_its_serials_through(engine: &dyn Engine) {
     let storage = engine.open().await;
     let rules = ClaimRules {
         allow_list: true,
@@ -229,7 +229,7 @@ pub async fn an_allow_list_lets_only_its_serials_through(engine: &dyn Engine) {
     assert_eq!(issue(&*storage, claim("SN1", 'a', 6)).await.revision, 2);
 }
 
-pub async fn a_denied_serial_is_refused_whatever_the_policy(engine: &dyn Engine) {
+pub(crate) async fn a_denied_serial_is_refused_whatever_the_policy(engine: &dyn Engine) {
     let storage = engine.open().await;
     issue(&*storage, claim("SN1", 'a', 1)).await;
     let denied = Some(Standing::Denied);
@@ -259,7 +259,7 @@ pub async fn a_denied_serial_is_refused_whatever_the_policy(engine: &dyn Engine)
     }
 }
 
-pub async fn a_quota_counts_distinct_serials(engine: &dyn Engine) {
+pub(crate) async fn a_quota_counts_distinct_serials(engine: &dyn Engine) {
     let storage = engine.open().await;
     let rules = ClaimRules {
         quota: Some(2),
@@ -309,7 +309,7 @@ pub async fn a_quota_counts_distinct_serials(engine: &dyn Engine) {
     );
 }
 
-pub async fn racing_claims_do_not_exceed_a_quota(engine: &dyn Engine) {
+pub(crate) async fn racing_claims_do_not_exceed_a_quota(engine: &dyn Engine) {
     let storage = engine.open().await;
     let outcomes = race(16, |number| {
         let storage = storage.clone();
@@ -335,7 +335,7 @@ pub async fn racing_claims_do_not_exceed_a_quota(engine: &dyn Engine) {
     );
 }
 
-pub async fn a_refusal_spends_the_request_id_for_good(engine: &dyn Engine) {
+pub(crate) async fn a_refusal_spends_the_request_id_for_good(engine: &dyn Engine) {
     let storage = engine.open().await;
     let closed = ClaimRules {
         allow_list: true,
@@ -375,7 +375,7 @@ pub async fn a_refusal_spends_the_request_id_for_good(engine: &dyn Engine) {
     );
 }
 
-pub async fn revisions_start_above_a_floor(engine: &dyn Engine) {
+pub(crate) async fn revisions_start_above_a_floor(engine: &dyn Engine) {
     let storage = engine.open().await;
     let above = ClaimRules {
         revision_floor: 40,

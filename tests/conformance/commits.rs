@@ -8,7 +8,7 @@ use hallmark::ports::{AuditFilter, Change, Commit, CommitOutcome, Kind, PutRule,
 use super::samples::{account, assertion, at, claim, done, event};
 use super::{Engine, race, restart};
 
-pub async fn a_commit_with_one_bad_part_writes_nothing(engine: &dyn Engine) {
+pub(crate) async fn a_commit_with_one_bad_part_writes_nothing(engine: &dyn Engine) {
     let storage = engine.open().await;
     let store = |revision| {
         (
@@ -89,7 +89,7 @@ pub async fn a_commit_with_one_bad_part_writes_nothing(engine: &dyn Engine) {
     }
 }
 
-pub async fn later_changes_of_a_commit_see_the_earlier_ones(engine: &dyn Engine) {
+pub(crate) async fn later_changes_of_a_commit_see_the_earlier_ones(engine: &dyn Engine) {
     let storage = engine.open().await;
     done(
         &*storage,
@@ -155,7 +155,7 @@ pub async fn later_changes_of_a_commit_see_the_earlier_ones(engine: &dyn Engine)
     );
 }
 
-pub async fn a_nonce_is_spent_once(engine: &dyn Engine) {
+pub(crate) async fn a_nonce_is_spent_once(engine: &dyn Engine) {
     let storage = engine.open().await;
     let spent = race(16, |_| {
         let storage = storage.clone();
@@ -172,7 +172,7 @@ pub async fn a_nonce_is_spent_once(engine: &dyn Engine) {
     assert!(storage.spend([7; 16], at(300)).await.unwrap());
 }
 
-pub async fn the_generation_grows_with_commits(engine: &dyn Engine) {
+pub(crate) async fn the_generation_grows_with_commits(engine: &dyn Engine) {
     let storage = engine.open().await;
     let Some(before) = storage.generation() else {
         return;
@@ -188,7 +188,7 @@ pub async fn the_generation_grows_with_commits(engine: &dyn Engine) {
     assert!(storage.generation().unwrap() > before);
 }
 
-pub async fn a_closed_storage_answers_unavailable(engine: &dyn Engine) {
+pub(crate) async fn a_closed_storage_answers_unavailable(engine: &dyn Engine) {
     let storage = engine.open().await;
     storage.ping().await.unwrap();
     storage.close().await.unwrap();

@@ -42,7 +42,7 @@ async fn waiting(storage: &Arc<dyn Storage>) -> Vec<(String, i64)> {
         .collect()
 }
 
-pub async fn an_approval_is_polled_with_an_expired_request_id(engine: &dyn Engine) {
+pub(crate) async fn an_approval_is_polled_with_an_expired_request_id(engine: &dyn Engine) {
     let storage = engine.open().await;
     assert_eq!(
         issue(&*storage, ask("SN1", 'a', 1, 0)).await.revision,
@@ -88,7 +88,7 @@ pub async fn an_approval_is_polled_with_an_expired_request_id(engine: &dyn Engin
     );
 }
 
-pub async fn a_rejected_request_is_refused(engine: &dyn Engine) {
+pub(crate) async fn a_rejected_request_is_refused(engine: &dyn Engine) {
     let storage = engine.open().await;
     issue(&*storage, ask("SN1", 'a', 1, 0)).await;
     assert_eq!(
@@ -121,7 +121,7 @@ pub async fn a_rejected_request_is_refused(engine: &dyn Engine) {
     assert_eq!(issue(&*storage, ask("SN1", 'a', 5, 0)).await.revision, 2);
 }
 
-pub async fn an_approval_is_good_for_one_serial_of_one_key(engine: &dyn Engine) {
+pub(crate) async fn an_approval_is_good_for_one_serial_of_one_key(engine: &dyn Engine) {
     let storage = engine.open().await;
     issue(&*storage, ask("SN1", 'a', 1, 0)).await;
     assert_eq!(
@@ -155,7 +155,7 @@ pub async fn an_approval_is_good_for_one_serial_of_one_key(engine: &dyn Engine) 
     assert_eq!(waiting(&storage).await, [("SN1".to_owned(), 0)], "that of key b");
 }
 
-pub async fn only_a_waiting_request_is_decided(engine: &dyn Engine) {
+pub(crate) async fn only_a_waiting_request_is_decided(engine: &dyn Engine) {
     let storage = engine.open().await;
     assert!(!decide(&storage, "SN1", 'a', Approval::Approved).await);
     issue(&*storage, ask("SN1", 'a', 1, 0)).await;
@@ -247,7 +247,7 @@ async fn judged(
         .collect()
 }
 
-pub async fn standings_are_listed_by_serial(engine: &dyn Engine) {
+pub(crate) async fn standings_are_listed_by_serial(engine: &dyn Engine) {
     let storage = engine.open().await;
     judge(&storage, &["b", "a", "d é", "ab"], Some(Standing::Allowed), 5).await;
     judge(&storage, &["ab", "c"], Some(Standing::Denied), 9).await;
@@ -287,7 +287,7 @@ pub async fn standings_are_listed_by_serial(engine: &dyn Engine) {
     assert_eq!(entries.len(), 3);
 }
 
-pub async fn judgements_survive_a_restart(engine: &dyn Engine) {
+pub(crate) async fn judgements_survive_a_restart(engine: &dyn Engine) {
     let storage = engine.open().await;
     judge(&storage, &["a", "b", "c"], Some(Standing::Denied), 0).await;
     judge(&storage, &["b"], None, 0).await;

@@ -8,10 +8,10 @@ use super::samples::{at, brand, claim, device, event, everything, issue, key, mo
 use super::{Engine, race, restart};
 
 fn refused(result: Result<(), StoreError>) -> bool {
-    matches!(result, Err(StoreError::Refused(_)))
+    result.is_err_and(|error| matches!(error, StoreError::Refused(_)))
 }
 
-pub async fn an_issued_serial_is_recorded(engine: &dyn Engine) {
+pub(crate) async fn an_issued_serial_is_recorded(engine: &dyn Engine) {
     let storage = engine.open().await;
     assert_eq!(storage.latest(&device("SN1")).await.unwrap(), None);
     assert!(storage.history(&device("SN1")).await.unwrap().is_empty());
@@ -36,7 +36,10 @@ pub async fn an_issued_serial_is_recorded(engine: &dyn Engine) {
         assertion: serial.assertion,
     };
     assert_eq!(latest, expected);
-    assert_eq!(storage.history(&device("SN1")).await.unwrap(), [expected.clone()]);
+    assert_eq!(
+        storage.history(&device("SN1")).await.unwrap(),
+        std::slice::from_ref(&expected)
+    );
     assert_eq!(storage.serials(&everything()).await.unwrap(), [expected]);
     let mut elsewhere = device("SN1");
     elsewhere.model = model("gate");
@@ -45,7 +48,7 @@ pub async fn an_issued_serial_is_recorded(engine: &dyn Engine) {
     assert_eq!(storage.latest(&device("SN11")).await.unwrap(), None);
 }
 
-pub async fn a_reservation_is_completed_once(engine: &dyn Engine) {
+pub(crate) async fn a_reservation_is_completed_once(engine: &dyn Engine) {
     let storage = engine.open().await;
     let reservation = place(storage.claim(claim("SN1", 'a', 1)).await.unwrap());
     let results = race(8, |_| {
@@ -95,7 +98,7 @@ pub async fn a_reservation_is_completed_once(engine: &dyn Engine) {
     }
 }
 
-pub async fn a_void_place_stays_as_a_hole(engine: &dyn Engine) {
+pub(crate) async fn a_void_place_stays_as_a_hole(engine: &dyn Engine) {
     let storage = engine.open().await;
     issue(&*storage, claim("SN1", 'a', 1)).await;
     let reservation = place(storage.claim(claim("SN1", 'a', 2)).await.unwrap());
@@ -127,7 +130,7 @@ pub async fn a_void_place_stays_as_a_hole(engine: &dyn Engine) {
     assert!(storage.check().await.unwrap().is_empty());
 }
 
-pub async fn open_reservations_are_there_after_a_crash_or_never_were(engine: &dyn Engine) {
+pub(crate) async fn open_reservations_are_there_after_a_crash_or_never_were(engine: &dyn Engine) {
     let storage = engine.open().await;
     for number in [1, 2, 4] {
         place(storage.claim(claim("SN1", 'a', number)).await.unwrap());
@@ -184,7 +187,7 @@ async fn fill(storage: &dyn Storage) {
     issue(storage, foreign).await;
 }
 
-pub async fn rows_are_filtered_counted_and_paged(engine: &dyn Engine) {
+pub(crate) async fn rows_are_filtered_counted_and_paged(engine: &dyn Engine) {
     let storage = engine.open().await;
     fill(&*storage).await;
     let storage = restart(engine, storage).await;
@@ -319,7 +322,7 @@ pub async fn rows_are_filtered_counted_and_paged(engine: &dyn Engine) {
     );
 }
 
-pub async fn numbers_follow_the_rows(engine: &dyn Engine) {
+pub(crate) async fn numbers_follow_the_rows(engine: &dyn Engine) {
     let storage = engine.open().await;
     fill(&*storage).await;
     let reservation = place(storage.claim(claim("A9", 'a', 7)).await.unwrap());
@@ -354,7 +357,7 @@ pub async fn numbers_follow_the_rows(engine: &dyn Engine) {
     assert!(storage.check().await.unwrap().is_empty());
 }
 
-pub async fn loaded_rows_get_new_positions(engine: &dyn Engine) {
+pub(crate) async fn loaded_rows_get_new_positions(engine: &dyn Engine) {
     let storage = engine.open().await;
     issue(&*storage, claim("SN1", 'a', 1)).await;
     let rows = vec![
@@ -384,7 +387,7 @@ pub async fn loaded_rows_get_new_positions(engine: &dyn Engine) {
     assert!(storage.check().await.unwrap().is_empty());
 }
 
-pub async fn a_row_is_not_loaded_twice(engine: &dyn Engine) {
+pub(crate) async fn a_row_is_not_loaded_twice(engine: &dyn Engine) {
     let storage = engine.open().await;
     let issued = |serial: &str, revision| row(device(serial), revision, SerialState::Issued, 1);
     storage.load(vec![issued("SN1", 1)]).await.unwrap();
@@ -411,7 +414,7 @@ pub async fn a_row_is_not_loaded_twice(engine: &dyn Engine) {
     assert_eq!(storage.count_serials(&everything()).await.unwrap(), 3);
 }
 
-pub async fn issued_serials_survive_a_crash(engine: &dyn Engine) {
+pub(crate) async fn issued_serials_survive_a_crash(engine: &dyn Engine) {
     let storage = engine.open().await;
     let issued = race(8, |worker| {
         let storage = storage.clone();
@@ -451,7 +454,7 @@ pub async fn issued_serials_survive_a_crash(engine: &dyn Engine) {
     assert!(storage.check().await.unwrap().is_empty());
 }
 
-pub async fn spent_request_ids_survive_a_restart(engine: &dyn Engine) {
+pub(crate) async fn spent_request_ids_survive_a_restart(engine: &dyn Engine) {
     let storage = engine.open().await;
     for number in 0..20 {
         issue(&*storage, claim("SN1", 'a', number)).await;

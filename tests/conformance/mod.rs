@@ -3,14 +3,14 @@
 //! To run an engine through the suite, implement [`Engine`] for it and call `conformance_tests!` in a module of its
 //! own with an expression that makes a fresh one (see `tests/it/storage.rs`).
 
-pub mod assertions;
-pub mod audit;
-pub mod claims;
-pub mod commits;
-pub mod decisions;
-pub mod ledger;
-pub mod registry;
-pub mod samples;
+pub(crate) mod assertions;
+pub(crate) mod audit;
+pub(crate) mod claims;
+pub(crate) mod commits;
+pub(crate) mod decisions;
+pub(crate) mod ledger;
+pub(crate) mod registry;
+pub(crate) mod samples;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use hallmark::ports::Storage;
 
 /// An engine with one database that starts empty.
 #[async_trait::async_trait]
-pub trait Engine: Send + Sync {
+pub(crate) trait Engine: Send + Sync {
     /// Opens the database, as a process does at its start. Before it is called again the storage it gave last is
     /// either closed and dropped, or just dropped; the latter stands for a crash.
     async fn open(&self) -> Arc<dyn Storage>;
@@ -31,7 +31,7 @@ pub trait Engine: Send + Sync {
 }
 
 /// Runs `tasks` copies of a future at the same time and gives their results in order of start.
-pub async fn race<T, F>(tasks: usize, start: impl Fn(usize) -> F) -> Vec<T>
+pub(crate) async fn race<T, F>(tasks: usize, start: impl Fn(usize) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
@@ -45,7 +45,7 @@ where
 }
 
 /// Closes `storage` and opens the database again.
-pub async fn restart(engine: &dyn Engine, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+pub(crate) async fn restart(engine: &dyn Engine, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
     storage.close().await.expect("close");
     drop(storage);
     engine.open().await

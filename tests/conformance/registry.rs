@@ -21,7 +21,7 @@ async fn find(storage: &Arc<dyn Storage>, name: &str) -> Option<(serde_json::Val
     found.map(|found| (serde_json::to_value(found.record).unwrap(), found.version))
 }
 
-pub async fn a_record_is_created_replaced_and_deleted_by_version(engine: &dyn Engine) {
+pub(crate) async fn a_record_is_created_replaced_and_deleted_by_version(engine: &dyn Engine) {
     let storage = engine.open().await;
     let mut ada = account("ada");
     let conflict = CommitOutcome::Conflict {
@@ -68,7 +68,7 @@ pub async fn a_record_is_created_replaced_and_deleted_by_version(engine: &dyn En
     done(&*storage, only(Change::create(&ada))).await;
 }
 
-pub async fn a_unique_value_belongs_to_one_record(engine: &dyn Engine) {
+pub(crate) async fn a_unique_value_belongs_to_one_record(engine: &dyn Engine) {
     let storage = engine.open().await;
     done(&*storage, only(Change::create(&account("ada")))).await;
     let by_email = storage
@@ -145,7 +145,7 @@ pub async fn a_unique_value_belongs_to_one_record(engine: &dyn Engine) {
     );
 }
 
-pub async fn a_unique_value_is_free_again_after_change_or_deletion(engine: &dyn Engine) {
+pub(crate) async fn a_unique_value_is_free_again_after_change_or_deletion(engine: &dyn Engine) {
     let storage = engine.open().await;
     done(
         &*storage,
@@ -195,7 +195,7 @@ pub async fn a_unique_value_is_free_again_after_change_or_deletion(engine: &dyn 
     .await;
 }
 
-pub async fn records_are_listed_by_key_prefix_in_order(engine: &dyn Engine) {
+pub(crate) async fn records_are_listed_by_key_prefix_in_order(engine: &dyn Engine) {
     let storage = engine.open().await;
     for (brand, name) in [
         ("brand", "b"),
@@ -239,7 +239,7 @@ pub async fn records_are_listed_by_key_prefix_in_order(engine: &dyn Engine) {
     );
 }
 
-pub async fn one_of_many_racing_creations_wins(engine: &dyn Engine) {
+pub(crate) async fn one_of_many_racing_creations_wins(engine: &dyn Engine) {
     let storage = engine.open().await;
     let outcomes = race(16, |number| {
         let storage = storage.clone();
@@ -272,7 +272,7 @@ pub async fn one_of_many_racing_creations_wins(engine: &dyn Engine) {
     );
 }
 
-pub async fn racing_replacements_of_one_version_let_one_through(engine: &dyn Engine) {
+pub(crate) async fn racing_replacements_of_one_version_let_one_through(engine: &dyn Engine) {
     let storage = engine.open().await;
     done(&*storage, only(Change::create(&account("ada")))).await;
     let outcomes = race(16, |number| {
@@ -295,7 +295,7 @@ pub async fn racing_replacements_of_one_version_let_one_through(engine: &dyn Eng
     );
 }
 
-pub async fn records_survive_a_restart(engine: &dyn Engine) {
+pub(crate) async fn records_survive_a_restart(engine: &dyn Engine) {
     let storage = engine.open().await;
     done(&*storage, only(Change::create(&account("ada")))).await;
     done(&*storage, only(Change::replace(&account("ada"), 1))).await;

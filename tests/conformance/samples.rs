@@ -15,21 +15,21 @@ use hallmark::domain::vault::{
 use hallmark::ports::{Commit, CommitOutcome, IssuedSerial, SerialFilter, Storage, StoredAssertion};
 
 /// The time of most samples.
-pub const NOW: i64 = 1_790_000_000;
+pub(crate) const NOW: i64 = 1_790_000_000;
 
-pub fn at(offset: i64) -> Timestamp {
+pub(crate) fn at(offset: i64) -> Timestamp {
     Timestamp::from_unix(NOW + offset)
 }
 
-pub fn brand() -> BrandId {
+pub(crate) fn brand() -> BrandId {
     "brand-one".parse().unwrap()
 }
 
-pub fn model(name: &str) -> ModelName {
+pub(crate) fn model(name: &str) -> ModelName {
     name.parse().unwrap()
 }
 
-pub fn device(serial: &str) -> DeviceId {
+pub(crate) fn device(serial: &str) -> DeviceId {
     DeviceId {
         brand: brand(),
         model: model("gate-1"),
@@ -38,12 +38,12 @@ pub fn device(serial: &str) -> DeviceId {
 }
 
 /// A key id that differs for every `letter`.
-pub fn key(letter: char) -> KeyId {
+pub(crate) fn key(letter: char) -> KeyId {
     letter.to_string().repeat(64).parse().unwrap()
 }
 
 /// A request-id with a random part of its own for every `number`, good from `NOW` for 600 seconds.
-pub fn request_id(number: u64) -> PresentedRequestId {
+pub(crate) fn request_id(number: u64) -> PresentedRequestId {
     let mut nonce = [7; 16];
     nonce[..8].copy_from_slice(&number.to_be_bytes());
     PresentedRequestId {
@@ -52,7 +52,7 @@ pub fn request_id(number: u64) -> PresentedRequestId {
     }
 }
 
-pub fn rules(reissue: Reissue) -> ClaimRules {
+pub(crate) fn rules(reissue: Reissue) -> ClaimRules {
     ClaimRules {
         reissue,
         ..ClaimRules::default()
@@ -60,7 +60,7 @@ pub fn rules(reissue: Reissue) -> ClaimRules {
 }
 
 /// A claim of `serial` by key `letter` with request-id `number`, under rules that allow everything.
-pub fn claim(serial: &str, letter: char, number: u64) -> SerialClaim {
+pub(crate) fn claim(serial: &str, letter: char, number: u64) -> SerialClaim {
     SerialClaim {
         device: device(serial),
         device_key: key(letter),
@@ -70,7 +70,7 @@ pub fn claim(serial: &str, letter: char, number: u64) -> SerialClaim {
     }
 }
 
-pub fn claim_under(rules: &ClaimRules, serial: &str, letter: char, number: u64) -> SerialClaim {
+pub(crate) fn claim_under(rules: &ClaimRules, serial: &str, letter: char, number: u64) -> SerialClaim {
     SerialClaim {
         rules: rules.clone(),
         ..claim(serial, letter, number)
@@ -78,7 +78,7 @@ pub fn claim_under(rules: &ClaimRules, serial: &str, letter: char, number: u64) 
 }
 
 /// The text of a serial assertion, as far as storage is concerned.
-pub fn signed(reservation: &Reservation) -> IssuedSerial {
+pub(crate) fn signed(reservation: &Reservation) -> IssuedSerial {
     let text = format!(
         "type: serial\nauthority-id: {}\nrevision: {}\nserial: {}\n\nAcLBU{}==\n",
         reservation.device.brand,
@@ -93,7 +93,7 @@ pub fn signed(reservation: &Reservation) -> IssuedSerial {
     }
 }
 
-pub fn event(action: &str, subject: &str) -> AuditEvent {
+pub(crate) fn event(action: &str, subject: &str) -> AuditEvent {
     AuditEvent {
         time: at(0),
         actor: Actor::Device("none".to_owned()),
@@ -105,7 +105,7 @@ pub fn event(action: &str, subject: &str) -> AuditEvent {
 }
 
 /// The place a claim got.
-pub fn place(outcome: ClaimOutcome) -> Reservation {
+pub(crate) fn place(outcome: ClaimOutcome) -> Reservation {
     match outcome {
         ClaimOutcome::Reserved(reservation) => reservation,
         other => panic!("no place: {other:?}"),
@@ -113,7 +113,7 @@ pub fn place(outcome: ClaimOutcome) -> Reservation {
 }
 
 /// Claims and issues in one go.
-pub async fn issue(storage: &dyn Storage, claim: SerialClaim) -> Reservation {
+pub(crate) async fn issue(storage: &dyn Storage, claim: SerialClaim) -> Reservation {
     let reservation = place(storage.claim(claim).await.unwrap());
     let event = event("serial.sign", &reservation.device.to_string());
     storage
@@ -124,7 +124,7 @@ pub async fn issue(storage: &dyn Storage, claim: SerialClaim) -> Reservation {
 }
 
 /// A filter that lets every row of the brand through.
-pub fn everything() -> SerialFilter {
+pub(crate) fn everything() -> SerialFilter {
     SerialFilter {
         brand: brand(),
         models: Vec::new(),
@@ -138,7 +138,7 @@ pub fn everything() -> SerialFilter {
 }
 
 /// A finished row for [`hallmark::ports::SerialLedger::load`].
-pub fn row(device: DeviceId, revision: u64, state: SerialState, time: i64) -> SerialRow {
+pub(crate) fn row(device: DeviceId, revision: u64, state: SerialState, time: i64) -> SerialRow {
     let issued = state == SerialState::Issued;
     let text = format!(
         "type: serial\nserial: {}\nrevision: {revision}\n\nAcLBU==\n",
@@ -156,7 +156,7 @@ pub fn row(device: DeviceId, revision: u64, state: SerialState, time: i64) -> Se
     }
 }
 
-pub fn account(name: &str) -> Account {
+pub(crate) fn account(name: &str) -> Account {
     Account {
         id: format!("{name:x<32}").parse().unwrap(),
         email: format!("{name}@brand.example").parse().unwrap(),
@@ -169,7 +169,7 @@ pub fn account(name: &str) -> Account {
     }
 }
 
-pub fn model_record(brand: &str, name: &str, api_keys: &[&str]) -> ModelRecord {
+pub(crate) fn model_record(brand: &str, name: &str, api_keys: &[&str]) -> ModelRecord {
     ModelRecord {
         brand_id: brand.parse().unwrap(),
         name: model(name),
@@ -197,7 +197,7 @@ pub fn model_record(brand: &str, name: &str, api_keys: &[&str]) -> ModelRecord {
 }
 
 /// A stored assertion with a body that names what it is.
-pub fn assertion(kind: AssertionType, key: &[&str], format: u32, revision: u64) -> StoredAssertion {
+pub(crate) fn assertion(kind: AssertionType, key: &[&str], format: u32, revision: u64) -> StoredAssertion {
     let key: Vec<String> = key.iter().map(|part| (*part).to_owned()).collect();
     let text = format!("type: {kind}\nformat: {format}\nrevision: {revision}\nkey: {key:?}\n\nsignature\n");
     let reference = Ref {
@@ -213,6 +213,6 @@ pub fn assertion(kind: AssertionType, key: &[&str], format: u32, revision: u64) 
 }
 
 /// Applies `commit`, which must succeed.
-pub async fn done(storage: &dyn Storage, commit: Commit) {
+pub(crate) async fn done(storage: &dyn Storage, commit: Commit) {
     assert_eq!(storage.commit(commit).await.unwrap(), CommitOutcome::Done);
 }

@@ -23,3 +23,23 @@ mod memory {
 
     crate::conformance_tests!(InMemory(Memory::new()));
 }
+
+mod sled {
+    use std::sync::Arc;
+
+    use hallmark::adapters::sled::{Sled, SledOptions};
+    use hallmark::ports::Storage;
+
+    use crate::conformance::Engine;
+
+    struct InDirectory(tempfile::TempDir);
+
+    #[async_trait::async_trait]
+    impl Engine for InDirectory {
+        async fn open(&self) -> Arc<dyn Storage> {
+            Arc::new(Sled::open(&SledOptions::new(self.0.path())).expect("open the database"))
+        }
+    }
+
+    crate::conformance_tests!(InDirectory(tempfile::tempdir().expect("a directory")));
+}

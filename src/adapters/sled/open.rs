@@ -1,0 +1,354 @@
+//! Opening a database directory: the lock, the journal, the index, and what has to be put right after a crash.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::encoding::Decoder;
+use super::journal::{Changes, Disk, HEADER, Journal, Mark, ReplayError, header, read_header, replay};
+use super::layers::Layers;
+use super::writer::{MARK_LAYOUT, mark_key, put_mark, settle};
+use crate::ports::StoreError;
+
+/// The layout of everything in the directory. A newer program may raise it; it is checked before anything is touched.
+pub(super) const FORMAT: u32 = 1;
+
+/// How to open a database.
+#[derive(Clone, Debug)]
+pub struct SledOptions {
+    /// The directory; made if it is not there.
+    pub directory: PathBuf,
+    /// Memory for pages of the index, in bytes.
+    pub cache: u64,
+    /// Where a running server takes local commands, to be named when the directory is in use.
+    pub socket: Option<PathBuf>,
+}
+
+impl SledOptions {
+    /// The usual settings for `directory`: 64 MiB of cache.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            cache: 64 << 20,
+            socket: None,
+        }
+    }
+}
+
+/// Why a database could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open the database in {}: {why}", directory.display())]
+pub struct OpenError {
+    directory: PathBuf,
+    #[source]
+    why: Why,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Why {
+    #[error("another hallmark process has it open; {0}")]
+    Locked(String),
+    #[error("it was written by a newer hallmark (format {0}, this one knows {FORMAT}); use that one")]
+    Newer(u32),
+    #[error("{0}: {1}")]
+    File(PathBuf, #[source] io::Error),
+    #[error("{0} is no journal; restore it from a backup")]
+    NoJournal(PathBuf),
+    #[error("the journal is damaged at byte {0}, and good entries follow; restore it from a backup")]
+    Damaged(u64),
+    #[error(
+        "the journal ends before what the index holds: writes are missing; restore it from a backup, or delete {0} to \
+         go on with what the journal has"
+    )]
+    Shorter(PathBuf),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// 16 random bytes.
+pub(super) fn random(options: &SledOptions) -> Result<[u8; 16], OpenError> {
+    let mut random = [0; 16];
+    match aws_lc_rs::rand::fill(&mut random) {
+        Ok(()) => Ok(random),
+        Err(_) => Err(no_threads(options, io::Error::other("no random numbers"))),
+    }
+}
+
+/// The operating system did not give what is needed beside files.
+pub(super) fn no_threads(options: &SledOptions, error: io::Error) -> OpenError {
+    let directory = options.directory.clone();
+    OpenError {
+        why: Why::File(directory.clone(), error),
+        directory,
+    }
+}
+
+/// What a database directory gives once it is open.
+pub(super) struct Opened {
+    pub(super) layers: Arc<Layers>,
+    pub(super) journal: Journal,
+    /// The index's file, to be synced after its flush.
+    pub(super) data: File,
+    /// Keeps other processes out while it is held.
+    pub(super) lock: File,
+}
+
+/// Opens the directory. Blocks; after a crash or a loss of the index for as long as it takes to put it right.
+pub(super) fn open(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, OpenError> {
+    let directory = &options.directory;
+    open_directory(options, disk).map_err(|why| OpenError {
+        directory: directory.clone(),
+        why,
+    })
+}
+
+fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, Why> {
+    let directory = &options.directory;
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| Why::File(path, error)
+    };
+    std::fs::create_dir_all(directory).map_err(at(directory))?;
+    let lock = lock(options)?;
+
+    let journal_path = directory.join("journal");
+    let (file, id) = open_journal(directory, &journal_path)?;
+    let file = Arc::new(file);
+    let index_path = directory.join("index");
+    let index = open_index(&index_path, options.cache)?;
+    let (index, known) = match mark_of(&index, &id) {
+        Ok(mark) => (index, mark),
+        Err(()) => {
+            // It belongs to another journal, or cannot be read.
+            drop(index);
+            set_aside(&index_path).map_err(at(&index_path))?;
+            (open_index(&index_path, options.cache)?, None)
+        }
+    };
+    let data_path = index_path.join("db");
+    let data = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&data_path)
+        .map_err(at(&data_path))?;
+    for path in [directory, &index_path] {
+        File::open(path)
+            .and_then(|directory| directory.sync_all())
+            .map_err(at(path))?;
+    }
+
+    let length = file.metadata().map_err(at(&journal_path))?.len();
+    let from = match known {
+        Some(mark) => mark,
+        None => {
+            if length > HEADER {
+                tracing::warn!(journal.bytes = length, "rebuilding the index from the journal");
+            }
+            let start = Mark {
+                offset: HEADER,
+                sequence: 1,
+            };
+            put_mark(&index, &id, start)?;
+            settle(&index, &data, &Changes::new())?;
+            start
+        }
+    };
+    if from.offset > length {
+        return Err(Why::Shorter(index_path));
+    }
+    let layers = Arc::new(Layers::new(index, Arc::clone(&file)));
+    let end = catch_up(&layers, &file, id, from, &data).map_err(|error| match error {
+        ReplayError::Read(error) => Why::File(journal_path.clone(), error),
+        ReplayError::Damaged(offset) => Why::Damaged(offset),
+        ReplayError::Apply(error) => Why::Store(error),
+    })?;
+    if end.offset < length {
+        tracing::warn!(
+            bytes = length - end.offset,
+            "cutting off a write that a crash interrupted"
+        );
+        file.set_len(end.offset)
+            .and_then(|()| file.sync_all())
+            .map_err(at(&journal_path))?;
+    }
+    Ok(Opened {
+        layers,
+        journal: Journal::new(file, disk, id, end),
+        data,
+        lock,
+    })
+}
+
+fn lock(options: &SledOptions) -> Result<File, Why> {
+    let path = options.directory.join("hallmark.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    let file = file.map_err(|error| Why::File(path.clone(), error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Why::Locked(options.socket.as_ref().map_or_else(
+            || "stop it first".to_owned(),
+            |socket| {
+                format!(
+                    "stop it first, or use a command that goes through {}",
+                    socket.display()
+                )
+            },
+        ))),
+        Err(TryLockError::Error(error)) => Err(Why::File(path, error)),
+    }
+}
+
+fn open_journal(directory: &Path, path: &Path) -> Result<(File, [u8; 16]), Why> {
+    let at = |error| Why::File(path.to_owned(), error);
+    if !path.try_exists().map_err(at)? {
+        let mut id = [0; 16];
+        aws_lc_rs::rand::fill(&mut id).map_err(|_| at(io::Error::other("no random numbers")))?;
+        // Made beside its place, so that a journal is there with its header or not at all.
+        let made = directory.join("journal.new");
+        let file = File::create(&made).map_err(at)?;
+        io::Write::write_all(&mut &file, &header(FORMAT, id))
+            .and_then(|()| file.sync_all())
+            .map_err(at)?;
+        std::fs::rename(&made, path).map_err(at)?;
+        File::open(directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(at)?;
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(at)?;
+    match read_header(&file).map_err(at)? {
+        Some((FORMAT, id)) => Ok((file, id)),
+        Some((newer, _)) => Err(Why::Newer(newer)),
+        None => Err(Why::NoJournal(path.to_owned())),
+    }
+}
+
+/// Opens the index; one that is broken is set aside, and an empty one takes its place.
+fn open_index(path: &Path, cache: u64) -> Result<::sled::Db, Why> {
+    match try_open_index(path, cache)? {
+        Some(index) => Ok(index),
+        None => {
+            set_aside(path).map_err(|error| Why::File(path.to_owned(), error))?;
+            let broken = || StoreError::Corrupt("a new index cannot be opened".to_owned());
+            try_open_index(path, cache)?.ok_or_else(|| broken().into())
+        }
+    }
+}
+
+/// None if what is there is no good index.
+fn try_open_index(path: &Path, cache: u64) -> Result<Option<::sled::Db>, Why> {
+    remove_half_snapshots(path).map_err(|error| Why::File(path.to_owned(), error))?;
+    let config = ::sled::Config::new()
+        .path(path)
+        .cache_capacity(cache)
+        .flush_every_ms(None);
+    for attempt in 0.. {
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(index)) => return Ok(Some(index)),
+            // Threads of an index this process had open before may still be on their way out.
+            Ok(Err(::sled::Error::Io(_))) if attempt < 20 && locked_by_us(path) => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Ok(Err(::sled::Error::Io(error))) => return Err(Why::File(path.to_owned(), error)),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the index is broken");
+                return Ok(None);
+            }
+            Err(_) => {
+                tracing::warn!("the index is broken: opening it failed badly");
+                return Ok(None);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// sled takes a snapshot that a crash left half-written for a good one, and then fails to open (style.md 8.1).
+fn remove_half_snapshots(path: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(path.join(&*name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the index's file is locked. We hold the directory, so it can only be by this process.
+fn locked_by_us(path: &Path) -> bool {
+    let Ok(file) = File::open(path.join("db")) else {
+        return false;
+    };
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
+fn set_aside(path: &Path) -> io::Result<()> {
+    for number in 1.. {
+        let aside = path.with_extension(format!("broken-{number}"));
+        if !aside.try_exists()? {
+            tracing::warn!(aside = %aside.display(), "setting the index aside");
+            return std::fs::rename(path, aside);
+        }
+    }
+    Ok(())
+}
+
+/// How far the index follows journal `id`; none if it is empty. An error if it is another's or broken.
+fn mark_of(index: &::sled::Db, id: &[u8; 16]) -> Result<Option<Mark>, ()> {
+    let Some(bytes) = index.get(mark_key()).map_err(drop)? else {
+        return if index.is_empty() { Ok(None) } else { Err(()) };
+    };
+    // Behind the tag of a plain value.
+    let mut decoder = bytes
+        .get(1..)
+        .and_then(|b| Decoder::new(b, MARK_LAYOUT, "mark").ok())
+        .ok_or(())?;
+    if decoder.raw(id.len()).map_err(drop)? != id {
+        return Err(());
+    }
+    Ok(Some(Mark {
+        offset: decoder.number().map_err(drop)?,
+        sequence: decoder.number().map_err(drop)?,
+    }))
+}
+
+/// Changes that are applied at once when the journal is read at start-up.
+const CATCH_UP_AT: usize = 65_536;
+
+/// Applies what the journal has from `from` on. The last changes stay in memory, the others go into the index.
+fn catch_up(
+    layers: &Layers,
+    file: &File,
+    id: [u8; 16],
+    from: Mark,
+    data: &File,
+) -> Result<Mark, ReplayError> {
+    replay(file, id, from, |changes, mark| {
+        let full = {
+            let mut recent = layers.recent_mut();
+            recent.active.extend(changes);
+            if recent.active.len() >= CATCH_UP_AT {
+                std::mem::take(&mut recent.active)
+            } else {
+                Changes::new()
+            }
+        };
+        if full.is_empty() {
+            return Ok(());
+        }
+        settle(&layers.index, data, &full)?;
+        put_mark(&layers.index, &id, mark)
+    })
+}

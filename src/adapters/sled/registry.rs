@@ -1,0 +1,153 @@
+//! Records and their unique values.
+
+use super::encoding::{Decoder, Encoder, Key as Bytes, Space};
+use super::journal::{Large, Value};
+use super::layers::{Order, View};
+use super::writer::Transaction;
+use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, StoreError, StoredRecord};
+
+const LAYOUT: u8 = 1;
+
+fn record_key(kind: Kind, key: &Key) -> Vec<u8> {
+    Bytes::new(Space::Record)
+        .text(kind.name())
+        .texts(key.0.iter().map(String::as_str))
+        .bytes()
+}
+
+fn unique_key(kind: Kind, field: &str, value: &str) -> Vec<u8> {
+    Bytes::new(Space::Unique)
+        .text(kind.name())
+        .text(field)
+        .text(value)
+        .bytes()
+}
+
+/// What the index knows of a record.
+struct Head {
+    version: u64,
+    /// Its unique values: field, value.
+    unique: Vec<(String, String)>,
+}
+
+impl Head {
+    fn decode(small: &[u8]) -> Result<Self, StoreError> {
+        let mut decoder = Decoder::new(small, LAYOUT, "record")?;
+        let version = decoder.number()?;
+        let mut unique = Vec::new();
+        while decoder.left() > 0 {
+            unique.push((decoder.text()?.to_owned(), decoder.text()?.to_owned()));
+        }
+        Ok(Self { version, unique })
+    }
+
+    fn encode(version: u64, unique: &[(&'static str, String)]) -> Vec<u8> {
+        let head = Encoder::new(LAYOUT).number(version);
+        unique
+            .iter()
+            .fold(head, |head, (field, value)| head.text(field).text(value))
+            .bytes()
+    }
+}
+
+/// Applies one change; later changes of a commit see it.
+pub(super) fn apply(
+    tx: &mut Transaction<'_>,
+    change: &Change,
+) -> Result<Result<(), CommitOutcome>, StoreError> {
+    let (kind, key) = (change.kind, &change.key);
+    let place = record_key(kind, key);
+    let current = tx
+        .get(&place)?
+        .map(|value| Head::decode(&value.small))
+        .transpose()?;
+    let version = current.as_ref().map_or(0, |head| head.version);
+    let expected = match change.expect {
+        Expect::Absent => 0,
+        Expect::Version(version) => version.max(1),
+    };
+    if version != expected {
+        return Ok(Err(CommitOutcome::Conflict {
+            kind,
+            key: key.clone(),
+        }));
+    }
+    for (field, value) in current.iter().flat_map(|head| &head.unique) {
+        tx.delete(unique_key(kind, field, value));
+    }
+    for (field, value) in &change.unique {
+        let unique = unique_key(kind, field, value);
+        if tx.get(&unique)?.is_some_and(|owner| owner.small != place) {
+            return Ok(Err(CommitOutcome::Taken { kind, field }));
+        }
+        tx.put_small(unique, place.clone());
+    }
+    match &change.json {
+        Some(json) => {
+            let small = Head::encode(version + 1, &change.unique);
+            tx.put(
+                place,
+                Value {
+                    small,
+                    large: Some(Large::New(json.clone().into())),
+                },
+            );
+        }
+        None => tx.delete(place),
+    }
+    Ok(Ok(()))
+}
+
+pub(super) fn record(view: View<'_>, kind: Kind, key: &Key) -> Result<Option<StoredRecord>, StoreError> {
+    at(view, &record_key(kind, key))
+}
+
+pub(super) fn by_unique(
+    view: View<'_>,
+    kind: Kind,
+    field: &str,
+    value: &str,
+) -> Result<Option<StoredRecord>, StoreError> {
+    let Some(owner) = view.get(&unique_key(kind, field, value))? else {
+        return Ok(None);
+    };
+    at(view, &owner.small)
+}
+
+pub(super) fn records(view: View<'_>, kind: Kind, prefix: &Key) -> Result<Vec<StoredRecord>, StoreError> {
+    let found = view.scan(&record_key(kind, prefix), Order::Ascending);
+    found
+        .map(|item| item.and_then(|(key, value)| stored(view, &key, &value)))
+        .collect()
+}
+
+fn at(view: View<'_>, place: &[u8]) -> Result<Option<StoredRecord>, StoreError> {
+    view.get(place)?
+        .map(|value| stored(view, place, &value))
+        .transpose()
+}
+
+fn stored(view: View<'_>, place: &[u8], value: &Value) -> Result<StoredRecord, StoreError> {
+    let mut decoder = Decoder::of_key(place, "key of a record")?;
+    decoder.key_text()?;
+    let mut parts = Vec::new();
+    while decoder.left() > 0 {
+        parts.push(decoder.key_text()?);
+    }
+    let version = Head::decode(&value.small)?.version;
+    Ok(StoredRecord {
+        key: Key(parts),
+        version,
+        json: view.large(value)?.into(),
+    })
+}
+
+/// The unique values a record claims, as keys of the index; for the deep check.
+pub(super) fn claimed_uniques(kind: Kind, small: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+    let head = Head::decode(small)?;
+    Ok(head
+        .unique
+        .iter()
+        .map(|(field, value)| unique_key(kind, field, value))
+        .collect())
+}
