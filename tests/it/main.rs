@@ -12,6 +12,7 @@ mod architecture;
 mod assertion_verify;
 #[path = "../conformance/mod.rs"]
 mod conformance;
+mod device;
 mod edge;
 mod fuzz_replay;
 mod harness;
