@@ -114,7 +114,7 @@ fn row(judgement: &Judgement) -> Value {
 }
 
 /// The values of the primary key in its own order. None of them can hold a slash.
-fn primary_key(row: &Value) -> String {
+pub(super) fn primary_key(row: &Value) -> String {
     let kind = row
         .get("type")
         .and_then(Value::as_str)
@@ -136,7 +136,7 @@ fn reason(row: &Value) -> String {
 }
 
 /// All assertions of a file, each well-formed.
-fn assertions(file: &Path) -> Result<Vec<Assertion>, CliError> {
+pub(super) fn assertions(file: &Path) -> Result<Vec<Assertion>, CliError> {
     let what = || format!("cannot read assertions from {}", shown(file));
     let assertions = decode_all(read(file)?).map_err(|error| CliError::failed(what(), error))?;
     if assertions.is_empty() {

@@ -9,6 +9,7 @@ pub mod remote;
 
 mod account;
 mod assertion;
+mod assertion_stock;
 mod assertion_verify;
 mod audit;
 mod brand;

@@ -9,12 +9,14 @@ use clap::Args;
 use super::CliError;
 use crate::adapters::passphrase::{NEXT, Passphrase, PassphraseError};
 use crate::adapters::seal::MasterKey;
+use crate::adapters::sled::{Sled, SledOptions};
 use crate::adapters::softkey::{DEFAULT_QUEUE, SoftKeys};
 use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::app::instance::{self, Parts};
 use crate::app::{App, Settings};
 use crate::config::{Config, ConfigError, DatabaseUrl, Flags, LogFilter, Source};
 use crate::domain::vault::{Instance, Kdf};
+use crate::http::local::SOCKET;
 use crate::ports::{Seal, SealLabel, Storage};
 use crate::telemetry;
 
@@ -93,11 +95,15 @@ pub async fn new_storage(config: &Config) -> Result<Arc<dyn Storage>, CliError> 
     }
 }
 
-async fn embedded(_config: &Config, dir: &Path) -> Result<Arc<dyn Storage>, CliError> {
-    Err(CliError::failed(
-        format!("cannot open {}", dir.display()),
-        "this build has no embedded database yet",
-    ))
+async fn embedded(config: &Config, dir: &Path) -> Result<Arc<dyn Storage>, CliError> {
+    let mut options = SledOptions::new(dir);
+    options.socket = Some(config.data().join(SOCKET));
+    let opened = tokio::task::spawn_blocking(move || Sled::open(&options)).await;
+    match opened {
+        Ok(Ok(storage)) => Ok(Arc::new(storage)),
+        Ok(Err(error)) => Err(CliError::Failed(error.to_string())),
+        Err(error) => Err(CliError::failed("cannot open the database", error)),
+    }
 }
 
 #[cfg(feature = "postgres")]
