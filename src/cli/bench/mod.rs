@@ -87,7 +87,7 @@ impl Vault {
         cx.out.note("measuring bare signatures");
         let bare = measure::bare_signature(300)?;
         cx.out.note("setting the vault up");
-        instance.run(&["init", "--brand", BRAND])?;
+        instance.init(BRAND)?;
         let server = instance.serve()?;
         let api_key = instance.create_model(&server, MODEL)?;
         server.stop()?;
@@ -95,7 +95,7 @@ impl Vault {
         let mut rows = vec![line.measure(cx, &instance, self, 0).await?];
         if self.preload > 0 {
             cx.out.note(&format!("writing {} earlier serials", self.preload));
-            preload::load(instance.data(), BRAND, MODEL, self.preload).await?;
+            preload::load(&instance.data().join("db"), BRAND, self.preload).await?;
             rows.push(line.measure(cx, &instance, self, self.preload).await?);
         }
         Ok((bare, rows))

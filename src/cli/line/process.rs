@@ -9,6 +9,9 @@ use anyhow::{Context as _, bail};
 
 /// Ticks per second in `/proc/*/stat`: fixed by the Linux user interface.
 const TICKS: f64 = 100.0;
+/// The administrator of a throw-away instance.
+const EMAIL: &str = "admin@line.example";
+const PASSWORD: &str = "a throw-away password of the line";
 
 /// A hallmark of its own: binary, data directory and login file. Nothing of the caller's environment shines through.
 #[derive(Debug)]
@@ -92,6 +95,41 @@ impl Instance {
         }
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Initialises it for `brand`, with an administrator this struct can log in as.
+    ///
+    /// # Errors
+    /// If `hallmark init` fails.
+    pub fn init(&self, brand: &str) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&self.home)?;
+        let password = self.password_file();
+        std::fs::write(&password, PASSWORD).context("cannot write the password file")?;
+        self.run(&["init", "--brand", brand, "--admin-email", EMAIL, "--admin-password-file", &password])?;
+        Ok(())
+    }
+
+    /// Logs the administrator in, so that commands of [`Self::run`] reach `server`.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub fn login(&self, server: &Server) -> anyhow::Result<()> {
+        let password = self.password_file();
+        self.run(&["login", "--server", &server.url, "--email", EMAIL, "--password-file", &password])?;
+        Ok(())
+    }
+
+    /// Logs in and makes a model: its API key.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub fn create_model(&self, server: &Server, model: &str) -> anyhow::Result<String> {
+        self.login(server)?;
+        Ok(self.run(&["model", "create", model])?.trim().to_owned())
+    }
+
+    fn password_file(&self) -> String {
+        self.home.join("password").display().to_string()
     }
 
     /// Starts the server and waits until it listens.
