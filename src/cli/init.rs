@@ -20,6 +20,7 @@ use crate::app::Password;
 use crate::app::instance::{self, NewBrand, NewInstance};
 use crate::config::Config;
 use crate::domain::ident::{AccountId, BrandId, Email};
+use crate::domain::vault::SigningKey;
 use crate::ports::KeyMaterial;
 
 #[derive(Debug, Args)]
@@ -70,8 +71,37 @@ impl Init {
         let (password, made) = self.password()?;
         let root = self.root()?;
         let email = self.email()?;
+        let root = self.create(cx, &config, &email, password, root).await?;
+        let card = json!({
+            "data": config.data(),
+            "authority-id": root.account_id,
+            "root-sha3-384": root.key_id,
+            "brand-id": self.brand,
+            "base-store": self.brand,
+            "keys": ["model", "serial", "system-user"],
+            "admin-email": email,
+            "admin-password": made.as_ref().map(|text| text.as_str()),
+            "passphrase-file": config.passphrase_file(),
+        });
+        cx.out.item(&card, CARD)?;
+        if made.is_some() {
+            cx.out
+                .note("the password is shown only now; change it with `hallmark account password`");
+        }
+        Ok(())
+    }
+
+    /// Makes the instance; its root key.
+    async fn create(
+        &self,
+        cx: &Cx,
+        config: &Config,
+        email: &Email,
+        password: Password,
+        root: Option<KeyMaterial>,
+    ) -> Result<SigningKey, CliError> {
         make_directory(config.data())?;
-        let storage = open::new_storage(&config).await?;
+        let storage = open::new_storage(config).await?;
         let done = async {
             if instance::instance(&storage).await?.is_some() {
                 let data = config.data().display();
@@ -79,10 +109,10 @@ impl Init {
                     "cannot initialise {data}: it is initialised already"
                 )));
             }
-            let passphrase = passphrase(&config, cx)?;
+            let passphrase = passphrase(config, cx)?;
             let kdf = new_kdf().map_err(|e| CliError::Failed(e.to_string()))?;
             let seal = open::derive(passphrase, &kdf).await?;
-            let parts = open::parts(&config, storage.clone(), seal, config.public_url(None))?;
+            let parts = open::parts(config, storage.clone(), seal, config.public_url(None))?;
             let new = NewInstance {
                 authority: self.authority.clone(),
                 root,
@@ -105,23 +135,7 @@ impl Init {
         let closed = storage.close().await;
         let root = root?;
         closed?;
-        let card = json!({
-            "data": config.data(),
-            "authority-id": root.account_id,
-            "root-sha3-384": root.key_id,
-            "brand-id": self.brand,
-            "base-store": self.brand,
-            "keys": ["model", "serial", "system-user"],
-            "admin-email": email,
-            "admin-password": made.as_ref().map(|text| text.as_str()),
-            "passphrase-file": config.passphrase_file(),
-        });
-        cx.out.item(&card, CARD)?;
-        if made.is_some() {
-            cx.out
-                .note("the password is shown only now; change it with `hallmark account password`");
-        }
-        Ok(())
+        Ok(root)
     }
 
     /// The administrator's password; its text too, if it was made here.
@@ -164,6 +178,47 @@ impl Init {
                 }),
         }
     }
+}
+
+/// Who can log in to a new instance.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) email: Email,
+    pub(super) password: Zeroizing<String>,
+}
+
+/// For `quickstart`: an instance for `brand` with all defaults; none if one is there already.
+pub(super) async fn unless_there(
+    cx: &Cx,
+    config: &Config,
+    brand: &BrandId,
+) -> Result<Option<Made>, CliError> {
+    make_directory(config.data())?;
+    let storage = open::new_storage(config).await?;
+    let there = instance::instance(&storage).await;
+    storage.close().await?;
+    if there?.is_some() {
+        return Ok(None);
+    }
+    let init = Init {
+        settings: SettingsArgs::default(),
+        brand: brand.clone(),
+        brand_name: None,
+        authority: None,
+        authority_key: None,
+        authority_key_passphrase_file: None,
+        delegated: false,
+        admin_email: None,
+        admin_password_file: None,
+    };
+    let email = init.email()?;
+    let password = Password::generate(&SystemEntropy::default());
+    let text = Zeroizing::new(password.reveal().to_owned());
+    init.create(cx, config, &email, password, None).await?;
+    Ok(Some(Made {
+        email,
+        password: text,
+    }))
 }
 
 /// Only the owner may look inside.

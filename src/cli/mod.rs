@@ -12,6 +12,7 @@ mod assertion;
 mod assertion_stock;
 mod assertion_verify;
 mod audit;
+mod bench;
 mod brand;
 mod completions;
 mod config;
@@ -27,6 +28,7 @@ pub mod moment;
 pub mod open;
 mod owner;
 mod passphrase;
+mod quickstart;
 mod remodel;
 mod serial;
 mod serve;
@@ -65,6 +67,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Try it: a new instance, an example model and a simulated factory line, then keep serving
+    Quickstart(quickstart::Quickstart),
+    /// Measure this machine
+    #[command(subcommand)]
+    Bench(bench::Verb),
     /// Make an instance: trust root, brand, keys, first administrator
     Init(init::Init),
     /// Serve everything on one address
@@ -139,6 +146,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "The server",
         &[
+            "quickstart",
             "init",
             "serve",
             "config",
@@ -157,13 +165,15 @@ const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("Keys and assertions", &["key", "keymgr", "assertion"]),
     ("Vault", &["model", "serial", "remodel", "system-user"]),
-    ("This program", &["completions", "man"]),
+    ("This program", &["bench", "completions", "man"]),
 ];
 
 impl Command {
     async fn run(self, cx: &Cx) -> Result<(), CliError> {
         match self {
+            Self::Quickstart(command) => command.run(cx).await,
             Self::Init(command) => command.run(cx).await,
+            Self::Bench(verb) => verb.run(cx).await,
             Self::Status(command) => command.run(cx).await,
             Self::Trust(verb) => verb.run(cx).await,
             Self::Doctor(command) => command.run(cx).await,

@@ -56,17 +56,38 @@ struct Step {
 }
 
 /// The names of all steps, in order.
-const STEPS: &[&str] = &["instance", "server", "model", "device keys", "serials", "device sessions", "wrong API key"];
+const STEPS: &[&str] = &[
+    "instance",
+    "server",
+    "model",
+    "device keys",
+    "serials",
+    "device sessions",
+    "wrong API key",
+];
 
 impl Quickstart {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         if self.devices == 0 {
-            return Err(CliError::Usage("cannot simulate no devices: --devices starts at 1".to_owned()));
+            return Err(CliError::Usage(
+                "cannot simulate no devices: --devices starts at 1".to_owned(),
+            ));
         }
-        let settings = SettingsArgs { data: Some(self.data.clone()), ..SettingsArgs::default() };
+        let settings = SettingsArgs {
+            data: Some(self.data.clone()),
+            ..SettingsArgs::default()
+        };
         let config = settings.load([("listen", self.listen.clone())])?;
-        telemetry::start(&"warn".parse().unwrap_or_else(|_| config.log.value.clone()), config.log_format.value);
-        let mut run = Run { cx, steps: Vec::new(), made: None, running: None };
+        telemetry::start(
+            &"warn".parse().unwrap_or_else(|_| config.log.value.clone()),
+            config.log_format.value,
+        );
+        let mut run = Run {
+            cx,
+            steps: Vec::new(),
+            made: None,
+            running: None,
+        };
         let outcome = run.all(&self, &config).await;
         run.summary(outcome.as_ref().err())?;
         match (outcome, run.running) {
@@ -95,13 +116,22 @@ struct Run<'c> {
 
 impl Run<'_> {
     async fn all(&mut self, arguments: &Quickstart, config: &Config) -> Result<(), CliError> {
-        let brand: BrandId = BRAND.parse().map_err(|e| CliError::failed("cannot name the brand", e))?;
-        let model: ModelName = MODEL.parse().map_err(|e| CliError::failed("cannot name the model", e))?;
+        let brand: BrandId = BRAND
+            .parse()
+            .map_err(|e| CliError::failed("cannot name the brand", e))?;
+        let model: ModelName = MODEL
+            .parse()
+            .map_err(|e| CliError::failed("cannot name the model", e))?;
 
         let began = Instant::now();
         self.made = init::unless_there(self.cx, config, &brand).await?;
         let keys = if self.made.is_some() { 4 } else { 0 };
-        self.done("instance", keys, began, format!("keys and data in {}", config.data().display()));
+        self.done(
+            "instance",
+            keys,
+            began,
+            format!("keys and data in {}", config.data().display()),
+        );
 
         let began = Instant::now();
         let running = self.running.insert(Running::start(config).await?);
@@ -114,37 +144,71 @@ impl Run<'_> {
         let api_key = example_model(&app, &ctx, &model).await?;
         let reference = Ref::new(AssertionType::Model, ["16", brand.as_str(), model.as_str()]);
         let signed = sign_example(&app, &ctx, &reference).await?;
-        self.done("model", 1, began, format!("{base}/v2/assertions/model/16/{brand}/{model}"));
+        self.done(
+            "model",
+            1,
+            began,
+            format!("{base}/v2/assertions/model/16/{brand}/{model}"),
+        );
 
         let began = Instant::now();
         let count = arguments.devices.min(KEYS);
         let keys = tokio::task::spawn_blocking(move || DeviceKey::generate_many(count))
             .await
             .map_err(|error| CliError::failed("cannot make device keys", error))??;
-        self.done("device keys", count, began, "RSA-4096, made on the (simulated) devices".to_owned());
+        self.done(
+            "device keys",
+            count,
+            began,
+            "RSA-4096, made on the (simulated) devices".to_owned(),
+        );
 
         let station = Station::new(&base, api_key.key.as_str())?;
         let devices = devices(&brand, &model, &keys, arguments.devices)?;
         let began = Instant::now();
-        let serials = self.each("registering devices", devices.iter(), |device| station.register(device, now())).await?;
-        let first = serials.first().map(|serial| format!("hallmark serial show {model} {}", name(serial)));
+        let serials = self
+            .each("registering devices", devices.iter(), |device| {
+                station.register(device, now())
+            })
+            .await?;
+        let first = serials
+            .first()
+            .map(|serial| format!("hallmark serial show {model} {}", name(serial)));
         self.done("serials", serials.len(), began, first.unwrap_or_default());
 
         let began = Instant::now();
         let text = String::from_utf8_lossy(signed.encoded()).into_owned();
         let calls = devices.iter().zip(&serials);
-        let sessions =
-            self.each("opening sessions", calls, |(device, serial)| station.session(device, serial, &text, now())).await?;
-        self.done("device sessions", sessions.len(), began, "POST /api/v1/snaps/auth/sessions".to_owned());
+        let sessions = self
+            .each("opening sessions", calls, |(device, serial)| {
+                station.session(device, serial, &text, now())
+            })
+            .await?;
+        self.done(
+            "device sessions",
+            sessions.len(),
+            began,
+            "POST /api/v1/snaps/auth/sessions".to_owned(),
+        );
 
         let began = Instant::now();
         refused(&base).await?;
-        self.done("wrong API key", 1, began, "refused with 400 invalid-api-key".to_owned());
+        self.done(
+            "wrong API key",
+            1,
+            began,
+            "refused with 400 invalid-api-key".to_owned(),
+        );
         Ok(())
     }
 
     fn done(&mut self, name: &'static str, count: usize, began: Instant, look: String) {
-        self.steps.push(Step { name, count, time: began.elapsed(), look });
+        self.steps.push(Step {
+            name,
+            count,
+            time: began.elapsed(),
+            look,
+        });
     }
 
     /// Does `call` for every item, a few at a time and in order, with a progress bar on a terminal.
@@ -159,7 +223,8 @@ impl Run<'_> {
     {
         use futures_util::{StreamExt as _, TryStreamExt as _};
         let length = u64::try_from(items.len()).unwrap_or(u64::MAX);
-        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr()).with_message(message);
+        let bar =
+            ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr()).with_message(message);
         if let Ok(style) = ProgressStyle::with_template("{msg:20} {bar:30} {pos}/{len} {elapsed}") {
             bar.set_style(style);
         }
@@ -184,13 +249,18 @@ impl Run<'_> {
             .collect();
         for (place, name) in STEPS.iter().enumerate().skip(self.steps.len()) {
             let failed = place == self.steps.len();
-            let why = error.filter(|_| failed).and_then(CliError::message).unwrap_or_default();
+            let why = error
+                .filter(|_| failed)
+                .and_then(CliError::message)
+                .unwrap_or_default();
             let result = if failed { "failed" } else { "not run" };
             rows.push(json!({"step": name, "result": result, "look-at": why}));
         }
         self.cx.out.list(&rows.into(), COLUMNS)?;
         if let Some(running) = &self.running {
-            self.cx.out.note(&format!("web address: http://{}", running.bound));
+            self.cx
+                .out
+                .note(&format!("web address: http://{}", running.bound));
             match &self.made {
                 Some(made) => self.cx.out.note(&format!(
                     "log in:      hallmark login --server http://{} --email {}   (one-time password: {})",
@@ -243,21 +313,40 @@ fn devices(
             let serial = format!("QS{:05}", number + 1)
                 .parse()
                 .map_err(|e| CliError::failed("cannot name a device", e))?;
-            let id = DeviceId { brand: brand.clone(), model: model.clone(), serial };
-            Ok(Device { id, key: Arc::clone(key) })
+            let id = DeviceId {
+                brand: brand.clone(),
+                model: model.clone(),
+                serial,
+            };
+            Ok(Device {
+                id,
+                key: Arc::clone(key),
+            })
         })
         .collect()
 }
 
 /// The example model with an API key of this run: made at the first start, else given a further key.
-async fn example_model(app: &crate::app::App, ctx: &BrandCtx, name: &ModelName) -> Result<ShownOnce, CliError> {
-    let known = models::list(app, ctx).await?.into_iter().find(|model| model.name == *name);
+async fn example_model(
+    app: &crate::app::App,
+    ctx: &BrandCtx,
+    name: &ModelName,
+) -> Result<ShownOnce, CliError> {
+    let known = models::list(app, ctx)
+        .await?
+        .into_iter()
+        .find(|model| model.name == *name);
     let Some(model) = known else {
-        let new = NewModel { name: name.clone(), api_key: None, key: None, settings: ModelSettings::default() };
+        let new = NewModel {
+            name: name.clone(),
+            api_key: None,
+            key: None,
+            settings: ModelSettings::default(),
+        };
         return Ok(models::create(app, ctx, new).await?.1);
     };
     // Keys of earlier runs were shown to nobody else: the new one replaces them.
-    let (_, shown) = models::add_api_key(app, ctx, name, None, None).await?;
+    let (_, shown) = models::add_api_key(app, ctx, name, None, None, None).await?;
     for old in model.api_keys {
         models::revoke_api_key(app, ctx, name, &old.id).await?;
     }
@@ -270,16 +359,22 @@ async fn sign_example(app: &crate::app::App, ctx: &BrandCtx, reference: &Ref) ->
         return crate::domain::assertion::decode(&stored.encoded)
             .map_err(|error| CliError::failed("cannot read the stored model", error));
     }
-    let headers = MODEL_HEADERS.replace("BRAND", ctx.brand().as_str()).replace("NOW", &now().to_string());
+    let headers = MODEL_HEADERS
+        .replace("BRAND", ctx.brand().as_str())
+        .replace("NOW", &now().to_string());
     Ok(sign_model::sign_model(app, ctx, &headers, None).await?)
 }
 
 /// A device with a wrong API key must be refused, and told why.
 async fn refused(base: &str) -> Result<(), CliError> {
     match Station::new(base, "not-the-key-of-any-model")?.request_id().await {
-        Err(LineError::Answer { status, body, .. }) if status == 400 && body.contains("invalid-api-key") => Ok(()),
+        Err(LineError::Answer { status, body, .. }) if status == 400 && body.contains("invalid-api-key") => {
+            Ok(())
+        }
         Err(other) => Err(CliError::failed("cannot see a wrong API key refused", other)),
-        Ok(_) => Err(CliError::Failed("cannot see a wrong API key refused: it was accepted".to_owned())),
+        Ok(_) => Err(CliError::Failed(
+            "cannot see a wrong API key refused: it was accepted".to_owned(),
+        )),
     }
 }
 

@@ -42,7 +42,9 @@ pub(super) struct Times {
 impl Run {
     /// CPU time of the server per registration.
     pub(super) fn cpu_each(&self) -> Duration {
-        self.cpu.checked_div(u32::try_from(self.devices).unwrap_or(u32::MAX)).unwrap_or_default()
+        self.cpu
+            .checked_div(u32::try_from(self.devices).unwrap_or(u32::MAX))
+            .unwrap_or_default()
     }
 
     /// Registrations per second.
@@ -61,15 +63,19 @@ pub(super) async fn run(
     now: Timestamp,
 ) -> anyhow::Result<Run> {
     let cpu = server.cpu()?;
-    let (request_ids, first, first_wall) =
-        timed(devices.iter().map(|_| station.request_id()), concurrency).await.context("cannot get request-ids")?;
+    let (request_ids, first, first_wall) = timed(devices.iter().map(|_| station.request_id()), concurrency)
+        .await
+        .context("cannot get request-ids")?;
     let mut requests = Vec::with_capacity(devices.len());
     for (device, request_id) in devices.iter().zip(&request_ids) {
         requests.push(device.serial_request(request_id, now)?);
     }
-    let (_, second, second_wall) = timed(requests.into_iter().map(|request| station.submit(request)), concurrency)
-        .await
-        .context("cannot get serials")?;
+    let (_, second, second_wall) = timed(
+        requests.into_iter().map(|request| station.submit(request)),
+        concurrency,
+    )
+    .await
+    .context("cannot get serials")?;
     Ok(Run {
         devices: devices.len(),
         wall: first_wall + second_wall,
@@ -102,7 +108,10 @@ where
         results.push(result);
     }
     let quantile = |q| Duration::from_micros(times.value_at_quantile(q));
-    let times = Times { p50: quantile(0.5), p99: quantile(0.99) };
+    let times = Times {
+        p50: quantile(0.5),
+        p99: quantile(0.99),
+    };
     Ok((results, times, started.elapsed()))
 }
 
@@ -128,15 +137,25 @@ pub(super) fn bare_signature(rounds: u32) -> anyhow::Result<Duration> {
         .collect();
     let mut total = Duration::ZERO;
     for worker in workers {
-        total += worker.join().map_err(|_| anyhow::anyhow!("cannot sign for the comparison"))??;
+        total += worker
+            .join()
+            .map_err(|_| anyhow::anyhow!("cannot sign for the comparison"))??;
     }
     let signatures = rounds.saturating_mul(u32::try_from(cores)?);
-    total.checked_div(signatures).context("cannot compare with no signatures")
+    total
+        .checked_div(signatures)
+        .context("cannot compare with no signatures")
 }
 
 /// CPU time of the calling thread, in nanoseconds by the kernel's scheduler.
 fn thread_cpu() -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").context("cannot read CPU time of a thread")?;
-    let nanos = stat.split_whitespace().next().and_then(|field| field.parse().ok());
-    Ok(Duration::from_nanos(nanos.context("cannot read CPU time of a thread")?))
+    let stat =
+        std::fs::read_to_string("/proc/thread-self/schedstat").context("cannot read CPU time of a thread")?;
+    let nanos = stat
+        .split_whitespace()
+        .next()
+        .and_then(|field| field.parse().ok());
+    Ok(Duration::from_nanos(
+        nanos.context("cannot read CPU time of a thread")?,
+    ))
 }

@@ -65,15 +65,20 @@ struct Row {
 impl Vault {
     async fn run(self, cx: &Cx) -> Result<(), CliError> {
         if self.devices == 0 || self.keys == 0 {
-            return Err(CliError::Usage("cannot measure nothing: --devices and --keys start at 1".to_owned()));
+            return Err(CliError::Usage(
+                "cannot measure nothing: --devices and --keys start at 1".to_owned(),
+            ));
         }
         if self.dir.exists() {
             let dir = self.dir.display();
-            return Err(CliError::Failed(format!("cannot use {dir}: it exists; remove it or name another with --dir")));
+            return Err(CliError::Failed(format!(
+                "cannot use {dir}: it exists; remove it or name another with --dir"
+            )));
         }
         let result = self.measure(cx).await;
         if let Err(error) = std::fs::remove_dir_all(&self.dir) {
-            cx.out.note(&format!("cannot remove {}: {error}", self.dir.display()));
+            cx.out
+                .note(&format!("cannot remove {}: {error}", self.dir.display()));
         }
         let (bare, rows) = result?;
         self.print(cx, bare, &rows)
@@ -106,26 +111,33 @@ impl Vault {
         let hundredth = |number: f64| (number * 100.0).round() / 100.0;
         let results: Vec<_> = rows
             .iter()
-            .map(|Row { earlier, start_up, idle_memory, run }| {
-                let cpu = run.cpu_each();
-                json!({
-                    "earlier-serials": earlier,
-                    "devices": run.devices,
-                    "concurrency": self.concurrency,
-                    "start-up-ms": ms(*start_up),
-                    "registrations-per-second": hundredth(run.rate()),
-                    "request-id-p50-ms": ms(run.request_id.p50),
-                    "request-id-p99-ms": ms(run.request_id.p99),
-                    "serial-p50-ms": ms(run.serial.p50),
-                    "serial-p99-ms": ms(run.serial.p99),
-                    "cpu-per-registration-ms": ms(cpu),
-                    "bare-signature-cpu-ms": ms(bare),
-                    "cpu-ratio": hundredth(cpu.as_secs_f64() / bare.as_secs_f64()),
-                    "memory-idle-mib": hundredth(*idle_memory),
-                    "memory-mib": hundredth(run.memory.0),
-                    "memory-peak-mib": hundredth(run.memory.1),
-                })
-            })
+            .map(
+                |Row {
+                     earlier,
+                     start_up,
+                     idle_memory,
+                     run,
+                 }| {
+                    let cpu = run.cpu_each();
+                    json!({
+                        "earlier-serials": earlier,
+                        "devices": run.devices,
+                        "concurrency": self.concurrency,
+                        "start-up-ms": ms(*start_up),
+                        "registrations-per-second": hundredth(run.rate()),
+                        "request-id-p50-ms": ms(run.request_id.p50),
+                        "request-id-p99-ms": ms(run.request_id.p99),
+                        "serial-p50-ms": ms(run.serial.p50),
+                        "serial-p99-ms": ms(run.serial.p99),
+                        "cpu-per-registration-ms": ms(cpu),
+                        "bare-signature-cpu-ms": ms(bare),
+                        "cpu-ratio": hundredth(cpu.as_secs_f64() / bare.as_secs_f64()),
+                        "memory-idle-mib": hundredth(*idle_memory),
+                        "memory-mib": hundredth(run.memory.0),
+                        "memory-peak-mib": hundredth(run.memory.1),
+                    })
+                },
+            )
             .collect();
         cx.out.list(&results.into(), COLUMNS)
     }
@@ -154,7 +166,13 @@ struct Line {
 }
 
 impl Line {
-    async fn measure(&self, cx: &Cx, instance: &Instance, vault: &Vault, earlier: usize) -> anyhow::Result<Row> {
+    async fn measure(
+        &self,
+        cx: &Cx,
+        instance: &Instance,
+        vault: &Vault,
+        earlier: usize,
+    ) -> anyhow::Result<Row> {
         let server: Server = instance.serve()?;
         let (idle_memory, _) = server.memory()?;
         let station = Station::new(&server.url, &self.api_key)?;
@@ -168,18 +186,31 @@ impl Line {
             };
             let key = self.keys.iter().cycle().nth(number % self.keys.len());
             let key = key.map(std::sync::Arc::clone);
-            Ok(Device { id, key: key.ok_or_else(|| anyhow::anyhow!("cannot measure without device keys"))? })
+            Ok(Device {
+                id,
+                key: key.ok_or_else(|| anyhow::anyhow!("cannot measure without device keys"))?,
+            })
         };
         // The first registrations load code and caches: they are not what is measured.
         for number in 0..32 {
             station.register(&device(number, "warm")?, now()).await?;
         }
-        cx.out.note(&format!("registering {} devices, {} at a time", vault.devices, vault.concurrency));
-        let devices = (0..vault.devices).map(|number| device(number, "line")).collect::<Result<Vec<_>, _>>()?;
+        cx.out.note(&format!(
+            "registering {} devices, {} at a time",
+            vault.devices, vault.concurrency
+        ));
+        let devices = (0..vault.devices)
+            .map(|number| device(number, "line"))
+            .collect::<Result<Vec<_>, _>>()?;
         let run = measure::run(&server, &station, &devices, vault.concurrency, now()).await?;
         let start_up = server.start_up;
         server.stop()?;
-        Ok(Row { earlier, start_up, idle_memory, run })
+        Ok(Row {
+            earlier,
+            start_up,
+            idle_memory,
+            run,
+        })
     }
 }
 

@@ -105,7 +105,15 @@ impl Instance {
         std::fs::create_dir_all(&self.home)?;
         let password = self.password_file();
         std::fs::write(&password, PASSWORD).context("cannot write the password file")?;
-        self.run(&["init", "--brand", brand, "--admin-email", EMAIL, "--admin-password-file", &password])?;
+        self.run(&[
+            "init",
+            "--brand",
+            brand,
+            "--admin-email",
+            EMAIL,
+            "--admin-password-file",
+            &password,
+        ])?;
         Ok(())
     }
 
@@ -115,7 +123,15 @@ impl Instance {
     /// If the server refuses.
     pub fn login(&self, server: &Server) -> anyhow::Result<()> {
         let password = self.password_file();
-        self.run(&["login", "--server", &server.url, "--email", EMAIL, "--password-file", &password])?;
+        self.run(&[
+            "login",
+            "--server",
+            &server.url,
+            "--email",
+            EMAIL,
+            "--password-file",
+            &password,
+        ])?;
         Ok(())
     }
 
