@@ -17,14 +17,14 @@ use measure::Run;
 
 /// What to measure
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(super) enum Verb {
     /// Register devices against a server process on the embedded store, with every write on disk
     Vault(Vault),
 }
 
 impl Verb {
     /// Runs the benchmark.
-    pub async fn run(self, cx: &Cx) -> Result<(), CliError> {
+    pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         match self {
             Self::Vault(vault) => vault.run(cx).await,
         }
@@ -33,7 +33,7 @@ impl Verb {
 
 /// Measures the vault: an empty ledger first, then one with earlier serials
 #[derive(Debug, Args)]
-pub struct Vault {
+pub(super) struct Vault {
     /// Devices per measurement
     #[arg(long, value_name = "N", default_value_t = 1000)]
     devices: usize,
