@@ -383,22 +383,6 @@ impl Checkpoints {
     }
 }
 
-/// Makes a checkpoint every [`CHECKPOINT_EVERY`] while entries come in, and a last one when `stop` is ready.
-/// The server runs this beside answering requests and waits for it before it closes the storage.
-pub async fn keep_checkpoints(app: App, stop: impl Future<Output = ()>) {
-    let mut checkpoints = Checkpoints::default();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let stopped = tokio::time::timeout(CHECKPOINT_EVERY, &mut stop).await.is_ok();
-        if let Err(error) = checkpoints.make(&app).await {
-            tracing::error!(%error, "cannot make an audit checkpoint");
-        }
-        if stopped {
-            return;
-        }
-    }
-}
-
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != N * 2 || !text.is_ascii() {
         return None;

@@ -30,6 +30,7 @@ pub mod sign_model;
 pub mod system_user;
 pub mod tokens;
 pub mod trust;
+mod upkeep;
 mod vault_cache;
 mod vault_events;
 pub mod verify;
@@ -39,6 +40,7 @@ pub use issue_error::IssueError;
 pub use lockout::Lockout;
 pub use passwords::{Password, Passwords};
 pub use refusal::{Reason, Refusal};
+pub use upkeep::upkeep;
 use vault_events::vault_event;
 
 use std::sync::Arc;

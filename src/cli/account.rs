@@ -29,6 +29,7 @@ pub(super) enum Verb {
 #[derive(Debug, Args)]
 pub(super) struct Create {
     /// What the person logs in with
+    #[arg(value_parser = Email::normal)]
     email: Email,
     /// Public name; made from the e-mail address when omitted
     #[arg(long, value_name = "NAME")]
@@ -39,6 +40,9 @@ pub(super) struct Create {
     /// Take the first password from the first line of this file (- is stdin) instead of making one
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Make it an instance operator: creates brands and accounts, reads and verifies the whole audit log
+    #[arg(long)]
+    operator: bool,
 }
 
 #[derive(Debug, Args)]
@@ -47,6 +51,7 @@ pub(super) struct List {}
 #[derive(Debug, Args)]
 pub(super) struct Named {
     /// E-mail address of the account
+    #[arg(value_parser = Email::normal)]
     email: Email,
 }
 
@@ -100,7 +105,7 @@ impl Verb {
 impl Create {
     async fn run(self, client: &Client, cx: &Cx) -> Result<(), CliError> {
         let password = self.password_file.as_deref().map(secret_file).transpose()?;
-        let mut request = json!({"email": self.email});
+        let mut request = json!({"email": self.email, "operator": self.operator});
         if let Some(fields) = request.as_object_mut() {
             fields.extend(self.username.map(|name| ("username".to_owned(), json!(name))));
             fields.extend(

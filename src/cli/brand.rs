@@ -25,7 +25,7 @@ pub(super) struct Create {
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
     /// Account that becomes its administrator; yours when omitted
-    #[arg(long, value_name = "EMAIL")]
+    #[arg(long, value_name = "EMAIL", value_parser = Email::normal)]
     admin: Option<Email>,
     /// Another root signs the brand's account and keys; import them later
     #[arg(long)]

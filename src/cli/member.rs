@@ -23,6 +23,7 @@ pub(super) struct Add {
     /// The store; roles in a brand's base store hold for the whole brand
     store: StoreId,
     /// The account
+    #[arg(value_parser = Email::normal)]
     email: Email,
     /// Roles, separated by commas: administrator, publisher, reviewer, viewer, brand
     #[arg(long = "role", required = true, value_delimiter = ',', value_name = "ROLES")]
@@ -36,6 +37,7 @@ pub(super) struct Remove {
     /// The store
     store: StoreId,
     /// The account
+    #[arg(value_parser = Email::normal)]
     email: Email,
     #[command(flatten)]
     brand: BrandArg,

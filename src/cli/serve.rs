@@ -76,14 +76,19 @@ impl Running {
         let owner =
             http::local::router(&app, Metrics::default()).map_err(|e| CliError::Failed(e.to_string()))?;
         let (owner, stop_owner) = (Server::new(owner, limits, Vec::new()), stop.clone());
-        let checkpoints = app::audit::keep_checkpoints(app.clone(), stop.clone().cancelled_owned());
+        let drained = CancellationToken::new();
+        let upkeep = app::upkeep(app.clone(), drained.clone().cancelled_owned());
+        let serving = server.run(Listener::Tcp(listener), stop.clone());
         let tasks = vec![
-            tokio::spawn(server.run(Listener::Tcp(listener), stop.clone())),
-            tokio::spawn(checkpoints),
             tokio::spawn(async move {
-                owner.run(Listener::Unix(socket), stop_owner).await;
-                drop(socket_file);
+                let local = async move {
+                    owner.run(Listener::Unix(socket), stop_owner).await;
+                    drop(socket_file);
+                };
+                futures_util::future::join(serving, local).await;
+                drained.cancel();
             }),
+            tokio::spawn(upkeep),
         ];
         Ok(Self {
             app,

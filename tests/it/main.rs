@@ -10,6 +10,7 @@
 
 mod architecture;
 mod assertion_verify;
+mod cli;
 #[path = "../conformance/mod.rs"]
 mod conformance;
 mod device;

@@ -949,16 +949,13 @@ async fn checkpoints_cover_what_moved_and_verify_over_the_wire() {
 }
 
 #[tokio::test]
-async fn checkpoints_are_kept_until_told_to_stop() {
+async fn upkeep_makes_a_last_checkpoint_when_it_is_told_to_stop() {
     let office = Office::new().await;
     person(&office, "jo@acme.example").await;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let keeper = tokio::spawn(hallmark::app::audit::keep_checkpoints(
-        office.app.clone(),
-        async {
-            let _ = stopped.await;
-        },
-    ));
+    let keeper = tokio::spawn(hallmark::app::upkeep(office.app.clone(), async {
+        let _ = stopped.await;
+    }));
     stop.send(()).unwrap();
     keeper.await.unwrap();
     assert_eq!(

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Created, Input, Json, Native, NoContent, Outcome};
 use crate::app::accounts::{self, NewAccount, Standing};
+use crate::app::instance::{self, NewBrand};
 use crate::app::login::{self, Identity, Session};
 use crate::app::members::{self, Member};
 use crate::app::tokens::{self, NewToken, Use};
@@ -94,6 +95,12 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
             P::OwnRead,
             "List the brands the caller may know of",
             list_brands,
+        ),
+        native.post(
+            "/hallmark/v1/brands",
+            P::BrandManage,
+            "Create a brand with its keys and base store",
+            create_brand,
         ),
         native.get(
             "/hallmark/v1/brands/{brand}",
@@ -430,6 +437,7 @@ struct BrandView {
     id: BrandId,
     name: String,
     base_store: StoreId,
+    delegated: bool,
     created_at: Timestamp,
 }
 
@@ -439,6 +447,7 @@ impl From<Brand> for BrandView {
             id: brand.id,
             name: brand.name,
             base_store: brand.base_store,
+            delegated: brand.delegated,
             created_at: brand.created,
         }
     }
@@ -452,6 +461,43 @@ async fn list_brands(app: App, ctx: OwnCtx, _input: Input) -> Outcome<Json<Vec<B
             .map(BrandView::from)
             .collect(),
     ))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct BrandRequest {
+    id: BrandId,
+    #[serde(default)]
+    name: Option<String>,
+    /// Becomes the first administrator; the caller when absent.
+    #[serde(default)]
+    admin: Option<String>,
+    #[serde(default)]
+    delegated: bool,
+}
+
+async fn create_brand(
+    app: App,
+    ctx: InstanceCtx,
+    input: Input<Json<BrandRequest>>,
+) -> Outcome<Created<BrandView>> {
+    let Json(BrandRequest {
+        id,
+        name,
+        admin,
+        delegated,
+    }) = input.body;
+    let admin = admin
+        .map(|text| Email::normal(&text))
+        .transpose()
+        .map_err(Refusal::from)?;
+    let new = NewBrand {
+        id,
+        name,
+        delegated,
+        admin,
+    };
+    Ok(Created(instance::create_brand(&app, &ctx, new).await?.into()))
 }
 
 async fn show_brand(app: App, ctx: BrandCtx, _input: Input) -> Outcome<Json<BrandView>> {

@@ -1,0 +1,35 @@
+//! What a server does besides answering: audit checkpoints, and clearing away tokens that have expired.
+
+use std::time::Duration;
+
+use super::audit::{CHECKPOINT_EVERY, Checkpoints};
+use super::{App, tokens};
+
+/// How often expired tokens are cleared away, in rounds of [`CHECKPOINT_EVERY`]: once an hour.
+const SWEEP_EVERY: u32 = 60;
+
+/// Runs until `stop` is ready: a checkpoint every minute while audit entries come in, and a last one at the end.
+/// The server makes `stop` ready when the last request has been answered, and waits for this before it closes
+/// the storage.
+pub async fn upkeep(app: App, stop: impl Future<Output = ()>) {
+    rounds(app, stop, CHECKPOINT_EVERY).await;
+}
+
+async fn rounds(app: App, stop: impl Future<Output = ()>, every: Duration) {
+    let mut checkpoints = Checkpoints::default();
+    let mut stop = std::pin::pin!(stop);
+    for round in 0u32.. {
+        if round % SWEEP_EVERY == 0
+            && let Err(error) = tokens::sweep(&app).await
+        {
+            tracing::error!(%error, "cannot clear expired tokens away");
+        }
+        let stopped = tokio::time::timeout(every, &mut stop).await.is_ok();
+        if let Err(error) = checkpoints.make(&app).await {
+            tracing::error!(%error, "cannot make an audit checkpoint");
+        }
+        if stopped {
+            return;
+        }
+    }
+}
