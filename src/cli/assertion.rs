@@ -19,7 +19,7 @@ pub(super) enum Verb {
 impl Verb {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         match self {
-            Self::Verify(verify) => verify.run(cx),
+            Self::Verify(verify) => verify.run(cx).await,
             Self::Import(import) => import.run(cx).await,
             Self::Export(export) => export.run(cx).await,
             Self::Show(show) => show.run(cx).await,

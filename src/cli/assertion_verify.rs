@@ -1,4 +1,4 @@
-//! `assertion verify`: judges the assertions of a file; needs no server and no data directory.
+//! `assertion verify`: judges the assertions of a file; needs no server, and a data directory only for its trusted set.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,9 +9,11 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::moment::now;
-use super::{CliError, Column, Cx};
+use super::open::SettingsArgs;
+use super::{CliError, Column, Cx, local};
 use crate::app::verify::{Judgement, Known, decode_all, verify};
 use crate::domain::assertion::{Assertion, AssertionType};
+use crate::http::local::Task;
 
 /// Larger files are not read: they hold something else than assertions.
 const MAX_FILE: u64 = 256 * 1024 * 1024;
@@ -21,13 +23,13 @@ Each assertion of FILE gets a verdict, `ok` or `refused`; the exit status is 0 o
 that hold are known to the others, as on a device that takes the whole file in. Serial-requests and other messages \
 signed by a device are refused as not-checkable: only the service they are for can verify them.
 
-Without --trusted nothing is trusted, so everything that has an authority is refused; use --decode-only to look at \
-the text alone.";
+Without --trusted the trusted set of the data directory counts. Where there is none nothing is trusted, so everything \
+that has an authority is refused; --decode-only looks at the text alone.";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
 pub(super) struct Verify {
-    /// Believe the accounts and account-keys in this file: the root of trust
+    /// Believe the accounts and account-keys in this file: the root of trust, in place of that of the data directory
     #[arg(long, value_name = "FILE")]
     trusted: Vec<PathBuf>,
     /// Check the assertions in this file first, in order; they are then known to those of FILE
@@ -36,6 +38,8 @@ pub(super) struct Verify {
     /// Look at the text only, not at signatures
     #[arg(long)]
     decode_only: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
     /// The assertions to judge; - reads standard input
     file: PathBuf,
 }
@@ -49,16 +53,12 @@ const ROW: &[Column] = &[
 ];
 
 impl Verify {
-    pub(super) fn run(self, cx: &Cx) -> Result<(), CliError> {
+    pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         let known = if self.decode_only {
             None
         } else {
-            Some(self.known()?)
+            Some(self.known(cx).await?)
         };
-        if known.is_some() && self.trusted.is_empty() {
-            cx.out
-                .note("nothing is trusted: name the root of trust with --trusted FILE");
-        }
         let judgements = verify(read(&self.file)?, known);
         let rows: Vec<Value> = judgements.iter().map(row).collect();
         cx.out.list(&Value::Array(rows), ROW)?;
@@ -73,10 +73,13 @@ impl Verify {
     }
 
     /// What `--trusted` and `--with` name.
-    fn known(&self) -> Result<Known, CliError> {
+    async fn known(&self, cx: &Cx) -> Result<Known, CliError> {
         let mut trusted = Vec::new();
         for file in &self.trusted {
             trusted.extend(assertions(file)?);
+        }
+        if self.trusted.is_empty() {
+            trusted = self.instance_trusted(cx).await?;
         }
         let mut known = Known::new(trusted, now())?;
         for file in &self.with {
@@ -93,6 +96,32 @@ impl Verify {
             }
         }
         Ok(known)
+    }
+}
+
+impl Verify {
+    /// The trusted set of the data directory; nothing where there is no such directory, or it cannot be opened.
+    async fn instance_trusted(&self, cx: &Cx) -> Result<Vec<Assertion>, CliError> {
+        let config = self.settings.load_quietly()?;
+        if !config.data().is_dir() {
+            cx.out
+                .note("nothing is trusted: name the root of trust with --trusted FILE");
+            return Ok(Vec::new());
+        }
+        match local::perform(&config, Task::Trusted).await {
+            Ok(stream) => {
+                let text = stream.as_str().unwrap_or_default().to_owned();
+                decode_all(text.into())
+                    .map_err(|error| CliError::failed("cannot read the trusted set", error))
+            }
+            Err(error) => {
+                let why = error.message().unwrap_or_default();
+                cx.out.warn(&format!(
+                    "nothing is trusted ({why}): name the root of trust with --trusted FILE"
+                ));
+                Ok(Vec::new())
+            }
+        }
     }
 }
 

@@ -50,6 +50,8 @@ pub enum Task {
         /// Bytes of the account-key.
         key_bytes: Option<usize>,
     },
+    /// Give the trusted set: our root and those that were imported.
+    Trusted,
     /// Trust the root in this assertion stream too.
     TrustImport {
         /// The stream.
@@ -125,6 +127,7 @@ pub async fn perform(app: &App, task: Task) -> Result<Value, Refusal> {
             };
             Ok(stream(&trust::export(app, &ctx, sizes).await?))
         }
+        Task::Trusted => Ok(stream(&instance::trusted(app).await?)),
         Task::TrustImport { assertions } => {
             Ok(stream(&trust::import(app, &ctx, Bytes::from(assertions)).await?))
         }
