@@ -120,18 +120,12 @@ impl Client {
 
     /// Without a log-in.
     pub fn anonymous(server: &str) -> Result<Self, CliError> {
-        // Fails only when a provider is installed already, which is as good.
-        let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
+        let builder = http_client(server)
             .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION")))
             // A redirect could carry the token elsewhere.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE);
-        if server.starts_with("http:") {
-            // Plain HTTP needs no certificates: do not insist on a trust store.
-            builder = builder.tls_certs_only([]);
-        }
         let http = builder
             .build()
             .map_err(|error| CliError::failed("cannot set up the connection", chain(&error)))?;
@@ -311,6 +305,19 @@ impl Client {
             }
             _ => self.strange(&format!("it answered {status}")),
         }
+    }
+}
+
+/// The beginning of every HTTP client for `server`, with the one crypto provider.
+pub(in crate::cli) fn http_client(server: &str) -> reqwest::ClientBuilder {
+    // Fails only when a provider is installed already, which is as good.
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let builder = reqwest::Client::builder();
+    if server.starts_with("http:") {
+        // Plain HTTP needs no certificates: do not insist on a trust store.
+        builder.tls_certs_only([])
+    } else {
+        builder
     }
 }
 

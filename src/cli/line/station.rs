@@ -4,6 +4,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::Device;
+use crate::cli::remote::http_client;
 use crate::domain::assertion::{Assertion, AssertionType, StreamDecoder};
 use crate::domain::time::Timestamp;
 
@@ -46,7 +47,7 @@ impl Station {
     /// # Errors
     /// If no HTTP client can be made.
     pub fn new(base: &str, api_key: &str) -> Result<Self, LineError> {
-        let client = reqwest::Client::builder()
+        let client = http_client(base)
             .pool_max_idle_per_host(0)
             .user_agent("hallmark-line/1")
             .timeout(std::time::Duration::from_secs(30))
