@@ -19,6 +19,7 @@ mod fuzz_replay;
 mod harness;
 mod keys;
 mod office;
+mod owner;
 mod people;
 mod permissions;
 mod postgres;
