@@ -139,9 +139,8 @@ impl Client {
 
     /// Over the socket of a server on this machine; patient, since some local work takes long.
     pub fn over_socket(path: &Path) -> Result<Self, CliError> {
-        let http = reqwest::Client::builder()
+        let http = http_client("http://localhost")
             .unix_socket(path)
-            .tls_certs_only([])
             .build()
             .map_err(|error| CliError::failed("cannot set up the connection", chain(&error)))?;
         Ok(Self {
