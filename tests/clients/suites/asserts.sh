@@ -25,8 +25,8 @@ if [ "${1-}" != inside ]; then
   export work
   trap 'rm -rf "$work"' EXIT
   for version in old new; do (need build_checker "$version"); done
-  isolate timeout 600 bash "$0" inside
-  exit
+  isolate timeout 600 bash "$0" inside || exit 1
+  exit 0
 fi
 
 new_instance
@@ -53,4 +53,4 @@ for version in old new; do
 done
 
 stop_server
-tally asserts
+tally asserts || exit 1
