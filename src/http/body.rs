@@ -18,11 +18,6 @@ pub const MAX_JSON: usize = 1024 * 1024;
 /// Time a body may take in all, where the server sets no other ([`ReadTime`]).
 const READ_TIME: Duration = Duration::from_secs(30);
 
-/// How much of a body beyond its limit is read and dropped before the refusal is sent: a client that is still
-/// writing when the connection closes would see a reset instead of the answer.
-const DISCARD: usize = 8 * 1024 * 1024;
-const DISCARD_TIME: Duration = Duration::from_secs(5);
-
 /// How long reading one body may take; the server puts it into the request.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadTime(pub Duration);
@@ -124,7 +119,7 @@ async fn read<B: Buf, E>(
     time: Duration,
 ) -> Result<Bytes, BodyError> {
     let mut stream = std::pin::pin!(stream);
-    let outcome = tokio::time::timeout(time, async {
+    tokio::time::timeout(time, async {
         if announced.is_some_and(|length| length > limit) {
             return Err(BodyError::TooLarge { limit });
         }
@@ -153,24 +148,7 @@ async fn read<B: Buf, E>(
         Ok(whole.freeze())
     })
     .await
-    .unwrap_or(Err(BodyError::TooSlow));
-    if matches!(outcome, Err(BodyError::TooLarge { .. })) {
-        discard(stream).await;
-    }
-    outcome
-}
-
-async fn discard<B: Buf, E>(mut stream: std::pin::Pin<&mut impl Stream<Item = Result<B, E>>>) {
-    let _whatever_came = tokio::time::timeout(DISCARD_TIME, async {
-        let mut dropped = 0;
-        while let Some(Ok(chunk)) = stream.next().await {
-            dropped += chunk.remaining();
-            if dropped > DISCARD {
-                break;
-            }
-        }
-    })
-    .await;
+    .unwrap_or(Err(BodyError::TooSlow))
 }
 
 /// A JSON body as `T`. The message names line and column.

@@ -1,10 +1,11 @@
 //! One connection's socket with its time limits: a request head that comes too slowly, a client that sends no further
-//! request, and a client that no longer takes the answer all end the connection.
+//! request, and a client that no longer takes the answer all end the connection. One that is still sending a body
+//! nobody wants is heard out for a while, so that it gets to read the refusal.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -81,6 +82,9 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// How long a client that still sends is heard out.
+const LINGER: Duration = Duration::from_secs(5);
+
 const IDLE: u64 = 0;
 const HEAD: u64 = 1;
 const BUSY: u64 = 2;
@@ -89,7 +93,14 @@ const STEP: u64 = 4;
 /// What a connection is doing: waiting for a request, reading the head of one, or answering. The lowest two bits say
 /// which, the rest counts changes, so that each phase gets a time limit of its own.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Phase(Arc<AtomicU64>);
+pub(super) struct Phase(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    phase: AtomicU64,
+    /// The body of the last request was not read to its end.
+    unread: AtomicBool,
+}
 
 impl Phase {
     /// A request has arrived.
@@ -100,11 +111,19 @@ impl Phase {
     // All of it happens in the task of the connection; the atomic only satisfies `Sync`.
     fn set(&self, phase: u64) {
         let changes = self.now() / STEP + 1;
-        self.0.store(changes * STEP + phase, Ordering::Relaxed);
+        self.0.phase.store(changes * STEP + phase, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.phase.load(Ordering::Relaxed)
+    }
+
+    fn set_unread(&self, unread: bool) {
+        self.0.unread.store(unread, Ordering::Relaxed);
+    }
+
+    fn is_unread(&self) -> bool {
+        self.0.unread.load(Ordering::Relaxed)
     }
 }
 
@@ -120,6 +139,8 @@ pub(super) struct Timed {
     armed: u64,
     /// Set while the client does not take what is written.
     writing: Option<Pin<Box<Sleep>>>,
+    /// Set while the client is heard out after the end.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timed {
@@ -133,6 +154,7 @@ impl Timed {
             reading,
             armed: IDLE,
             writing: None,
+            lingering: None,
         }
     }
 
@@ -203,8 +225,29 @@ impl AsyncWrite for Timed {
         this.stalled(cx, flushed)
     }
 
+    /// Closes our side. Closing all of it while the client still sends would make its system throw the answer away
+    /// (a reset), so what comes is read and dropped for a while.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let this = self.get_mut();
+        let lingering = match &mut this.lingering {
+            Some(lingering) => lingering,
+            None => {
+                ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+                if !this.phase.is_unread() {
+                    return Poll::Ready(Ok(()));
+                }
+                this.lingering.insert(Box::pin(tokio::time::sleep(LINGER)))
+            }
+        };
+        let mut dropped = [0; 8192];
+        loop {
+            let mut buffer = ReadBuf::new(&mut dropped);
+            match Pin::new(&mut this.socket).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_ended) => return Poll::Ready(Ok(())),
+                Poll::Pending => return lingering.as_mut().poll(cx).map(Ok),
+            }
+        }
     }
 
     fn poll_write_vectored(
@@ -250,6 +293,45 @@ impl<B: Body + Unpin> Body for Tracked<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A request body; remembers whether it was read to its end.
+#[derive(Debug)]
+pub struct Watched<B> {
+    body: B,
+    phase: Phase,
+}
+
+impl<B: Body> Watched<B> {
+    pub(super) fn new(body: B, phase: Phase) -> Self {
+        phase.set_unread(!body.is_end_stream());
+        Self { body, phase }
+    }
+}
+
+impl<B: Body + Unpin> Body for Watched<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if frame.is_none() || this.body.is_end_stream() {
+            this.phase.set_unread(false);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -11,6 +11,8 @@ use futures_util::future::BoxFuture;
 use http::header::{ALLOW, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use tracing::Instrument;
@@ -18,6 +20,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
 use super::body::BodyError;
+pub use super::connection::Watched;
 use super::endpoint::Endpoint;
 use super::fault::{DeviceDialect, Dialect, Fault, NativeDialect, VaultDialect};
 use super::metrics::Metrics;
@@ -143,7 +146,7 @@ impl std::fmt::Debug for Router {
 }
 
 /// The body of a request: from the wire, or whole (in-process calls and tests).
-pub type RequestBody = http_body_util::Either<hyper::body::Incoming, http_body_util::Full<Bytes>>;
+pub type RequestBody = Either<Watched<Incoming>, Full<Bytes>>;
 
 type Handler = Box<dyn Fn(Request<RequestBody>) -> BoxFuture<'static, Response> + Send + Sync>;
 
@@ -206,27 +209,30 @@ impl Node {
         Ok((node, false))
     }
 
-    /// The endpoints of a path: exact segments win over variables, variables over the rest.
-    fn find<'n>(&'n self, mut segments: std::str::Split<'_, char>) -> Option<&'n [usize]> {
-        let whole = segments.clone();
+    /// The endpoints that fit a path, best first: exact segments win over variables, variables over the rest. All of
+    /// them count, since `POST /keys/import` must not hide `GET /keys/{key}` for a key of that name.
+    fn find(&self, mut segments: std::str::Split<'_, char>, found: &mut Vec<usize>) {
+        let mut whole = segments.clone();
         let Some(segment) = segments.next() else {
-            return (!self.here.is_empty()).then_some(self.here.as_slice());
+            found.extend(&self.here);
+            return;
         };
         if segment.is_empty() {
-            return None;
+            return;
         }
         let exact = self
             .literals
             .binary_search_by(|(name, _)| (*name).cmp(segment))
             .ok();
-        exact
-            .and_then(|at| self.literals.get(at))
-            .and_then(|(_, child)| child.find(segments.clone()))
-            .or_else(|| self.variable.as_ref().and_then(|child| child.find(segments)))
-            .or_else(|| {
-                let fits = !self.rest.is_empty() && whole.into_iter().all(|segment| !segment.is_empty());
-                fits.then_some(self.rest.as_slice())
-            })
+        if let Some((_, child)) = exact.and_then(|at| self.literals.get(at)) {
+            child.find(segments.clone(), found);
+        }
+        if let Some(child) = &self.variable {
+            child.find(segments, found);
+        }
+        if !self.rest.is_empty() && whole.all(|segment| !segment.is_empty()) {
+            found.extend(&self.rest);
+        }
     }
 }
 
@@ -306,7 +312,7 @@ impl Router {
             }
             Err(refused) => (refused.0, "none", "none", refused.1),
         };
-        if family == Family::Device {
+        if matches!(family, Family::Device | Family::Vault) {
             response
                 .headers_mut()
                 .insert(STORE_VERSION, HeaderValue::from_static("55"));
@@ -318,7 +324,7 @@ impl Router {
         self.metrics.count(&method, response.status(), view, elapsed);
         tracing::info!(
             request.id = &*id.0, %method, endpoint = path, status = response.status().as_u16(),
-            milliseconds = elapsed.as_secs_f64() * 1000.0, "answered"
+            microseconds = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), "answered"
         );
         response
     }
@@ -330,16 +336,20 @@ impl Router {
         let mut family = Family::of(path);
         let mut numbers = self.lookup(path);
         let mut brand_prefix = None;
-        if numbers.is_none()
+        if numbers.is_empty()
             && family == Family::Vault
             && let Some((brand, rest)) = split_brand(path)
         {
-            numbers = self.lookup(rest).filter(|_| Family::of(rest) == Family::Vault);
+            numbers = if Family::of(rest) == Family::Vault {
+                self.lookup(rest)
+            } else {
+                numbers
+            };
             brand_prefix = Some((BrandPrefix(brand), rest.len()));
         }
-        let Some(numbers) = numbers else {
+        if numbers.is_empty() {
             return Err(Box::new((family.not_found(), family)));
-        };
+        }
         let leaves = || numbers.iter().filter_map(|number| self.leaves.get(*number));
         let method = request.method();
         let leaf = leaves().find(|leaf| leaf.method == *method);
@@ -362,13 +372,15 @@ impl Router {
         Ok(leaf)
     }
 
-    fn lookup(&self, path: &str) -> Option<&[usize]> {
-        let path = path.strip_prefix('/')?;
-        let path = path.strip_suffix('/').unwrap_or(path);
-        if path.is_empty() {
-            return (!self.root.here.is_empty()).then_some(self.root.here.as_slice());
+    fn lookup(&self, path: &str) -> Vec<usize> {
+        let mut found = Vec::new();
+        if let Some(path) = path.strip_prefix('/') {
+            match path.strip_suffix('/').unwrap_or(path) {
+                "" if path.is_empty() => found.extend(&self.root.here),
+                path => self.root.find(path.split('/'), &mut found),
+            }
         }
-        self.root.find(path.split('/'))
+        found
     }
 }
 

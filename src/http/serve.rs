@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, Request};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,8 +19,8 @@ use tokio_util::task::TaskTracker;
 use warp::Filter;
 
 use super::body::ReadTime;
-use super::connection::{Phase, Socket, Timed, Tracked};
-use super::router::{REQUEST_ID, RequestId, Router};
+use super::connection::{Phase, Socket, Timed, Tracked, Watched};
+use super::router::{REQUEST_ID, RequestBody, RequestId, Router};
 
 /// Longest head of a request, and the most that is buffered per connection.
 const MAX_HEAD: usize = 64 * 1024;
@@ -246,9 +247,9 @@ impl Server {
             phase.busy();
             let (server, phase) = (self.clone(), phase.clone());
             async move {
-                Ok::<_, std::convert::Infallible>(
-                    server.answer(request, peer).await.map(|b| Tracked::new(b, phase)),
-                )
+                let request = request.map(|body| Either::Left(Watched::new(body, phase.clone())));
+                let answer = server.answer(request, peer).await;
+                Ok::<_, std::convert::Infallible>(answer.map(|body| Tracked::new(body, phase)))
             }
         });
         let mut builder = hyper::server::conn::http1::Builder::new();
@@ -270,8 +271,7 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, socket: Peer) -> warp::reply::Response {
-        let mut request = request.map(http_body_util::Either::Left);
+    async fn answer(&self, mut request: Request<RequestBody>, socket: Peer) -> warp::reply::Response {
         let proxied = matches!(socket, Peer::Remote(address) if self.is_proxy(address));
         let peer = if proxied {
             self.forwarded(request.headers()).unwrap_or(socket)

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use hallmark::domain::ident::ModelName;
+use hallmark::domain::ident::{BrandId, ModelName};
+use hallmark::domain::vault::is_reserved;
 use hallmark::http::endpoint::{Access, Endpoint};
 use hallmark::http::metrics::Metrics;
 use hallmark::http::path;
@@ -15,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use warp::Filter;
+
+use crate::office::Office;
 
 const LIMIT: usize = 2 * 1024 * 1024;
 
@@ -38,6 +41,9 @@ fn endpoints() -> Vec<Endpoint> {
         .and(warp::path::end())
         .map(|model: ModelName| reply::json(&model))
         .boxed();
+    let import = warp::path!("hallmark" / "v1" / "models" / "import")
+        .map(|| reply::json(&"imported"))
+        .boxed();
     let assertion = warp::path!("v2" / "assertions" / ..)
         .and(path::rest())
         .map(|rest: path::Rest| reply::json(&rest.0))
@@ -51,6 +57,7 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/hallmark/v1/slow", Access::Open, "Slow", slow),
         Endpoint::get("/hallmark/v1/models/{name}", Access::Open, "Model", model),
         Endpoint::get("/v2/assertions/{key...}", Access::Open, "Assertion", assertion),
+        Endpoint::post("/hallmark/v1/models/import", Access::Open, "Import", import),
         Endpoint::get("/hallmark/v1/who", Access::Open, "Who", who),
     ]
 }
@@ -188,7 +195,7 @@ async fn unknown_paths_and_methods_answer_in_the_dialect_of_their_family() {
         assert!(answer.contains("x-request-id: "), "{request}: {answer}");
         assert_eq!(
             answer.contains("snap-store-version: 55"),
-            request.contains("/v2/"),
+            !request.contains("/hallmark/"),
             "{request}: {answer}"
         );
     }
@@ -242,6 +249,41 @@ async fn a_body_over_the_limit_is_refused_whatever_its_framing() {
         )
         .await;
     assert!(answer.ends_with("\"length\":5}"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let server = start(Limits::default()).await;
+    let body = "x".repeat(16 * 1024 * 1024);
+    for (path, expected) in [
+        ("/nothing", "404"),
+        ("/hallmark/v1/who", "405"),
+        ("/v1/serial", "413"),
+    ] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut stream = server.connect().await;
+        // All of it is sent before anything is read, as simple clients do.
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(status(&answer), expected, "{path}");
+    }
+    // Who asks first is told without having to send.
+    let mut stream = server.connect().await;
+    let head =
+        "POST /v1/serial HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 64];
+    let length = stream.read(&mut answer).await.unwrap();
+    assert!(
+        answer[..length].starts_with(b"HTTP/1.1 413"),
+        "{}",
+        String::from_utf8_lossy(&answer[..length])
+    );
 }
 
 #[tokio::test]
@@ -412,6 +454,79 @@ async fn connections_above_the_cap_wait_their_turn() {
         "{:?}",
         started.elapsed()
     );
+}
+
+#[tokio::test]
+async fn a_fixed_path_does_not_hide_a_variable_one_of_another_method() {
+    let server = start(Limits::default()).await;
+    let answer = server
+        .send(
+            "POST /hallmark/v1/models/import HTTP/1.1\r\nContent-Length: 0",
+            "",
+        )
+        .await;
+    assert!(answer.ends_with("\"imported\""), "{answer}");
+    let answer = server.send("GET /hallmark/v1/models/import HTTP/1.1", "").await;
+    assert!(answer.ends_with("\"import\""), "{answer}");
+    let answer = server
+        .send("PUT /hallmark/v1/models/import HTTP/1.1\r\nContent-Length: 0", "")
+        .await;
+    assert!(answer.contains("allow: GET, HEAD, POST\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn no_two_endpoints_collide_and_no_brand_can_hide_one() {
+    let office = Office::new().await;
+    let all = hallmark::http::endpoints(&office.app, &Metrics::default());
+    Router::new(all.clone(), Metrics::default()).unwrap();
+    for endpoint in &all {
+        let first = endpoint.path.split('/').nth(1).unwrap();
+        assert!(!first.starts_with('{'), "{endpoint:?}");
+        if let Ok(brand) = first.parse::<BrandId>() {
+            assert!(
+                is_reserved(&brand),
+                "a brand could be called {first}, which hides {endpoint:?}"
+            );
+        }
+    }
+    // The vault answers below every brand, and nothing else does.
+    for endpoint in all.iter().filter(|endpoint| !endpoint.path.contains('{')) {
+        let answer = office
+            .call(
+                "PATCH",
+                &format!("/acme{}", endpoint.path),
+                None,
+                serde_json::Value::Null,
+            )
+            .await;
+        let expected = if endpoint.path.starts_with("/v1/") {
+            405
+        } else {
+            404
+        };
+        assert_eq!(answer.status, expected, "{endpoint:?}");
+        let answer = office
+            .call("PATCH", endpoint.path, None, serde_json::Value::Null)
+            .await;
+        assert_eq!(answer.status, 405, "{endpoint:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_endpoint_is_described() {
+    let office = Office::new().await;
+    let answer = office
+        .call("GET", "/openapi.json", None, serde_json::Value::Null)
+        .await;
+    for endpoint in hallmark::http::endpoints(&office.app, &Metrics::default()) {
+        let path = endpoint.path.replace("...}", "}");
+        let operation = &answer.body["paths"][&path][endpoint.method.to_ascii_lowercase()];
+        assert_eq!(operation["summary"], endpoint.summary, "{endpoint:?}");
+        assert!(
+            endpoint.summary.starts_with(char::is_uppercase) && !endpoint.summary.ends_with('.'),
+            "{endpoint:?}"
+        );
+    }
 }
 
 #[test]
