@@ -25,6 +25,7 @@ mod permissions;
 mod postgres;
 mod properties;
 mod storage;
+mod storage_crash;
 mod templates;
 mod vault;
 mod vectors;

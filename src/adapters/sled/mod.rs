@@ -77,8 +77,8 @@ impl Sled {
         let chain = uuid::Builder::from_random_bytes(open::random(options)?)
             .into_uuid()
             .to_string();
-        let writer =
-            Writer::start(layers, journal, data, chain).map_err(|error| open::no_threads(options, error))?;
+        let writer = Writer::start(layers, journal, data, chain, options.settle_at)
+            .map_err(|error| open::no_threads(options, error))?;
         let open = RwLock::new(Some(Arc::new(Database { writer, _lock: lock })));
         Ok(Self {
             open,

@@ -23,16 +23,19 @@ pub struct SledOptions {
     pub directory: PathBuf,
     /// Memory for pages of the index, in bytes.
     pub cache: u64,
+    /// Changes kept in memory until they move into the index together; a registration makes about ten.
+    pub settle_at: usize,
     /// Where a running server takes local commands, to be named when the directory is in use.
     pub socket: Option<PathBuf>,
 }
 
 impl SledOptions {
-    /// The usual settings for `directory`: 64 MiB of cache.
+    /// The usual settings for `directory`: 64 MiB of cache, 8192 changes.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
             cache: 64 << 20,
+            settle_at: 8192,
             socket: None,
         }
     }

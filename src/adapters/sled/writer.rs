@@ -18,8 +18,6 @@ use crate::ports::StoreError;
 const QUEUE: usize = 1024;
 /// At most this many writes share one sync.
 const GROUP: usize = 256;
-/// Changes kept in memory before they move into the index.
-const SETTLE_AT: usize = 8192;
 
 /// The changes of one write, and what it sees: its own changes over those of its group over everything stored.
 #[derive(Debug)]
@@ -108,11 +106,13 @@ struct Health {
 
 impl Writer {
     /// Starts the writer on `journal`, for the audit chain `chain`. `data` is the file to sync after the index.
+    /// `settle_at`: see [`super::SledOptions`].
     pub(super) fn start(
         layers: Arc<Layers>,
         journal: Journal,
         data: File,
         chain: String,
+        settle_at: usize,
     ) -> std::io::Result<Self> {
         let health = Arc::<Health>::default();
         let (queue, messages) = sync_channel(QUEUE);
@@ -135,6 +135,7 @@ impl Writer {
             to_settle,
             settled,
             settling: false,
+            settle_at,
         };
         let thread = Builder::new().name("hallmark-writer".to_owned()).spawn(move || {
             state.run(&messages);
@@ -226,6 +227,7 @@ struct State {
     to_settle: Sender<(Arc<Changes>, Mark)>,
     settled: Receiver<Result<(), String>>,
     settling: bool,
+    settle_at: usize,
 }
 
 impl State {
@@ -333,7 +335,7 @@ impl State {
         let waiting = self.layers.recent().active.len();
         if self.settling {
             // Memory is bounded: with too many behind, the writer waits.
-            let report = if waiting < 4 * SETTLE_AT {
+            let report = if waiting < 4 * self.settle_at {
                 self.settled.try_recv().ok()
             } else {
                 Some(
@@ -348,7 +350,7 @@ impl State {
                 Some(Err(why)) => return self.fail(&why),
             }
         }
-        if waiting >= SETTLE_AT && lock(&self.health.failed).is_none() {
+        if waiting >= self.settle_at && lock(&self.health.failed).is_none() {
             // A failure is noted, and the changes stay in memory.
             let _noted = self.start_settling();
         }
