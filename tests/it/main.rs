@@ -14,6 +14,7 @@ mod cli;
 #[path = "../conformance/mod.rs"]
 mod conformance;
 mod device;
+mod crash;
 mod edge;
 mod fuzz_replay;
 mod harness;
