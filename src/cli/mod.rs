@@ -17,6 +17,8 @@ mod brand;
 mod completions;
 mod config;
 mod init;
+mod issuing;
+mod judging;
 mod key;
 mod keymgr;
 pub mod line;

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::issuing::Settings;
+use super::moment::{now, span};
 use super::remote::{Client, native};
-use super::serial::Settings;
 use super::{BrandArg, CliError, Column, Cx, Format};
 use crate::domain::ident::{KeyName, ModelName};
-use crate::domain::time::Timestamp;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -121,9 +121,9 @@ pub(super) struct AddKey {
     /// Take this key, of more than 10 characters, instead of making one
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
-    /// When it ends, RFC 3339
-    #[arg(long, value_name = "TIME")]
-    expires: Option<Timestamp>,
+    /// How long it is good: 90d, 12h; for ever when omitted
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    expires: Option<i64>,
     #[command(flatten)]
     brand: BrandArg,
 }
@@ -132,9 +132,9 @@ pub(super) struct AddKey {
 pub(super) struct Rotate {
     /// The model
     model: ModelName,
-    /// How many days the other keys stay good
-    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=3650))]
-    overlap: u32,
+    /// How long the other keys stay good: 30d, 12h
+    #[arg(long, value_name = "SPAN", default_value = "30d", value_parser = span)]
+    overlap: i64,
     #[command(flatten)]
     brand: BrandArg,
 }
@@ -145,9 +145,12 @@ pub(super) struct Expire {
     model: ModelName,
     /// The API key's id, as listed
     id: String,
-    /// When it ends, RFC 3339; never when omitted
-    #[arg(value_name = "TIME")]
-    expires: Option<Timestamp>,
+    /// How long it is good from now on: 30d, 12h
+    #[arg(long = "in", value_name = "SPAN", value_parser = span, required_unless_present = "never")]
+    expires: Option<i64>,
+    /// It never ends
+    #[arg(long, conflicts_with = "expires")]
+    never: bool,
     #[command(flatten)]
     brand: BrandArg,
 }
@@ -240,16 +243,7 @@ impl Sign {
         let signed = Client::open(&self.brand)?
             .post(&native(&["model-assertions"]), &body)
             .await?;
-        match cx.out.format() {
-            Format::Json => cx.out.json(&signed),
-            Format::Table => {
-                let text = signed
-                    .get("assertion")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                cx.out.data(text.as_bytes())
-            }
-        }
+        cx.out.data(text_of(&signed, "assertion").as_bytes())
     }
 }
 
@@ -281,13 +275,7 @@ impl Hook {
                 "the API key is not known any more: put it into the hook, or use --api-key or --new-api-key",
             );
         }
-        match cx.out.format() {
-            Format::Json => cx.out.json(&answer),
-            Format::Table => {
-                let text = answer.get("hook").and_then(Value::as_str).unwrap_or_default();
-                cx.out.data(text.as_bytes())
-            }
-        }
+        cx.out.data(text_of(&answer, "hook").as_bytes())
     }
 }
 
@@ -315,6 +303,7 @@ impl ApiKeyVerb {
                 expires,
                 brand,
             }) => {
+                let expires = expires.map(|span| now().plus_seconds(span));
                 let body = json!({ "api-key": api_key, "expires-at": expires });
                 let answer = Client::open(&brand)?
                     .post(&path(&model, &["api-keys"]), &body)
@@ -326,11 +315,12 @@ impl ApiKeyVerb {
                 overlap,
                 brand,
             }) => {
-                let body = json!({ "retire-others-after": i64::from(overlap) * 86_400 });
+                let body = json!({ "retire-others-after": overlap });
                 let answer = Client::open(&brand)?
                     .post(&path(&model, &["api-keys"]), &body)
                     .await?;
-                let note = format!("the API key is shown only this once; the others end in {overlap} days");
+                let ends = now().plus_seconds(overlap);
+                let note = format!("the API key is shown only this once; the others end at {ends}");
                 print_key(cx, &answer, &note)
             }
             Self::List(Named { name, brand }) => {
@@ -342,9 +332,11 @@ impl ApiKeyVerb {
                 model,
                 id,
                 expires,
+                never: _,
                 brand,
             }) => {
                 let client = Client::open(&brand)?;
+                let expires = expires.map(|span| now().plus_seconds(span));
                 let body = json!({ "expires-at": expires });
                 let answer = client.put(&path(&model, &["api-keys", &id]), &body).await?;
                 let when = expires.map_or_else(|| "never ends".to_owned(), |time| format!("ends at {time}"));
@@ -368,10 +360,15 @@ fn print_key(cx: &Cx, answer: &Value, note: &str) -> Result<(), CliError> {
         Format::Json => cx.out.json(answer),
         Format::Table => {
             cx.out.note(note);
-            let key = answer.get("api-key").and_then(Value::as_str).unwrap_or_default();
-            cx.out.data(format!("{key}\n").as_bytes())
+            cx.out
+                .data(format!("{}\n", text_of(answer, "api-key")).as_bytes())
         }
     }
+}
+
+/// The string `field` of an answer.
+pub(super) fn text_of<'a>(answer: &'a Value, field: &str) -> &'a str {
+    answer.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// A text file; `-` is stdin.

@@ -1,17 +1,14 @@
 //! `serial`: the signing log, allow-lists and denials, re-issue policies, approvals.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::model::read_text;
+use super::issuing::Settings;
+use super::judging::{Allow, Judged, These};
+use super::moment::{Moment, now};
 use super::remote::{Client, native};
 use super::{BrandArg, CliError, Column, Cx, Format};
 use crate::domain::ident::{KeyId, ModelName, SerialNumber};
-use crate::domain::time::Timestamp;
-use crate::domain::vault::{DeviceAuth, Reissue};
 
 /// Rows fetched in one request.
 const PAGE: &str = "1000";
@@ -53,12 +50,12 @@ pub(super) struct List {
     /// Only this device key
     #[arg(long, value_name = "KEY-ID")]
     device_key: Option<KeyId>,
-    /// Not before this time, RFC 3339
+    /// Not before this time: 2026-01-31, 2026-01-31T10:00:00Z, or how long ago: 7d, 12h
     #[arg(long, value_name = "TIME")]
-    since: Option<Timestamp>,
-    /// Before this time, RFC 3339
+    since: Option<Moment>,
+    /// Before this time
     #[arg(long, value_name = "TIME")]
-    until: Option<Timestamp>,
+    until: Option<Moment>,
     /// At most this many rows [default: 100 in a table, else all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -86,40 +83,6 @@ pub(super) struct Show {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Allow {
-    /// Files with one serial a line, or MODEL/SERIAL; - is stdin
-    #[arg(value_name = "FILE", required_unless_present = "serials")]
-    files: Vec<PathBuf>,
-    /// A serial, or MODEL/SERIAL
-    #[arg(long = "serial", value_name = "SERIAL")]
-    serials: Vec<String>,
-    /// The model of serials given without one; needed only where there are several models
-    #[arg(long, value_name = "MODEL")]
-    model: Option<ModelName>,
-    #[command(flatten)]
-    brand: BrandArg,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct These {
-    /// The model
-    model: ModelName,
-    /// Serials; @FILE reads them from a file, one a line
-    #[arg(required = true, value_name = "SERIAL")]
-    serials: Vec<String>,
-    #[command(flatten)]
-    brand: BrandArg,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Judged {
-    /// The model
-    model: ModelName,
-    #[command(flatten)]
-    brand: BrandArg,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct Policy {
     /// The model
     model: ModelName,
@@ -127,61 +90,6 @@ pub(super) struct Policy {
     settings: Settings,
     #[command(flatten)]
     brand: BrandArg,
-}
-
-/// How serials of a model are issued; what is left out stays as it is.
-#[derive(Debug, Args)]
-pub(super) struct Settings {
-    /// Serials issued before: allow, same-key-only, deny, approve
-    #[arg(long, value_name = "POLICY")]
-    reissue: Option<Reissue>,
-    /// How devices prove themselves: api-key, allow-list, none
-    #[arg(long, value_name = "HOW")]
-    auth: Option<DeviceAuth>,
-    /// Whether only serials on the allow-list are issued: on, off
-    #[arg(long, value_name = "SWITCH", value_parser = switch)]
-    allow_list: Option<bool>,
-    /// Most distinct serials of the model, or none
-    #[arg(long, value_name = "N", value_parser = quota)]
-    quota: Option<Quota>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Quota(Option<u64>);
-
-fn switch(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("say on or off".to_owned()),
-    }
-}
-
-fn quota(text: &str) -> Result<Quota, String> {
-    match text {
-        "none" => Ok(Quota(None)),
-        number => number
-            .parse()
-            .map(|n| Quota(Some(n)))
-            .map_err(|_| "say a number, or none".to_owned()),
-    }
-}
-
-impl Settings {
-    /// The settings that were given, as the server reads them.
-    pub(super) fn body(&self) -> Map<String, Value> {
-        let mut body = Map::new();
-        let mut put = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                body.insert(name.to_owned(), value);
-            }
-        };
-        put("reissue", self.reissue.map(|reissue| json!(reissue)));
-        put("auth", self.auth.map(|auth| json!(auth)));
-        put("allow-list", self.allow_list.map(Value::from));
-        put("quota", self.quota.map(|quota| json!(quota.0)));
-        body
-    }
 }
 
 #[derive(Debug, Args)]
@@ -219,12 +127,6 @@ const ROW: &[Column] = &[
     }),
 ];
 
-const JUDGED_ROW: &[Column] = &[
-    Column::field("SERIAL", "serial"),
-    Column::field("STANDING", "standing"),
-    Column::field("SINCE", "since"),
-];
-
 const WAITING_ROW: &[Column] = &[
     Column::field("MODEL", "model"),
     Column::field("SERIAL", "serial"),
@@ -240,11 +142,7 @@ impl Verb {
             Self::Allow(allow) => allow.run(cx).await,
             Self::Deny(these) => these.run(cx, "denied").await,
             Self::Forget(these) => these.run(cx, "none").await,
-            Self::Judged(Judged { model, brand }) => {
-                let client = Client::open(&brand)?;
-                let rows = all_judged(&client, &model).await?;
-                cx.out.list(&Value::Array(rows), JUDGED_ROW)
-            }
+            Self::Judged(judged) => judged.run(cx).await,
             Self::Policy(Policy {
                 model,
                 settings,
@@ -291,8 +189,8 @@ impl List {
         let mut put = |name, value: Option<String>| query.extend(value.map(|value| (name, value)));
         put("serial", self.serial.clone());
         put("device-key", self.device_key.as_ref().map(ToString::to_string));
-        put("since", self.since.map(|time| time.to_string()));
-        put("until", self.until.map(|time| time.to_string()));
+        put("since", self.since.map(|time| time.from(now()).to_string()));
+        put("until", self.until.map(|time| time.from(now()).to_string()));
         if self.csv || self.ndjson {
             query.push(("as", if self.csv { "csv" } else { "ndjson" }.to_owned()));
             let query: Vec<(&str, &str)> = query
@@ -385,140 +283,6 @@ impl Show {
                 }
                 cx.out.list(story.get("serials").unwrap_or(&Value::Null), ROW)
             }
-        }
-    }
-}
-
-impl Allow {
-    async fn run(self, cx: &Cx) -> Result<(), CliError> {
-        let mut entries: Vec<String> = self.serials.clone();
-        for file in &self.files {
-            entries.extend(lines(&read_text(file)?));
-        }
-        let client = Client::open(&self.brand)?;
-        let mut by_model = BTreeMap::<ModelName, Vec<SerialNumber>>::new();
-        let mut default = self.model.clone();
-        for entry in &entries {
-            let wrong = |error| CliError::failed(format!("cannot read the entry {entry:?}"), error);
-            let (model, serial) = match (entry.split_once('/'), &default) {
-                (Some((model, serial)), _) => (model.parse().map_err(wrong)?, serial),
-                (None, Some(model)) => (model.clone(), entry.as_str()),
-                (None, None) => {
-                    let model = only_model(&client).await?;
-                    default = Some(model.clone());
-                    (model, entry.as_str())
-                }
-            };
-            by_model
-                .entry(model)
-                .or_default()
-                .push(serial.parse().map_err(wrong)?);
-        }
-        let mut count = 0;
-        for (model, serials) in &by_model {
-            judge(&client, model, serials, "allowed").await?;
-            count += serials.len();
-        }
-        let done = json!({ "standing": "allowed", "count": count });
-        cx.out
-            .done(&done, &format!("{count} serials are on the allow-list"))
-    }
-}
-
-impl These {
-    async fn run(self, cx: &Cx, standing: &str) -> Result<(), CliError> {
-        let mut serials = Vec::<SerialNumber>::new();
-        for text in &self.serials {
-            let texts = match text.strip_prefix('@') {
-                Some(file) => lines(&read_text(Path::new(file))?),
-                None => vec![text.clone()],
-            };
-            for text in texts {
-                serials.push(
-                    text.parse()
-                        .map_err(|error| CliError::failed("cannot read the serials", error))?,
-                );
-            }
-        }
-        judge(&Client::open(&self.brand)?, &self.model, &serials, standing).await?;
-        let word = if standing == "denied" {
-            "denied"
-        } else {
-            "neither allowed nor denied any more"
-        };
-        let count = serials.len();
-        let done = json!({ "model": self.model, "standing": standing, "count": count });
-        cx.out.done(
-            &done,
-            &format!("{count} serials of model {} are {word}", self.model),
-        )
-    }
-}
-
-/// The lines of a list that say something; spaces inside belong to the serial.
-fn lines(text: &str) -> Vec<String> {
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(str::to_owned).collect()
-}
-
-/// Judges serials, in parts: the server reads a million bytes at once.
-async fn judge(
-    client: &Client,
-    model: &ModelName,
-    serials: &[SerialNumber],
-    standing: &str,
-) -> Result<(), CliError> {
-    let path = native(&["models", model.as_str(), "standings"]);
-    for part in serials.chunks(4000) {
-        client
-            .put(&path, &json!({ "serials": part, "standing": standing }))
-            .await?;
-    }
-    Ok(())
-}
-
-/// The model that is meant where none is named: the only one there is.
-async fn only_model(client: &Client) -> Result<ModelName, CliError> {
-    let models = client.get(&native(&["models"]), &[]).await?;
-    let names: Vec<&str> = models
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|model| model.get("name")?.as_str())
-        .collect();
-    match names.as_slice() {
-        [only] => only
-            .parse()
-            .map_err(|error| CliError::failed("cannot tell the model", error)),
-        _ => Err(CliError::Usage(format!(
-            "cannot tell which model is meant: write MODEL/SERIAL, or name one with --model ({})",
-            names.join(", ")
-        ))),
-    }
-}
-
-async fn all_judged(client: &Client, model: &ModelName) -> Result<Vec<Value>, CliError> {
-    let mut rows: Vec<Value> = Vec::new();
-    loop {
-        let after = rows
-            .last()
-            .and_then(|row| row.get("serial")?.as_str())
-            .map(str::to_owned);
-        let query: Vec<(&str, &str)> = after
-            .as_deref()
-            .map(|after| ("after", after))
-            .into_iter()
-            .collect();
-        let page = client
-            .get(&native(&["models", model.as_str(), "standings"]), &query)
-            .await?;
-        match page {
-            Value::Array(page) if !page.is_empty() => rows.extend(page),
-            _ => return Ok(rows),
         }
     }
 }

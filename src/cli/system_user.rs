@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::model::read_text;
+use super::model::{read_text, text_of};
+use super::moment::{Moment, now};
 use super::remote::{Client, native, secret_file};
-use super::{BrandArg, CliError, Cx, Format};
+use super::{BrandArg, CliError, Cx};
 use crate::domain::ident::{KeyName, ModelName, SerialNumber};
-use crate::domain::time::Timestamp;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -39,12 +39,12 @@ pub(super) struct Issue {
     /// File with public SSH keys, one a line
     #[arg(long, value_name = "FILE")]
     ssh_keys: Option<PathBuf>,
-    /// Start of validity, RFC 3339 [default: now]
+    /// Start of validity: 2026-01-31, 2026-01-31T10:00:00Z [default: now]
     #[arg(long, value_name = "TIME")]
-    since: Option<Timestamp>,
-    /// End of validity, RFC 3339, at most 365 days later [default: that]
+    since: Option<Moment>,
+    /// End of validity, at most 365 days later [default: that]
     #[arg(long, value_name = "TIME")]
-    until: Option<Timestamp>,
+    until: Option<Moment>,
     /// Make the user set another password at the first log-in
     #[arg(long)]
     force_password_change: bool,
@@ -83,23 +83,14 @@ impl Issue {
             "serials": self.serials,
             "password": password.as_ref().map(|hash| hash.as_str()),
             "ssh-keys": ssh_keys,
-            "since": self.since,
-            "until": self.until,
+            "since": self.since.map(|time| time.from(now())),
+            "until": self.until.map(|time| time.from(now())),
             "force-password-change": self.force_password_change,
             "key": self.key,
         });
         let answer = Client::open(&self.brand)?
             .post(&native(&["system-users"]), &body)
             .await?;
-        match cx.out.format() {
-            Format::Json => cx.out.json(&answer),
-            Format::Table => {
-                let text = answer
-                    .get("assertion")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                cx.out.data(text.as_bytes())
-            }
-        }
+        cx.out.data(text_of(&answer, "assertion").as_bytes())
     }
 }

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "one test binary")]
 
 mod admin;
+mod cli;
 mod factory;
 mod issuing;
 mod policy;
