@@ -12,6 +12,8 @@ use super::class;
 
 /// Highest number in a `{n,m}`, also when nested.
 const MAX_REPEAT: u32 = 1000;
+/// Longest pattern read, in bytes; no real one comes near. Keeps reading, which is not quite linear, cheap.
+const MAX_TEXT: usize = 16 << 10;
 /// Deepest nesting of groups.
 const MAX_GROUPS: usize = 1000;
 /// Largest automaton compiled, in bytes.
@@ -28,6 +30,9 @@ pub(in super::super) struct Pattern {
 impl Pattern {
     /// Reads `text`, which is anchored as `^(text)$`. The error says what is wrong.
     pub(in super::super) fn new(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_TEXT {
+            return Err(format!("is longer than {MAX_TEXT} bytes"));
+        }
         let anchored = format!("^({text})$");
         let (rewritten, states) = Reader::new(&anchored)
             .read()
@@ -72,7 +77,7 @@ impl Pattern {
 enum Before {
     Nothing,
     Atom(Size),
-    Repeated,
+    Repeated(Size),
 }
 
 /// Size of a part of a pattern.
@@ -96,6 +101,8 @@ struct Reader<'t> {
     outer: Vec<Group>,
     group: Group,
     before: Before,
+    /// Where in `out` the part before ends. Flags may stand between it and its repetition.
+    end: usize,
     names: Vec<&'t str>,
 }
 
@@ -109,6 +116,7 @@ impl<'t> Reader<'t> {
             outer: Vec::new(),
             group: Group::default(),
             before: Before::Nothing,
+            end: 0,
             names: Vec::new(),
         }
     }
@@ -171,9 +179,11 @@ impl<'t> Reader<'t> {
         self.before = Before::Nothing;
     }
 
+    /// Notes that a part was written.
     fn atom(&mut self, states: usize) {
         self.settle();
         self.before = Before::Atom(Size { states, repeats: 1 });
+        self.end = self.out.len();
     }
 
     fn literal(&mut self, c: char) {
@@ -182,17 +192,19 @@ impl<'t> Reader<'t> {
     }
 
     fn open(&mut self) -> Read<()> {
-        self.settle();
-        if self.take_prefix("?") {
-            if self.take_prefix("P<") {
-                self.name()?;
-                self.out.push_str("(?:");
-            } else if !self.flags()? {
-                return Ok(());
-            }
-        } else {
+        if !self.take_prefix("?") {
             self.out.push_str("(?:");
+        } else if self.take_prefix("P<") {
+            self.name()?;
+            self.out.push_str("(?:");
+        } else if !self.flags()? {
+            // Flags alone are nothing to repeat; a repetition after them is one of what stands before.
+            if let Before::Repeated(size) = self.before {
+                self.before = Before::Atom(size);
+            }
+            return Ok(());
         }
+        self.settle();
         if self.outer.len() >= MAX_GROUPS {
             return Err("groups are nested too deeply");
         }
@@ -265,6 +277,7 @@ impl<'t> Reader<'t> {
             states: inner.states.saturating_add(1),
             repeats: inner.repeats.max(1),
         });
+        self.end = self.out.len();
         Ok(())
     }
 
@@ -273,22 +286,21 @@ impl<'t> Reader<'t> {
         let size = match self.before {
             Before::Atom(size) => size,
             Before::Nothing => return Err("a repetition has nothing to repeat"),
-            Before::Repeated => return Err("a repetition is repeated"),
+            Before::Repeated(_) => return Err("a repetition is repeated"),
         };
         let repeats = size.repeats.saturating_mul(count);
         if repeats > MAX_REPEAT && count > 1 {
             return Err("a repetition counts too far");
         }
-        self.out.push_str(operator);
-        if self.take_prefix("?") {
-            self.out.push('?');
+        let lazy = if self.take_prefix("?") { "?" } else { "" };
+        for part in [operator, lazy] {
+            self.out.insert_str(self.end, part);
+            self.end += part.len();
         }
-        self.group.states = self
-            .group
-            .states
-            .saturating_add(size.states.saturating_mul(times).saturating_add(1));
+        let states = size.states.saturating_mul(times).saturating_add(1);
+        self.group.states = self.group.states.saturating_add(states);
         self.group.repeats = self.group.repeats.max(repeats);
-        self.before = Before::Repeated;
+        self.before = Before::Repeated(Size { states, repeats });
         Ok(())
     }
 
@@ -402,6 +414,8 @@ mod tests {
             ("", "", true),
             ("", "a", false),
             ("^*a", "a", true),
+            ("a(?i)*b", "aaB", true),
+            ("a(?i)*b", "aAB", false),
         ] {
             assert_eq!(
                 Pattern::new(pattern).unwrap().matches(text),
