@@ -158,4 +158,29 @@ mod tests {
             assert_eq!(info.name.parse::<AssertionType>(), Ok(info.kind));
         }
     }
+
+    #[test]
+    fn what_is_fixed_about_a_type_agrees_with_itself() {
+        for info in TYPES {
+            let (key, optional) = (info.primary_key, info.optional);
+            let trailing = &key[key.len() - optional.len()..];
+            assert!(
+                trailing
+                    .iter()
+                    .zip(optional)
+                    .all(|(name, (given, default))| name == given && !default.is_empty())
+            );
+            assert!(
+                !info.sequence || (key.len() > 1 && optional.is_empty()),
+                "{}",
+                info.name
+            );
+            assert!(info.has_authority || !info.timestamp_in_key, "{}", info.name);
+            assert!(
+                key.is_empty() == (info.kind == AssertionType::SerialRequest),
+                "{}",
+                info.name
+            );
+        }
+    }
 }

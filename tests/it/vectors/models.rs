@@ -69,7 +69,7 @@ fn snap(snap: &ModelSnap) -> Json {
         "classic": snap.classic,
         "default-channel": snap.default_channel.clone().unwrap_or_default(),
         "id": snap.id.clone().unwrap_or_default(),
-        "modes": snap.modes,
+        "modes": snap.modes.to_vec(),
         "name": snap.name,
         "pinned-track": snap.pinned_track.clone().unwrap_or_default(),
         "presence": snap.presence.as_str(),
@@ -79,7 +79,7 @@ fn snap(snap: &ModelSnap) -> Json {
         json["components"] = Json::from_iter(snap.components.iter().map(|(name, component)| {
             (
                 name.clone(),
-                json!({"modes": component.modes, "presence": component.presence.as_str()}),
+                json!({"modes": component.modes.to_vec(), "presence": component.presence.as_str()}),
             )
         }));
     }

@@ -1,7 +1,7 @@
 //! `types/` and `account-key/`: what each type asks of its headers.
 
 use hallmark::domain::assertion::types::{compat_warnings, names, needed_format};
-use hallmark::domain::assertion::{Assertion, AssertionType, DecodeError, StreamDecoder, decode};
+use hallmark::domain::assertion::{Assertion, AssertionType, DecodeError, Statement, StreamDecoder, decode};
 use serde_json::Value as Json;
 
 use super::{assert_complete, cases, files, json, read};
@@ -182,4 +182,45 @@ fn what_older_clients_refuse_is_warned_about() {
         }
     }
     assert!(warned > 30, "only {warned} refusals were compared");
+}
+
+#[test]
+fn the_registry_knows_which_types_have_a_timestamp_their_key_must_cover() {
+    let mut seen = std::collections::BTreeSet::new();
+    for file in files("valid", ".assert") {
+        let assertion = decode(&read(&file)).unwrap();
+        let (kind, timestamp) = (assertion.kind(), assertion.typed().timestamp_in_key());
+        assert_eq!(timestamp.is_some(), kind.info().timestamp_in_key, "{file}");
+        if let Some(timestamp) = timestamp {
+            assert_eq!(
+                assertion.text("timestamp").unwrap().parse(),
+                Ok(timestamp),
+                "{file}"
+            );
+        }
+        seen.insert(kind);
+    }
+    assert_eq!(seen.len(), 26);
+}
+
+#[test]
+fn limits_that_would_vanish_when_written_are_refused() {
+    let brand = super::key("brand");
+    let constraint = |model: &str| format!(r#"[{{"headers": {{"type": "model", "model": {model}}}}}]"#);
+    for (constraints, good) in [
+        (constraint(r#""m-.*""#), true),
+        (constraint("[]"), false),
+        (constraint("{}"), false),
+        ("[]".to_owned(), false),
+    ] {
+        let text = format!(
+            r#"{{"type": "account-key", "format": "1", "authority-id": "testroot", "account-id": "brand-one",
+               "public-key-sha3-384": "{}", "since": "2024-01-01T00:00:00Z", "constraints": {constraints},
+               "body": {:?}}}"#,
+            brand.public.id(),
+            brand.public.encoded(),
+        );
+        let draft = Statement::from_json(&text).unwrap().draft(&brand.public);
+        assert_eq!(draft.is_ok(), good, "{constraints}: {:?}", draft.err());
+    }
 }

@@ -81,10 +81,12 @@ impl<S: Backstore> Database<S> {
 
     /// The key of an assertion without authority: the one it carries, or that of the device it is about.
     fn own_key(&self, assertion: &Assertion) -> Result<PublicKey, CheckError> {
-        match assertion.typed() {
-            Typed::AccountKeyRequest(request) => Ok(request.public_key.clone()),
-            Typed::ConfdbControl(control) => self.device_key(control, assertion),
-            _verified_by_others => Err(CheckError::NotCheckable(assertion.kind())),
+        if let Typed::AccountKeyRequest(request) = assertion.typed() {
+            Ok(request.public_key.clone())
+        } else if let Typed::ConfdbControl(control) = assertion.typed() {
+            self.device_key(control, assertion)
+        } else {
+            Err(CheckError::NotCheckable(assertion.kind()))
         }
     }
 
@@ -96,11 +98,12 @@ impl<S: Backstore> Database<S> {
         let Some(found) = self.resolve(&reference) else {
             return Err(CheckError::DeviceUnknown(reference));
         };
-        match found.typed() {
-            Typed::Serial(serial) if serial.device_key.id() == assertion.sign_key() => {
-                Ok(serial.device_key.clone())
-            }
-            _other_key => Err(CheckError::OtherDeviceKey(reference)),
+        if let Typed::Serial(serial) = found.typed()
+            && serial.device_key.id() == assertion.sign_key()
+        {
+            Ok(serial.device_key.clone())
+        } else {
+            Err(CheckError::OtherDeviceKey(reference))
         }
     }
 }

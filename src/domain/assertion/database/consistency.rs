@@ -3,9 +3,7 @@
 use super::super::decode::Assertion;
 use super::super::envelope::Ref;
 use super::super::registry::AssertionType;
-use super::super::types::{
-    AccountKey, DEFAULT_PROVENANCE, Serial, SnapDeclaration, SnapDeveloper, Typed, Validation,
-};
+use super::super::types::{AccountKey, DEFAULT_PROVENANCE, Serial, SnapDeveloper, Typed, Validation};
 use super::needs::{SERIES, account, declaration};
 use super::{Backstore, CheckError, Database, as_account_key};
 
@@ -128,13 +126,12 @@ impl<S: Backstore> Rules<'_, S> {
             AssertionType::Model,
             [SERIES, &serial.brand_id, &serial.model],
         ));
-        match model.as_ref().map(Assertion::typed) {
-            Some(Typed::Model(model)) if model.lets_sign_serials(self.authority) => Ok(()),
-            _no_model_says_so => {
-                Err(self
-                    .not_authorized("no known model lists it in serial-authority, and it is not the brand"))
-            }
+        if let Some(Typed::Model(model)) = model.as_ref().map(Assertion::typed)
+            && model.lets_sign_serials(self.authority)
+        {
+            return Ok(());
         }
+        Err(self.not_authorized("no known model lists it in serial-authority, and it is not the brand"))
     }
 
     /// Snap revisions, resource revisions and pairs: the root signs what came the ordinary way, others what the
@@ -152,15 +149,15 @@ impl<S: Backstore> Rules<'_, S> {
         }
         self.known(account(developer))?;
         let known = self.known(declaration(snap_id))?;
-        let allowed =
-            |declaration: &SnapDeclaration| declaration.delegates(provenance, self.authority, revision);
-        match known.typed() {
-            Typed::SnapDeclaration(declaration) if delegated && !allowed(declaration) => {
-                Err(self
-                    .not_authorized("the snap-declaration delegates no such provenance and revision to it"))
-            }
-            _allowed => Ok(()),
+        if !delegated {
+            return Ok(());
         }
+        if let Typed::SnapDeclaration(declaration) = known.typed()
+            && declaration.delegates(provenance, self.authority, revision)
+        {
+            return Ok(());
+        }
+        Err(self.not_authorized("the snap-declaration delegates no such provenance and revision to it"))
     }
 
     fn snap_developer(&self, view: &SnapDeveloper) -> Result<(), CheckError> {
@@ -178,9 +175,11 @@ impl<S: Backstore> Rules<'_, S> {
         let declaration = |id: &str| Ref::new(AssertionType::SnapDeclaration, [&view.series, id]);
         self.known(declaration(&view.approved_snap_id))?;
         let gating = self.known(declaration(&view.snap_id))?;
-        match gating.typed() {
-            Typed::SnapDeclaration(gating) if gating.publisher_id == self.authority => Ok(()),
-            _other_publisher => Err(self.not_authorized("it is not the publisher of the gating snap")),
+        if let Typed::SnapDeclaration(gating) = gating.typed()
+            && gating.publisher_id == self.authority
+        {
+            return Ok(());
         }
+        Err(self.not_authorized("it is not the publisher of the gating snap"))
     }
 }

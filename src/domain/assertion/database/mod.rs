@@ -72,10 +72,13 @@ impl<S: Backstore> Database<S> {
     ) -> Result<Self, WrongTrusted> {
         let mut roots = MemoryBackstore::default();
         for assertion in trusted {
-            match assertion.kind() {
-                AssertionType::Account | AssertionType::AccountKey => roots.put(assertion),
-                _other => return Err(WrongTrusted(assertion.reference())),
+            if !matches!(
+                assertion.kind(),
+                AssertionType::Account | AssertionType::AccountKey
+            ) {
+                return Err(WrongTrusted(assertion.reference()));
             }
+            roots.put(assertion);
         }
         let mut known = MemoryBackstore::default();
         predefined.into_iter().for_each(|assertion| known.put(assertion));
@@ -278,8 +281,9 @@ fn key_from(
 
 /// The account key an assertion of this type is, if it is one.
 fn as_account_key(assertion: &Assertion) -> Option<&super::types::AccountKey> {
-    match assertion.typed() {
-        Typed::AccountKey(key) => Some(key),
-        _other => None,
+    if let Typed::AccountKey(key) = assertion.typed() {
+        Some(key)
+    } else {
+        None
     }
 }

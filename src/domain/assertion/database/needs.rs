@@ -30,18 +30,21 @@ pub fn needs(assertion: &Assertion) -> Vec<Need> {
     if !assertion.primary_key().0.is_empty() {
         needs.push(Need::One(assertion.reference()));
     }
-    match assertion.typed() {
-        Typed::AccountKey(key) if key.name.is_some() => {
-            needs.push(Need::KeysOfAccount(key.account_id.clone()))
-        }
-        Typed::Serial(serial) if assertion.authority_id() != Some(&serial.brand_id) => {
-            needs.push(Need::One(Ref::new(
-                AssertionType::Model,
-                [SERIES, &serial.brand_id, &serial.model],
-            )));
-        }
-        Typed::SnapResourcePair(pair) => needs.push(Need::One(account(&pair.developer_id))),
-        _nothing_more => {}
+    let typed = assertion.typed();
+    if let Typed::AccountKey(key) = typed
+        && key.name.is_some()
+    {
+        needs.push(Need::KeysOfAccount(key.account_id.clone()));
+    }
+    if let Typed::Serial(serial) = typed
+        && assertion.authority_id() != Some(&serial.brand_id)
+    {
+        let model = Ref::new(AssertionType::Model, [SERIES, &serial.brand_id, &serial.model]);
+        needs.push(Need::One(model));
+    }
+    if let Typed::SnapResourcePair(pair) = typed {
+        // Clients do not fetch the developer of a pair, but checking wants it.
+        needs.push(Need::One(account(&pair.developer_id)));
     }
     needs.sort();
     needs.dedup();

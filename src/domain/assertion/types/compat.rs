@@ -49,22 +49,26 @@ pub fn compat_warnings(assertion: &Assertion) -> Vec<String> {
                 .to_owned(),
         );
     }
-    match assertion.typed() {
-        Typed::Model(model) => model_warnings(model, assertion, &mut warnings),
-        Typed::Preseed(preseed) if assertion.authority_id() != Some(&preseed.brand_id) => {
-            warnings.push("snapd 2.57 refuses a preseed whose authority is not the brand".to_owned());
-        }
-        Typed::SnapRevision(_) | Typed::SnapResourceRevision(_)
-            if assertion.headers().contains("integrity") =>
-        {
-            warnings.push("snapd 2.64 refuses a list in \"integrity\", 2.57 ignores it".to_owned());
-        }
-        Typed::ValidationSet(set) if set.snaps.iter().any(|snap| !snap.components.is_empty()) => {
-            warnings.push(
-                "snapd 2.57 ignores \"components\" in validation sets, 2.64 checks them in part".to_owned(),
-            );
-        }
-        _same_for_all => {}
+    let typed = assertion.typed();
+    if let Typed::Model(model) = typed {
+        model_warnings(model, assertion, &mut warnings);
+    }
+    if let Typed::Preseed(preseed) = typed
+        && assertion.authority_id() != Some(&preseed.brand_id)
+    {
+        warnings.push("snapd 2.57 refuses a preseed whose authority is not the brand".to_owned());
+    }
+    if matches!(typed, Typed::SnapRevision(_) | Typed::SnapResourceRevision(_))
+        && assertion.headers().contains("integrity")
+    {
+        warnings.push("snapd 2.64 refuses a list in \"integrity\", 2.57 ignores it".to_owned());
+    }
+    if let Typed::ValidationSet(set) = typed
+        && set.snaps.iter().any(|snap| !snap.components.is_empty())
+    {
+        warnings.push(
+            "snapd 2.57 ignores \"components\" in validation sets, 2.64 checks them in part".to_owned(),
+        );
     }
     warnings
 }

@@ -1,7 +1,8 @@
 //! The snaps of a model: from the separate headers of older models or the `snaps` list of newer ones to the one list,
 //! completed and in the order devices use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::super::headers::Value;
 use super::checks::{Checked, Fields, shown};
@@ -79,7 +80,7 @@ pub struct ModelSnap {
     /// What it is.
     pub kind: SnapKind,
     /// The modes it is there in.
-    pub modes: Vec<String>,
+    pub modes: Arc<[String]>,
     /// The channel it starts out from; none in models without a `snaps` list.
     pub default_channel: Option<String>,
     /// The track it is bound to, only in models without a `snaps` list.
@@ -97,8 +98,9 @@ pub struct ModelSnap {
 pub struct ModelComponent {
     /// Whether it must be there.
     pub presence: Presence,
-    /// The modes it is there in, a part of those of its snap.
-    pub modes: Vec<String>,
+    /// The modes it is there in, a part of those of its snap; shared with it where they are the same, so that a
+    /// hostile model with many of both stays small.
+    pub modes: Arc<[String]>,
 }
 
 /// All snaps of a model in order, the first `essential` of them essential.
@@ -223,8 +225,8 @@ fn listed_snap(entry: &Fields<'_>, base: &str, grade: Grade, model_is_classic: b
     let modes = match (essential, modes.is_empty()) {
         (true, false) => return Err(entry.wrong("modes", "must not be given: this snap is always there")),
         (true, true) => essential_modes(),
-        (false, true) => vec!["run".to_owned()],
-        (false, false) => modes,
+        (false, true) => default_modes(),
+        (false, false) => modes.into(),
     };
     let default_channel = entry
         .optional_filled("default-channel")?
@@ -247,7 +249,7 @@ fn listed_snap(entry: &Fields<'_>, base: &str, grade: Grade, model_is_classic: b
     if classic && kind != SnapKind::App {
         return Err(entry.wrong("classic", "is only for snaps of type app"));
     }
-    if classic && modes != ["run"] {
+    if classic && modes != default_modes() {
         return Err(entry.wrong("modes", "must be run alone for a classic snap"));
     }
     let components = components(entry, &modes)?;
@@ -270,10 +272,11 @@ fn presence(entry: &Fields<'_>) -> Checked<Option<Presence>> {
     })
 }
 
-fn components(entry: &Fields<'_>, snap_modes: &[String]) -> Checked<BTreeMap<String, ModelComponent>> {
+fn components(entry: &Fields<'_>, snap_modes: &Arc<[String]>) -> Checked<BTreeMap<String, ModelComponent>> {
     let Some(listed) = entry.optional_map("components")? else {
         return Ok(BTreeMap::new());
     };
+    let known: BTreeSet<&str> = snap_modes.iter().map(String::as_str).collect();
     let mut components = BTreeMap::new();
     for (name, value) in listed.map() {
         if !names::is_snap(name) {
@@ -286,9 +289,9 @@ fn components(entry: &Fields<'_>, snap_modes: &[String]) -> Checked<BTreeMap<Str
                     "optional" => Presence::Optional,
                     other => return Err(listed.not_a(name, "required or optional", other)),
                 },
-                modes: snap_modes.to_vec(),
+                modes: snap_modes.clone(),
             },
-            Value::Map(map) => component(&Fields::nested(map, listed.path(name)), snap_modes)?,
+            Value::Map(map) => component(&Fields::nested(map, listed.path(name)), snap_modes, &known)?,
             Value::List(_) => return Err(listed.wrong(name, "must be a map or one of required, optional")),
         };
         components.insert(name.clone(), component);
@@ -296,7 +299,12 @@ fn components(entry: &Fields<'_>, snap_modes: &[String]) -> Checked<BTreeMap<Str
     Ok(components)
 }
 
-fn component(fields: &Fields<'_>, snap_modes: &[String]) -> Checked<ModelComponent> {
+/// A component given as a map; `known` are the modes of its snap.
+fn component(
+    fields: &Fields<'_>,
+    snap_modes: &Arc<[String]>,
+    known: &BTreeSet<&str>,
+) -> Checked<ModelComponent> {
     if let Some(unknown) = fields
         .map()
         .keys()
@@ -307,7 +315,7 @@ fn component(fields: &Fields<'_>, snap_modes: &[String]) -> Checked<ModelCompone
     fields.filled("presence")?;
     let presence = presence(fields)?.unwrap_or(Presence::Required);
     let modes = fields.names("modes", "modes (lower-case words)", names::is_mode)?;
-    if let Some(mode) = modes.iter().find(|mode| !snap_modes.contains(mode)) {
+    if let Some(mode) = modes.iter().find(|mode| !known.contains(mode.as_str())) {
         return Err(fields.wrong(
             "modes",
             format!("has {:?}, a mode its snap is not there in", shown(mode)),
@@ -316,9 +324,9 @@ fn component(fields: &Fields<'_>, snap_modes: &[String]) -> Checked<ModelCompone
     Ok(ModelComponent {
         presence,
         modes: if modes.is_empty() {
-            snap_modes.to_vec()
+            snap_modes.clone()
         } else {
-            modes
+            modes.into()
         },
     })
 }
@@ -350,7 +358,7 @@ fn plain(name: &str, kind: SnapKind) -> ModelSnap {
         name: name.to_owned(),
         id: None,
         kind,
-        modes: vec!["run".to_owned()],
+        modes: default_modes(),
         default_channel: None,
         pinned_track: None,
         presence: Presence::Required,
@@ -359,6 +367,10 @@ fn plain(name: &str, kind: SnapKind) -> ModelSnap {
     }
 }
 
-fn essential_modes() -> Vec<String> {
-    vec!["run".to_owned(), "ephemeral".to_owned()]
+fn essential_modes() -> Arc<[String]> {
+    ["run", "ephemeral"].map(str::to_owned).into()
+}
+
+fn default_modes() -> Arc<[String]> {
+    ["run"].map(str::to_owned).into()
 }
