@@ -13,8 +13,8 @@ mod assertion_verify;
 mod cli;
 #[path = "../conformance/mod.rs"]
 mod conformance;
-mod device;
 mod crash;
+mod device;
 mod edge;
 mod fuzz_replay;
 mod harness;
