@@ -253,10 +253,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cx = Cx {
         out: Output::standard(cli.format),
     };
-    let result = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(cli.command.run(&cx)),
-        Err(error) => Err(CliError::Failed(format!("cannot start: {error}"))),
-    };
+    let result = guarded(
+        || match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(cli.command.run(&cx)),
+            Err(error) => Err(CliError::failed("cannot start", error)),
+        },
+    );
     let result = result.and_then(|()| cx.out.finish());
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -266,5 +268,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             ExitCode::from(error.status())
         }
+    }
+}
+
+/// A fault of ours ends with status 1 like any failure (decisions.md 14); the panic's own text is on stderr already.
+fn guarded(work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(CliError::Failed(
+            "cannot go on: an internal error, which should be reported".to_owned(),
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_internal_error_is_status_one() {
+        assert_eq!(guarded(|| panic!("on purpose")).unwrap_err().status(), 1);
+        assert_eq!(guarded(|| Err(CliError::Closed)).unwrap_err().status(), 0);
     }
 }

@@ -14,6 +14,7 @@ mod cli;
 #[path = "../conformance/mod.rs"]
 mod conformance;
 mod crash;
+mod crowd;
 mod device;
 mod edge;
 mod fuzz_replay;

@@ -14,7 +14,9 @@ use hallmark::domain::time::Timestamp;
 use hallmark::http::metrics::Metrics;
 use hallmark::http::router::{RequestId, Router};
 use hallmark::http::serve::Peer;
-use hallmark::ports::{Change, Clock, Commit, CommitOutcome, KeyMaterial, NewKey, Record, SignError, Signer};
+use hallmark::ports::{
+    Change, Clock, Commit, CommitOutcome, KeyMaterial, NewKey, Record, SignError, Signer, Storage,
+};
 use http_body_util::{BodyExt as _, Either, Full};
 use serde_json::Value;
 
@@ -81,9 +83,14 @@ impl Office {
     /// `acme`, `all@globex.example` with every role in `globex`, `nobody@acme.example` with none,
     /// `operator@hallmark.example`. Nobody has a password.
     pub async fn new() -> Self {
+        Self::on(Arc::new(Memory::new())).await
+    }
+
+    /// The same on other, empty storage.
+    pub async fn on(storage: Arc<dyn Storage>) -> Self {
         let clock = Arc::new(StillClock(AtomicI64::new(1_780_272_000)));
         let app = App {
-            storage: Arc::new(Memory::new()),
+            storage,
             signer: Arc::new(Keyless),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),

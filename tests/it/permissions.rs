@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use hallmark::domain::access::{Permission, Role, Scope};
+use hallmark::domain::vault::is_reserved;
 use hallmark::http::endpoint::{Access, Endpoint};
 use hallmark::http::metrics::Metrics;
 
@@ -257,6 +258,21 @@ async fn no_endpoint_answers_without_a_good_credential() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn no_brand_can_be_named_like_the_first_segment_of_a_path() {
+    let office = Office::new().await;
+    let first = |path: &str| path.split('/').nth(1).unwrap_or_default().to_owned();
+    let names: BTreeSet<String> = hallmark::http::endpoints(&office.app, &Metrics::default())
+        .iter()
+        .map(|e| first(e.path))
+        .collect();
+    let free: Vec<&String> = names
+        .iter()
+        .filter(|name| name.parse().is_ok_and(|brand| !is_reserved(&brand)))
+        .collect();
+    assert_eq!(free, [""; 0]);
 }
 
 #[tokio::test]

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use hallmark::adapters::postgres::Postgres;
+use hallmark::app::audit::{self, Checkpoints};
+use hallmark::app::{BrandCtx, InstanceCtx, members};
+use hallmark::domain::access::Role;
 use hallmark::ports::Storage;
 
 use crate::conformance::Engine;
+use crate::office::{BRAND, Office};
 
 /// A database of its own on the test server; dropped at the end.
 struct Database {
@@ -85,3 +89,87 @@ crate::conformance_tests!(match Database::fresh().await {
     Some(database) => database,
     None => return,
 });
+
+/// Whoever can write to the database cannot change the audit log unnoticed.
+#[tokio::test]
+async fn tampering_with_the_audit_tables_is_found() {
+    let damages = [
+        (
+            "UPDATE audit_entry SET event = replace(event, 'view', 'admin') WHERE sequence = 3",
+            "entry-changed",
+        ),
+        ("DELETE FROM audit_entry WHERE sequence = 3", "entry-missing"),
+        ("DELETE FROM audit_entry WHERE sequence >= 5", "chain-truncated"),
+        ("DELETE FROM audit_entry", "chain-truncated"),
+        (
+            "UPDATE audit_entry a SET event = b.event, time = b.time FROM audit_entry b \
+             WHERE (a.sequence, b.sequence) IN ((3, 4), (4, 3))",
+            "entry-changed",
+        ),
+        (
+            "UPDATE audit_entry SET writer = 'somebody' WHERE sequence = 6",
+            "chain-truncated",
+        ),
+        (
+            "DELETE FROM audit_checkpoint WHERE number = 1",
+            "checkpoint-missing",
+        ),
+        (
+            "UPDATE audit_checkpoint SET doc = replace(doc::text, '\"number\":1', '\"number\":1, \"x\":1')::json \
+             WHERE number = 2",
+            "",
+        ),
+        (
+            "UPDATE audit_checkpoint SET doc = replace(doc::text, '2026-', '2025-')::json WHERE number = 2",
+            "checkpoint-signature",
+        ),
+    ];
+    for (damage, code) in damages {
+        let Some(database) = Database::fresh().await else {
+            return;
+        };
+        let office = Office::on(database.open().await).await;
+        let mut checkpoints = Checkpoints::default();
+        for round in 0..2 {
+            for turn in 0..3 {
+                let ctx = BrandCtx::local(BRAND.parse().unwrap());
+                let roles = [if turn % 2 == round % 2 {
+                    Role::View
+                } else {
+                    Role::Review
+                }]
+                .into();
+                let email = "nobody@acme.example".parse().unwrap();
+                members::set(&office.app, &ctx, &BRAND.parse().unwrap(), &email, &roles)
+                    .await
+                    .unwrap();
+            }
+            checkpoints.make(&office.app).await.unwrap().unwrap();
+        }
+        let verify = async || {
+            audit::verify(&office.app, &InstanceCtx::local(), None)
+                .await
+                .unwrap()
+        };
+        let before = verify().await;
+        assert_eq!(
+            (before.problems.len(), before.entries, before.checkpoints),
+            (0, 6, 2)
+        );
+        statement(&database.url, damage).await;
+        let codes: Vec<&str> = verify()
+            .await
+            .problems
+            .iter()
+            .map(|problem| problem.code)
+            .collect();
+        assert!(
+            if code.is_empty() {
+                codes.is_empty()
+            } else {
+                codes.contains(&code)
+            },
+            "{damage}: {codes:?}"
+        );
+    }
+}
