@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hallmark::adapters::sled::{Sled, SledOptions};
+use hallmark::adapters::system::SystemClock;
 use hallmark::cli::line::{Device, DeviceKey, Instance, LineError, Station};
 use hallmark::domain::assertion::{AssertionType, StreamDecoder};
 use hallmark::domain::ident::DeviceId;
 use hallmark::domain::time::Timestamp;
 use hallmark::domain::vault::SerialState;
-use hallmark::ports::{AuditLog as _, SerialFilter, SerialLedger as _, Storage as _};
+use hallmark::ports::{AuditLog as _, Clock as _, SerialFilter, SerialLedger as _, Storage as _};
 use tokio::sync::Mutex;
 
 const BRAND: &str = "crash-brand";
@@ -181,8 +182,5 @@ fn device(cycle: usize, client: usize, keys: &[Arc<DeviceKey>]) -> Device {
 }
 
 fn now() -> Timestamp {
-    let since_1970 = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    Timestamp::from_unix(i64::try_from(since_1970.as_secs()).unwrap())
+    SystemClock.now()
 }
