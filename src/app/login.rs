@@ -9,6 +9,9 @@ use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::ident::{AccountId, Email};
 use crate::ports::{Change, Commit, CommitOutcome, Versioned};
 
+/// Log-ins an account has at a time; the oldest end first. Keeps scripts that log in anew every time from filling
+/// the database.
+const MAX_LOG_INS: usize = 100;
 /// How often a write is tried again when somebody else changed the same records.
 const ATTEMPTS: usize = 5;
 
@@ -69,13 +72,38 @@ pub async fn login(
     token.person = true;
     let mut event = event(app, &account.id, "login", account.id.as_str());
     event.detail.insert("token".to_owned(), token.id.clone().into());
-    app.commit(Commit {
-        records: vec![Change::create(&token)],
-        audit: vec![event],
+    let mut records = oldest_log_ins(app, &account.id).await?;
+    records.push(Change::create(&token));
+    let audit = vec![event];
+    let commit = Commit {
+        records,
+        audit: audit.clone(),
         ..Commit::default()
-    })
-    .await?;
+    };
+    if let CommitOutcome::Conflict { .. } = app.storage.commit(commit).await? {
+        // Another log-in cleared the same old ones away: good enough for this one too.
+        let records = vec![Change::create(&token)];
+        app.commit(Commit {
+            records,
+            audit,
+            ..Commit::default()
+        })
+        .await?;
+    }
     Ok(Session { account, token, text })
+}
+
+/// What has to go so that one more log-in keeps the account within [`MAX_LOG_INS`].
+async fn oldest_log_ins(app: &App, account: &AccountId) -> Result<Vec<Change>, Refusal> {
+    let mut log_ins = of_account(app, account).await?;
+    log_ins.retain(|found| found.record.person);
+    log_ins.sort_by(|a, b| (a.record.created, &a.record.id).cmp(&(b.record.created, &b.record.id)));
+    let surplus = (log_ins.len() + 1).saturating_sub(MAX_LOG_INS);
+    Ok(log_ins
+        .iter()
+        .take(surplus)
+        .map(|found| Change::delete(&found.record, found.version))
+        .collect())
 }
 
 /// Ends the token the caller came with.

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
 use super::{Reason, Refusal};
@@ -99,9 +99,9 @@ impl Passwords {
         hash: Option<String>,
         unless: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<bool, Refusal> {
-        let _turn = self.turn().await?;
+        let turn = self.turn().await?;
         unless()?;
-        run_blocking(move || {
+        run_blocking(turn, move || {
             let known = hash.is_some();
             let text = hash.unwrap_or_else(decoy);
             let right = password.0.len() <= MAX_PASSWORD
@@ -116,11 +116,11 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let _turn = self.turn().await?;
-        run_blocking(work).await
+        let turn = self.turn().await?;
+        run_blocking(turn, work).await
     }
 
-    async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let busy = || {
             Refusal::new(
                 Reason::Unavailable,
@@ -149,8 +149,16 @@ impl Drop for Place<'_> {
     }
 }
 
-async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
+/// The turn ends with the work, not with the request: a client that goes away does not free a place early.
+async fn run_blocking<T: Send + 'static>(
+    turn: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let in_turn = move || {
+        let _turn = turn;
+        work()
+    };
+    tokio::task::spawn_blocking(in_turn).await.map_err(|error| {
         tracing::error!(%error, "password hashing failed");
         Refusal::new(
             Reason::Internal,
@@ -264,6 +272,25 @@ mod tests {
             .unwrap_err();
         assert_eq!(refusal.reason, Reason::Unavailable);
         assert_eq!(passwords.waiting.load(Ordering::Relaxed), MAX_WAITING);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_does_not_free_its_turn_before_the_work_is_done() {
+        let passwords = Passwords::default();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let turn = passwords.turn().await.unwrap();
+        let mut work = Box::pin(run_blocking(turn, move || wait.recv().unwrap()));
+        tokio::select! {
+            biased;
+            _ = &mut work => panic!("the work waits for us"),
+            () = std::future::ready(()) => {}
+        }
+        drop(work);
+        assert_eq!(passwords.turns.available_permits(), PARALLEL - 1);
+        go.send(()).unwrap();
+        while passwords.turns.available_permits() < PARALLEL {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[test]

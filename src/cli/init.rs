@@ -46,7 +46,7 @@ pub(super) struct Init {
     #[arg(long)]
     delegated: bool,
     /// E-mail address of the first administrator; admin@BRAND.example when omitted
-    #[arg(long, value_name = "EMAIL")]
+    #[arg(long, value_name = "EMAIL", value_parser = Email::normal)]
     admin_email: Option<Email>,
     /// Take their password from the first line of this file (- is stdin) instead of making one
     #[arg(long, value_name = "FILE")]

@@ -53,6 +53,7 @@ pub(super) struct Passwd {
     #[command(flatten)]
     settings: SettingsArgs,
     /// E-mail address of the account
+    #[arg(value_parser = Email::normal)]
     email: Email,
     /// Take the password from the first line of this file (- is stdin) instead of making one
     #[arg(long, value_name = "FILE")]

@@ -82,7 +82,6 @@ impl Login {
 }
 
 /// A connection to a server.
-#[derive(Debug)]
 pub struct Client {
     http: reqwest::Client,
     server: String,
@@ -90,8 +89,19 @@ pub struct Client {
     brand: Option<String>,
 }
 
-/// What to send in a request body.
-#[derive(Debug)]
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What to send in a request body. Not `Debug`: it may hold a secret.
+#[expect(
+    missing_debug_implementations,
+    reason = "bodies hold passwords and private keys"
+)]
 pub enum Content<'a> {
     /// Nothing.
     Empty,

@@ -20,6 +20,7 @@ mod device;
 mod edge;
 mod fuzz_replay;
 mod harness;
+mod instance_cli;
 mod keys;
 mod office;
 mod owner;

@@ -118,6 +118,34 @@ async fn a_log_in_ends_after_twelve_hours() {
 }
 
 #[tokio::test]
+async fn the_oldest_log_in_ends_when_there_are_too_many() {
+    let office = Office::new().await;
+    person(&office, "jo@acme.example").await;
+    let first = office.token("jo@acme.example").await;
+    let program = office
+        .token_with("jo@acme.example", |token| token.person = false)
+        .await;
+    for _ in 0..99 {
+        office.advance(1);
+        office.token("jo@acme.example").await;
+    }
+    let session = log_in(&office, "jo@acme.example", PASSWORD, 1).await;
+    for (token, status) in [
+        (first.as_str(), 401),
+        (program.as_str(), 200),
+        (text(&session.body, "token"), 200),
+    ] {
+        assert_eq!(
+            office
+                .call("GET", "/hallmark/v1/whoami", Some(token), Value::Null)
+                .await
+                .status,
+            status
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_password_an_unknown_name_and_a_disabled_account_answer_alike() {
     let office = Office::new().await;
     person(&office, "jo@acme.example").await;

@@ -289,32 +289,37 @@ async fn the_open_endpoints_are_these() {
 }
 
 #[test]
-fn the_table_of_permissions_and_roles_is_this() {
-    let mut table = format!("{:24} {:9}", "permission", "scope");
-    for role in Role::ALL {
-        let _ = write!(table, " {:13}", role.label());
-    }
-    let _ = writeln!(table, " {:8} persons only", "operator");
+fn the_table_of_permissions_is_the_documented_one() {
+    let labels: Vec<&str> = Role::ALL.iter().map(|role| role.label()).collect();
+    let mut table = format!(
+        "| permission | for | {} | operator | persons only |\n",
+        labels.join(" | ")
+    );
+    let _ = writeln!(table, "|---|---|{}", "---|".repeat(labels.len() + 2));
     for permission in Permission::ALL {
+        let mark = |yes| if yes { " yes |" } else { "  |" };
+        let own = permission.scope() == Scope::Own;
         let _ = write!(
             table,
-            "{:24} {:9}",
+            "| `{}` | {} |",
             permission.name(),
             format!("{:?}", permission.scope()).to_lowercase()
         );
-        let mark = |yes| if yes { "Y" } else { "-" };
-        let own = permission.scope() == Scope::Own;
         for role in Role::ALL {
-            let _ = write!(table, " {:13}", mark(own || permission.roles().contains(role)));
+            table.push_str(mark(own || permission.roles().contains(role)));
         }
         let _ = writeln!(
             table,
-            " {:8} {}",
+            "{}{}",
             mark(own || permission.operator()),
             mark(permission.person_only())
         );
     }
-    golden("permissions", &table);
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/people.md")).unwrap();
+    assert!(
+        page.contains(&table),
+        "docs/people.md must hold this table:\n{table}"
+    );
 }
 
 /// Compares with `tests/golden/<name>.snap`; run with `INSTA_UPDATE=always` to accept a change that is meant.

@@ -150,7 +150,7 @@ struct Credentials {
     description: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct SessionView {
     token: String,
@@ -287,7 +287,7 @@ struct TokenRequest {
     ttl: Option<i64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct NewTokenView {
     #[serde(flatten)]
     record: TokenView,
@@ -374,7 +374,7 @@ struct AccountRequest {
     operator: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct NewAccountView {
     #[serde(flatten)]
     account: AccountView,
