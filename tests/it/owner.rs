@@ -253,7 +253,10 @@ fn json_output_is_as_documented() {
         "--passphrase-file",
         &secret,
     ];
-    assert!(home.bad(1, &import).contains("[published-key]"), "it ships with these tests");
+    assert!(
+        home.bad(1, &import).contains("[published-key]"),
+        "it ships with these tests"
+    );
     home.stop();
     home.serve_with(&["--dev"]);
     home.good(&[
@@ -266,7 +269,10 @@ fn json_output_is_as_documented() {
         &password,
     ]);
     printed.insert("key import", home.json(&import));
-    printed.insert("key create", home.json(&["key", "create", "field", "--model", "kiosk", "--until", "730d"]));
+    printed.insert(
+        "key create",
+        home.json(&["key", "create", "field", "--model", "kiosk", "--until", "730d"]),
+    );
     printed.insert("key list", home.json(&["key", "list"]));
     for verb in ["disable", "enable", "show"] {
         let name = ["key disable", "key enable", "key show"]
