@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::moment::{Moment, now, span};
 use super::remote::{Client, native, secret_file};
-use super::{BrandArg, CliError, Column, Cx};
+use super::{BrandArg, CliError, Column, Cx, Format};
 use crate::domain::ident::{KeyName, ModelName};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::KeyPurpose;
@@ -283,10 +283,15 @@ impl Revoke {
     }
 }
 
-/// Prints the text in `field` of `answer` as it is: assertions and keys are no JSON.
+/// Prints the text in `field` of `answer` as it is; for programs the whole answer.
 fn text(cx: &Cx, answer: &Value, field: &str, end: &str) -> Result<(), CliError> {
-    let text = answer.get(field).and_then(Value::as_str).unwrap_or_default();
-    cx.out.data(format!("{text}{end}").as_bytes())
+    match cx.out.format() {
+        Format::Json => cx.out.json(answer),
+        Format::Table => {
+            let text = answer.get(field).and_then(Value::as_str).unwrap_or_default();
+            cx.out.data(format!("{text}{end}").as_bytes())
+        }
+    }
 }
 
 fn shown(cx: &Cx, key: &Value) -> Result<(), CliError> {

@@ -90,7 +90,10 @@ impl Trust {
                     key_bytes,
                 };
                 let stream = local::perform(&settings.load_quietly()?, task).await?;
-                cx.out.data(stream.as_str().unwrap_or_default().as_bytes())
+                match cx.out.format() {
+                    Format::Json => cx.out.json(&json!({"assertions": stream})),
+                    Format::Table => cx.out.data(stream.as_str().unwrap_or_default().as_bytes()),
+                }
             }
             Self::Import(Import { settings, file }) => {
                 let failed = |error| CliError::failed(format!("cannot read {}", file.display()), error);

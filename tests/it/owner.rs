@@ -1,14 +1,11 @@
 //! The commands of who owns the data directory, run as processes: `init`, `serve`, what works beside it, and the
 //! external key manager.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use hallmark::domain::assertion::{Assertion, AssertionType, PublicKey, StreamDecoder};
-
-use crate::cli::{differences, documented};
 
 struct Home {
     dir: tempfile::TempDir,
@@ -74,14 +71,10 @@ impl Home {
     }
 
     fn serve(&mut self) {
-        self.serve_with(&[]);
-    }
-
-    fn serve_with(&mut self, more: &[&str]) {
         let mut child = self
             .command(
                 Path::new(env!("CARGO_BIN_EXE_hallmark")),
-                &[&["serve", "--listen", "127.0.0.1:0"], more].concat(),
+                &["serve", "--listen", "127.0.0.1:0"],
             )
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -219,82 +212,6 @@ fn an_instance_is_made_once_and_its_owner_can_look_after_it_with_and_without_a_s
     assert!(!home.data().join("passphrase.new").exists());
     std::fs::write(&passphrase, "another").unwrap();
     assert!(home.bad(1, &["doctor"]).contains("passphrase"));
-}
-
-#[test]
-fn json_output_is_as_documented() {
-    let mut home = Home::new();
-    let mut printed = BTreeMap::from([("init", home.json(&["init", "--brand", "acme"]))]);
-    printed.insert("passphrase rotate", home.json(&["passphrase", "rotate"]));
-    home.serve();
-    printed.insert("status", home.json(&["status"]));
-    printed.insert("doctor", home.json(&["doctor"]));
-    let passwd = home.json(&["passwd", "admin@acme.example"]);
-    let password = home.write("password", passwd["password"].as_str().unwrap());
-    printed.insert("passwd", passwd);
-    let root = home.write("root", &home.good(&["trust", "export"]));
-    printed.insert("trust import", home.json(&["trust", "import", &root]));
-    home.good(&[
-        "login",
-        "--server",
-        &home.address.clone(),
-        "--email",
-        "admin@acme.example",
-        "--password-file",
-        &password,
-    ]);
-    let file = |name: &str| format!("{}/tests/data/import/{name}", env!("CARGO_MANIFEST_DIR"));
-    let secret = home.write("secret", "throw away");
-    let import = [
-        "key",
-        "import",
-        "old",
-        &file("gpg-protected.asc"),
-        "--passphrase-file",
-        &secret,
-    ];
-    assert!(
-        home.bad(1, &import).contains("[published-key]"),
-        "it ships with these tests"
-    );
-    home.stop();
-    home.serve_with(&["--dev"]);
-    home.good(&[
-        "login",
-        "--server",
-        &home.address.clone(),
-        "--email",
-        "admin@acme.example",
-        "--password-file",
-        &password,
-    ]);
-    printed.insert("key import", home.json(&import));
-    printed.insert(
-        "key create",
-        home.json(&["key", "create", "field", "--model", "kiosk", "--until", "730d"]),
-    );
-    printed.insert("key list", home.json(&["key", "list"]));
-    for verb in ["disable", "enable", "show"] {
-        let name = ["key disable", "key enable", "key show"]
-            .into_iter()
-            .find(|name| name.ends_with(verb))
-            .unwrap();
-        printed.insert(name, home.json(&["key", verb, "field"]));
-    }
-    printed.insert("key external", home.json(&["key", "external", "field", "on"]));
-    assert!(home.bad(2, &["key", "revoke", "field"]).contains("--yes"));
-    let revoked = assertions(&home.good(&["key", "revoke", "field", "--yes"]));
-    assert_eq!(revoked[0].revision(), 1);
-
-    let documented = documented();
-    let mut wrong = Vec::new();
-    for (verb, actual) in &printed {
-        match documented.get(*verb) {
-            Some(example) => wrong.extend(differences(verb, example, actual)),
-            None => wrong.push(format!("{verb}: not in docs/cli-json.md")),
-        }
-    }
-    assert_eq!(wrong, [""; 0]);
 }
 
 #[test]
