@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hallmark::adapters::sled::{Sled, SledOptions};
+use hallmark::adapters::system::SystemClock;
 use hallmark::cli::line::{Device, DeviceKey, Instance, LineError, Station};
 use hallmark::domain::assertion::{AssertionType, StreamDecoder};
 use hallmark::domain::ident::DeviceId;
 use hallmark::domain::time::Timestamp;
 use hallmark::domain::vault::SerialState;
-use hallmark::ports::{AuditLog as _, SerialFilter, SerialLedger as _, Storage as _};
+use hallmark::ports::{AuditLog as _, Clock as _, SerialFilter, SerialLedger as _, Storage as _};
 use tokio::sync::Mutex;
 
 const BRAND: &str = "crash-brand";
@@ -57,7 +58,11 @@ async fn a_killed_server_has_lost_nothing_it_acknowledged() {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let device = device(cycle, client, &keys);
-                tokio::spawn(register_until_it_ends(station.clone(), device, Arc::clone(&acknowledged)))
+                tokio::spawn(register_until_it_ends(
+                    station.clone(),
+                    device,
+                    Arc::clone(&acknowledged),
+                ))
             })
             .collect();
         // Any moment may be the worst one: take another in every cycle.
@@ -69,7 +74,11 @@ async fn a_killed_server_has_lost_nothing_it_acknowledged() {
     }
 
     let acknowledged = acknowledged.lock().await;
-    assert!(acknowledged.len() >= cycles, "only {} registrations in {cycles} cycles", acknowledged.len());
+    assert!(
+        acknowledged.len() >= cycles,
+        "only {} registrations in {cycles} cycles",
+        acknowledged.len()
+    );
     eprintln!("{cycles} kills, {} acknowledged serials", acknowledged.len());
     // One more start closes what the last kill left open.
     instance.serve().unwrap().stop().unwrap();
@@ -77,9 +86,15 @@ async fn a_killed_server_has_lost_nothing_it_acknowledged() {
 }
 
 /// One client keeps registering one serial: every time a new revision.
-async fn register_until_it_ends(station: Station, device: Device, acknowledged: Arc<Mutex<Vec<Acknowledged>>>) {
+async fn register_until_it_ends(
+    station: Station,
+    device: Device,
+    acknowledged: Arc<Mutex<Vec<Acknowledged>>>,
+) {
     loop {
-        let Ok(request_id) = station.request_id().await else { return };
+        let Ok(request_id) = station.request_id().await else {
+            return;
+        };
         let request = device.serial_request(&request_id, now()).unwrap();
         match station.submit(request.clone()).await {
             Ok(body) => {
@@ -87,7 +102,10 @@ async fn register_until_it_ends(station: Station, device: Device, acknowledged: 
                     .map(|assertion| assertion.expect("a whole serial"))
                     .find(|assertion| assertion.kind() == AssertionType::Serial)
                     .expect("a serial");
-                acknowledged.lock().await.push(Acknowledged { request, serial: serial.encoded().clone() });
+                acknowledged.lock().await.push(Acknowledged {
+                    request,
+                    serial: serial.encoded().clone(),
+                });
             }
             Err(LineError::Connect(_)) => return,
             Err(other) => panic!("{other}"),
@@ -113,19 +131,38 @@ async fn everything_is_there(instance: &Instance, acknowledged: &[Acknowledged])
     let mut places = BTreeSet::new();
     let mut by_bytes = BTreeMap::new();
     for row in &rows {
-        assert!(places.insert((row.device.clone(), row.revision)), "{} {} twice", row.device, row.revision);
-        assert_ne!(row.state, SerialState::Reserved, "{} {} is still open", row.device, row.revision);
+        assert!(
+            places.insert((row.device.clone(), row.revision)),
+            "{} {} twice",
+            row.device,
+            row.revision
+        );
+        assert_ne!(
+            row.state,
+            SerialState::Reserved,
+            "{} {} is still open",
+            row.device,
+            row.revision
+        );
         if row.state == SerialState::Issued {
             by_bytes.insert(row.assertion.clone(), row.revision);
         }
     }
     for one in acknowledged {
         let text = String::from_utf8_lossy(&one.serial);
-        assert!(by_bytes.contains_key(&one.serial), "an acknowledged serial is gone:\n{text}");
+        assert!(
+            by_bytes.contains_key(&one.serial),
+            "an acknowledged serial is gone:\n{text}"
+        );
     }
     for head in storage.heads().await.unwrap() {
         let chain = storage.chain(&head.writer, 1, usize::MAX).await.unwrap();
-        assert_eq!(chain.len() as u64, head.sequence, "the chain of {} has gaps", head.writer);
+        assert_eq!(
+            chain.len() as u64,
+            head.sequence,
+            "the chain of {} has gaps",
+            head.writer
+        );
     }
     assert_eq!(storage.check().await.unwrap(), Vec::<String>::new());
     storage.close().await.unwrap();
@@ -145,6 +182,5 @@ fn device(cycle: usize, client: usize, keys: &[Arc<DeviceKey>]) -> Device {
 }
 
 fn now() -> Timestamp {
-    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    Timestamp::from_unix(i64::try_from(since_1970.as_secs()).unwrap())
+    SystemClock.now()
 }

@@ -4,8 +4,10 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
     unreachable_pub,
-    reason = "a test fails by panicking, and the modules of this binary are private"
+    reason = "a test fails by panicking and says what it did; the modules of this binary are private"
 )]
 
 mod architecture;
@@ -13,8 +15,8 @@ mod assertion_verify;
 mod cli;
 #[path = "../conformance/mod.rs"]
 mod conformance;
-mod device;
 mod crash;
+mod device;
 mod edge;
 mod fuzz_replay;
 mod harness;
