@@ -240,13 +240,20 @@ impl Statement {
                 .iter()
                 .find(|(optional, _)| optional == name)
                 .map(|(_, default)| *default);
-            match (headers.remove(name), default) {
-                (Some(value), default) if value.as_text() != default || default.is_none() => {
-                    append_header(&mut text, name, &value);
-                }
-                (Some(_), _) | (None, None) => {}
+            let Some(value) = headers.remove(name) else {
                 // As the reference does: a default that was not given is written out among the others.
-                (None, Some(default)) => headers.set(name, default),
+                if let Some(default) = default {
+                    headers.set(name, default);
+                }
+                continue;
+            };
+            // An empty list would vanish, and the default take its place unseen.
+            let Some(given) = value.as_text() else {
+                let error = HeaderError::new(*name, "must be a string");
+                return Err(DecodeError::Content { kind, error }.into());
+            };
+            if Some(given) != default {
+                append_header(&mut text, name, &value);
             }
         }
         for (name, value) in headers.iter() {

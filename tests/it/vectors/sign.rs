@@ -82,6 +82,16 @@ fn a_name_with_a_line_feed_cannot_smuggle_a_header_in() {
 }
 
 #[test]
+fn an_empty_list_does_not_stand_for_the_default_of_a_primary_key() {
+    let key = key("root");
+    let text = read_text("sign/036-ok-snap-revision-other-provenance.json");
+    let mut statement = Statement::from_json(&text).unwrap();
+    statement.headers_mut().set("provenance", Vec::new());
+    let error = statement.draft(&key.public).unwrap_err();
+    assert_eq!((error.code(), error.header()), ("content", Some("provenance")));
+}
+
+#[test]
 fn a_signature_by_another_key_is_not_let_out() {
     let (brand, other) = (key("brand"), key("other"));
     let created = Timestamp::from_unix(1_735_689_600);
