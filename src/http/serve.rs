@@ -146,7 +146,8 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // Fails only if the client is gone again.
+                let _best_effort = stream.set_nodelay(true);
                 Ok((Socket::Tcp(stream), Peer::Remote(address.ip().to_canonical())))
             }
             Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), Peer::Local)),
@@ -204,8 +205,9 @@ impl Server {
                         drop(permit);
                     });
                 }
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Out of file descriptors, or the client is gone already: go on, but do not spin.
+                    // Out of file descriptors or memory: go on, but do not spin.
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
