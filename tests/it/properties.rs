@@ -191,13 +191,18 @@ fn a_changed_assertion_never_verifies_and_never_panics() {
         let mut bytes = original.to_vec();
         changes.iter().for_each(|change| apply(&mut bytes, change));
         checks::stream(&bytes);
-        let content = decode(&original).map(|assertion| assertion.content().to_vec());
+        // Some samples are assertions to one of the two decoders only.
+        let signed: Vec<Vec<u8>> = StreamDecoder::new(original.clone())
+            .map_while(Result::ok)
+            .chain(decode(&original))
+            .map(|assertion| assertion.content().to_vec())
+            .collect();
         for assertion in StreamDecoder::new(bytes.into()).map_while(Result::ok) {
             let Some(key) = keys.get(assertion.sign_key().as_str()) else {
                 continue;
             };
             if key.public.verify_assertion(&assertion).is_ok() {
-                prop_assert_eq!(Ok(assertion.content()), content.as_deref());
+                prop_assert!(signed.iter().any(|content| content == assertion.content()));
             }
         }
         Ok(())
