@@ -13,6 +13,8 @@ const IDS: &[&str] = &[
     "G7t9_c7Q0YkoY2FnyZ9oiOKNvbk5zwljVvDYbqf5rk6Le_D6Bg21t6pKNAb9VUc_", // tests/vectors/keys/device-2048.pem
     "ifbkfY0q1Yp7roO81W5W7yzGApMQFMiL6tqW5lZBIMZH2XcU7R1ksIucocTUyVjn", // tests/vectors/keys/other.pem
     "Z3CG_qMFZHKosePUErNQX_0WvusNobe97Zu2QMssJUq-_ceuhVyUM6eJeRPjSi5A", // tests/vectors/keys/unregistered.pem
+    "1e0BdEz03GG3gM4NTeykDuUMUr-E6xsTeDXDGqqNOk_cBIORKxAdg0b-cRNersTM", // tests/data/import/gpg-plain.asc
+    "G8QZIJO2a6KwWP1b3vIFeSoG4xPMYg4tsdZWUl6gb41eeumuEoHZTLASc4s-U7Gh", // tests/data/import/gpg-protected.asc
 ];
 
 /// Whether the private half of `key` is published with this project (decisions.md 19).
