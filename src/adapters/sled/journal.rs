@@ -51,7 +51,7 @@ pub(super) struct Mark {
     pub(super) sequence: u64,
 }
 
-/// How bytes get onto the disk. Tests put a failing disk in its place.
+/// How bytes get onto the disk, and whether the machine went down since. Tests put a failing one in its place.
 pub(super) trait Disk: std::fmt::Debug + Send + Sync {
     /// Writes all of `bytes` at `offset`.
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -61,6 +61,14 @@ pub(super) trait Disk: std::fmt::Debug + Send + Sync {
     /// Returns once everything written to `file` would survive a power cut.
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    /// Differs after every start of the machine. Where there is none to be had, no start is noticed.
+    fn boot(&self) -> String {
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
     }
 }
 

@@ -230,7 +230,8 @@ pub(super) fn to_index(value: &Value) -> Result<Vec<u8>, StoreError> {
     })
 }
 
-fn from_index(bytes: &[u8]) -> Result<Value, StoreError> {
+/// What [`to_index`] wrote.
+pub(super) fn from_index(bytes: &[u8]) -> Result<Value, StoreError> {
     let corrupt = || StoreError::Corrupt("the index holds a value that is none".to_owned());
     match bytes.split_first() {
         Some((&PLAIN, small)) => Ok(Value {

@@ -16,6 +16,7 @@ mod open;
 mod registry;
 mod rows;
 mod serials;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -32,7 +33,7 @@ use self::encoding::{Key as Bytes, Space};
 use self::journal::{Disk, RealDisk};
 use self::layers::View;
 use self::open::Opened;
-use self::writer::{Answer, Writer};
+use self::writer::{Answer, Names, Writer};
 use crate::domain::assertion::{AssertionType, PrimaryKey, Ref};
 use crate::domain::audit::{AuditEntry, AuditEvent, ChainHead, Checkpoint};
 use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
@@ -72,12 +73,13 @@ impl Sled {
             layers,
             journal,
             data,
+            boot,
             lock,
         } = open::open(options, disk)?;
         let chain = uuid::Builder::from_random_bytes(open::random(options)?)
             .into_uuid()
             .to_string();
-        let writer = Writer::start(layers, journal, data, chain, options.settle_at)
+        let writer = Writer::start(layers, journal, data, Names { chain, boot }, options.settle_at)
             .map_err(|error| open::no_threads(options, error))?;
         let open = RwLock::new(Some(Arc::new(Database { writer, _lock: lock })));
         Ok(Self {

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::encoding::Decoder;
 use super::journal::{Changes, Disk, HEADER, Journal, Mark, ReplayError, header, read_header, replay};
 use super::layers::Layers;
-use super::writer::{MARK_LAYOUT, mark_key, put_mark, settle};
+use super::settle::{Follows, settle};
 use crate::ports::StoreError;
 
 /// The layout of everything in the directory. A newer program may raise it; it is checked before anything is touched.
@@ -95,6 +94,8 @@ pub(super) struct Opened {
     pub(super) journal: Journal,
     /// The index's file, to be synced after its flush.
     pub(super) data: File,
+    /// Names this run of the machine.
+    pub(super) boot: String,
     /// Keeps other processes out while it is held.
     pub(super) lock: File,
 }
@@ -121,16 +122,8 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
     let (file, id) = open_journal(directory, &journal_path)?;
     let file = Arc::new(file);
     let index_path = directory.join("index");
-    let index = open_index(&index_path, options.cache)?;
-    let (index, known) = match mark_of(&index, &id) {
-        Ok(mark) => (index, mark),
-        Err(()) => {
-            // It belongs to another journal, or cannot be read.
-            drop(index);
-            set_aside(&index_path).map_err(at(&index_path))?;
-            (open_index(&index_path, options.cache)?, None)
-        }
-    };
+    let boot = disk.boot();
+    let (index, known) = trusted_index(&index_path, options.cache, &id, &boot)?;
     let data_path = index_path.join("db");
     let data = OpenOptions::new()
         .read(true)
@@ -144,26 +137,30 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
     }
 
     let length = file.metadata().map_err(at(&journal_path))?.len();
-    let from = match known {
-        Some(mark) => mark,
-        None => {
-            if length > HEADER {
-                tracing::warn!(journal.bytes = length, "rebuilding the index from the journal");
-            }
-            let start = Mark {
-                offset: HEADER,
-                sequence: 1,
-            };
-            put_mark(&index, &id, start)?;
-            settle(&index, &data, &Changes::new())?;
-            start
-        }
-    };
+    if known.is_none() && length > HEADER {
+        tracing::warn!(
+            journal.bytes = length,
+            "making the index anew from the journal; this may take minutes"
+        );
+    }
+    let from = known.unwrap_or(Mark {
+        offset: HEADER,
+        sequence: 1,
+    });
     if from.offset > length {
         return Err(Why::Shorter(index_path));
     }
+    // From here on a power cut is noticed by the next start.
+    let mut follows = Follows {
+        journal: id,
+        mark: from,
+        closed: false,
+        boot,
+    };
+    follows.put(&index)?;
+    settle(&index, &data, &Changes::new())?;
     let layers = Arc::new(Layers::new(index, Arc::clone(&file)));
-    let end = catch_up(&layers, &file, id, from, &data).map_err(|error| match error {
+    let end = catch_up(&layers, &file, &mut follows, &data).map_err(|error| match error {
         ReplayError::Read(error) => Why::File(journal_path.clone(), error),
         ReplayError::Damaged(offset) => Why::Damaged(offset),
         ReplayError::Apply(error) => Why::Store(error),
@@ -177,10 +174,12 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
             .and_then(|()| file.sync_all())
             .map_err(at(&journal_path))?;
     }
+    let boot = follows.boot;
     Ok(Opened {
         layers,
         journal: Journal::new(file, disk, id, end),
         data,
+        boot,
         lock,
     })
 }
@@ -232,12 +231,12 @@ fn open_journal(directory: &Path, path: &Path) -> Result<(File, [u8; 16]), Why> 
     }
 }
 
-/// Opens the index; one that is broken is set aside, and an empty one takes its place.
+/// Opens the index; in place of one that is broken comes an empty one.
 fn open_index(path: &Path, cache: u64) -> Result<::sled::Db, Why> {
     match try_open_index(path, cache)? {
         Some(index) => Ok(index),
         None => {
-            set_aside(path).map_err(|error| Why::File(path.to_owned(), error))?;
+            discard(path)?;
             let broken = || StoreError::Corrupt("a new index cannot be opened".to_owned());
             try_open_index(path, cache)?.ok_or_else(|| broken().into())
         }
@@ -297,48 +296,52 @@ fn locked_by_us(path: &Path) -> bool {
     matches!(file.try_lock(), Err(TryLockError::WouldBlock))
 }
 
-fn set_aside(path: &Path) -> io::Result<()> {
-    for number in 1.. {
-        let aside = path.with_extension(format!("broken-{number}"));
-        if !aside.try_exists()? {
-            tracing::warn!(aside = %aside.display(), "setting the index aside");
-            return std::fs::rename(path, aside);
-        }
-    }
-    Ok(())
+/// Deletes an index: all it held is in the journal.
+fn discard(path: &Path) -> Result<(), Why> {
+    let discarded = path.with_extension("discarded");
+    let remove = |path: &Path| match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    // Renamed first, so that a crash leaves no part of it behind that looks whole.
+    let discard = || {
+        remove(&discarded)?;
+        std::fs::rename(path, &discarded)?;
+        remove(&discarded)
+    };
+    discard().map_err(|error| Why::File(path.to_owned(), error))
 }
 
-/// How far the index follows journal `id`; none if it is empty. An error if it is another's or broken.
-fn mark_of(index: &::sled::Db, id: &[u8; 16]) -> Result<Option<Mark>, ()> {
-    let Some(bytes) = index.get(mark_key()).map_err(drop)? else {
-        return if index.is_empty() { Ok(None) } else { Err(()) };
+/// The index, and how far it follows journal `id`; in place of one that cannot be
+/// trusted comes an empty one.
+fn trusted_index(
+    path: &Path,
+    cache: u64,
+    id: &[u8; 16],
+    boot: &str,
+) -> Result<(::sled::Db, Option<Mark>), Why> {
+    let index = open_index(path, cache)?;
+    let doubt = match Follows::read(&index) {
+        Ok(Some(follows)) => match follows.doubt(id, boot) {
+            None => return Ok((index, Some(follows.mark))),
+            Some(doubt) => doubt.to_owned(),
+        },
+        Ok(None) if index.is_empty() => return Ok((index, None)),
+        Ok(None) => "it does not say what it holds".to_owned(),
+        Err(error) => error.to_string(),
     };
-    // Behind the tag of a plain value.
-    let mut decoder = bytes
-        .get(1..)
-        .and_then(|b| Decoder::new(b, MARK_LAYOUT, "mark").ok())
-        .ok_or(())?;
-    if decoder.raw(id.len()).map_err(drop)? != id {
-        return Err(());
-    }
-    Ok(Some(Mark {
-        offset: decoder.number().map_err(drop)?,
-        sequence: decoder.number().map_err(drop)?,
-    }))
+    tracing::warn!(%doubt, "the index cannot be trusted");
+    drop(index);
+    discard(path)?;
+    Ok((open_index(path, cache)?, None))
 }
 
 /// Changes that are applied at once when the journal is read at start-up.
 const CATCH_UP_AT: usize = 65_536;
 
-/// Applies what the journal has from `from` on. The last changes stay in memory, the others go into the index.
-fn catch_up(
-    layers: &Layers,
-    file: &File,
-    id: [u8; 16],
-    from: Mark,
-    data: &File,
-) -> Result<Mark, ReplayError> {
-    replay(file, id, from, |changes, mark| {
+/// Applies what the journal has from the mark on. The last changes stay in memory, the others go into the index.
+fn catch_up(layers: &Layers, file: &File, follows: &mut Follows, data: &File) -> Result<Mark, ReplayError> {
+    replay(file, follows.journal, follows.mark, |changes, mark| {
         let full = {
             let mut recent = layers.recent_mut();
             recent.active.extend(changes);
@@ -352,6 +355,7 @@ fn catch_up(
             return Ok(());
         }
         settle(&layers.index, data, &full)?;
-        put_mark(&layers.index, &id, mark)
+        follows.mark = mark;
+        follows.put(&layers.index)
     })
 }

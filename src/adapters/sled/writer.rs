@@ -2,16 +2,15 @@
 //! with one sync of the journal (group commit). A second thread moves older changes into the index.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::oneshot;
 
-use super::encoding::{Encoder, Key, Space};
-use super::journal::{AppendError, Changes, Journal, Mark, Value};
-use super::layers::{Layers, Order, Scan, View, index_error, to_index};
+use super::journal::{AppendError, Changes, Journal, Value};
+use super::layers::{Layers, Order, Scan, View};
+use super::settle::{Part, Settler};
 use crate::ports::StoreError;
 
 /// Writes that may wait; more are refused.
@@ -87,6 +86,15 @@ enum Message {
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
+/// What this process and this machine are called.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// The audit chain of this process.
+    pub(super) chain: String,
+    /// See [`super::journal::Disk::boot`].
+    pub(super) boot: String,
+}
+
 /// The callers' end of the writer. Dropped without [`Writer::close`], it ends the threads as they stand: what was
 /// acknowledged is in the journal.
 #[derive(Debug)]
@@ -105,27 +113,24 @@ struct Health {
 }
 
 impl Writer {
-    /// Starts the writer on `journal`, for the audit chain `chain`. `data` is the file to sync after the index.
+    /// Starts the writer on `journal`. `data` is the file to sync after the index.
     /// `settle_at`: see [`super::SledOptions`].
     pub(super) fn start(
         layers: Arc<Layers>,
         journal: Journal,
         data: File,
-        chain: String,
+        names: Names,
         settle_at: usize,
     ) -> std::io::Result<Self> {
+        let Names { chain, boot } = names;
         let health = Arc::<Health>::default();
         let (queue, messages) = sync_channel(QUEUE);
-        let (to_settle, settling) = channel();
+        let (to_settle, parts) = channel();
         let (report, settled) = channel();
-        let settler = Settler {
-            layers: Arc::clone(&layers),
-            data,
-            id: journal.id(),
-        };
+        let settler = Settler::new(Arc::clone(&layers), data, journal.id(), boot);
         let settler = Builder::new()
             .name("hallmark-index".to_owned())
-            .spawn(move || settler.run(&settling, &report))?;
+            .spawn(move || settler.run(&parts, &report))?;
         let state = State {
             layers: Arc::clone(&layers),
             health: Arc::clone(&health),
@@ -224,7 +229,7 @@ struct State {
     chain: String,
     /// Seen by readers, but not in the journal yet: early answers.
     backlog: Changes,
-    to_settle: Sender<(Arc<Changes>, Mark)>,
+    to_settle: Sender<Part>,
     settled: Receiver<Result<(), String>>,
     settling: bool,
     settle_at: usize,
@@ -352,11 +357,11 @@ impl State {
         }
         if waiting >= self.settle_at && lock(&self.health.failed).is_none() {
             // A failure is noted, and the changes stay in memory.
-            let _noted = self.start_settling();
+            let _noted = self.start_settling(false);
         }
     }
 
-    fn start_settling(&mut self) -> Result<(), String> {
+    fn start_settling(&mut self, last: bool) -> Result<(), String> {
         if !self.backlog.is_empty() {
             let mut backlog = self.backlog.clone();
             self.append(&mut backlog)?;
@@ -368,7 +373,12 @@ impl State {
             recent.frozen = Some(Arc::clone(&frozen));
             frozen
         };
-        self.settling = self.to_settle.send((frozen, self.journal.end())).is_ok();
+        let part = Part {
+            changes: frozen,
+            mark: self.journal.end(),
+            last,
+        };
+        self.settling = self.to_settle.send(part).is_ok();
         if self.settling {
             Ok(())
         } else {
@@ -386,9 +396,9 @@ impl State {
             Some(Err(RecvError)) => Err(stopped()),
         };
         wait(self.settling)?;
-        // Twice: the mark of the first becomes durable with the second.
-        for _ in 0..2 {
-            self.start_settling().map_err(StoreError::Unavailable)?;
+        // Only an index that is known to be on the disk is marked as closed.
+        for last in [false, true] {
+            self.start_settling(last).map_err(StoreError::Unavailable)?;
             let report = self.settled.recv().map_err(|RecvError| stopped())?;
             report.map_err(StoreError::Unavailable)?;
         }
@@ -404,69 +414,6 @@ struct Group {
     durable: bool,
     early: Vec<Reply>,
     replies: Vec<Reply>,
-}
-
-/// Moves changes into the index.
-struct Settler {
-    layers: Arc<Layers>,
-    data: File,
-    id: [u8; 16],
-}
-
-impl Settler {
-    fn run(&self, settling: &Receiver<(Arc<Changes>, Mark)>, report: &Sender<Result<(), String>>) {
-        while let Ok((changes, mark)) = settling.recv() {
-            let settled = catch_unwind(AssertUnwindSafe(|| {
-                settle(&self.layers.index, &self.data, &changes)
-            }))
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("the index gave up".to_owned())))
-            // The mark is written only when what it stands for is on disk.
-            .and_then(|()| put_mark(&self.layers.index, &self.id, mark));
-            if settled.is_ok() {
-                self.layers.recent_mut().frozen = None;
-            }
-            if report.send(settled.map_err(|error| error.to_string())).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// Writes `changes` into the index and onto the disk.
-pub(super) fn settle(index: &::sled::Db, data: &File, changes: &Changes) -> Result<(), StoreError> {
-    for (key, value) in changes {
-        match value {
-            Some(value) => index.insert(key, to_index(value)?).map(drop),
-            None => index.remove(key).map(drop),
-        }
-        .map_err(|error| index_error(&error))?;
-    }
-    index.flush().map_err(|error| index_error(&error))?;
-    // `flush` ends in `sync_file_range`, which survives no power cut.
-    data.sync_all()
-        .map_err(|error| StoreError::Unavailable(format!("cannot sync the index: {error}")))
-}
-
-/// The key under which the index keeps how far it follows the journal.
-pub(super) fn mark_key() -> Vec<u8> {
-    Key::new(Space::Meta).text("mark").bytes()
-}
-
-/// Version of the mark's layout.
-pub(super) const MARK_LAYOUT: u8 = 1;
-
-/// Notes in the index that it holds everything in journal `id` before `mark`.
-pub(super) fn put_mark(index: &::sled::Db, id: &[u8; 16], mark: Mark) -> Result<(), StoreError> {
-    let small = Encoder::new(MARK_LAYOUT)
-        .raw(id)
-        .number(mark.offset)
-        .number(mark.sequence)
-        .bytes();
-    let value = to_index(&Value { small, large: None })?;
-    index
-        .insert(mark_key(), value)
-        .map(drop)
-        .map_err(|error| index_error(&error))
 }
 
 fn stopped() -> StoreError {
