@@ -5,7 +5,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::sign::{public_key, record};
+use super::sign::{public_key, raw, record};
 use super::{App, Reason, Refusal};
 use crate::domain::assertion::{Draft, decode};
 use crate::domain::audit::{Actor, AuditEvent, hex};
@@ -49,11 +49,11 @@ pub async fn sign_digest(
                 "cannot sign: RSA-PKCS takes a DigestInfo of SHA-512 (83 bytes) and nothing else",
             )
         })?;
-    let raw = app.signer.sign(&key.key_id, sha512).await?;
+    let signature = raw(app, &key.key_id, sha512).await?;
     let mut event = event(app, &key, "key.sign-digest");
     event.detail.insert("sha512".to_owned(), hex(&sha512).into());
     log(app, event).await?;
-    Ok(raw)
+    Ok(signature)
 }
 
 /// `OPENPGP`: signs the content of an assertion, if it is one this key may sign. Gives a binary detached signature.
@@ -80,8 +80,8 @@ pub async fn sign_content(
     let now = app.clock.now();
     key.may_sign(unsigned.kind(), unsigned.headers(), now)?;
     let draft = Draft::of_content(content.to_vec(), &public_key(&key)?);
-    let raw = app.signer.sign(&key.key_id, draft.digest(now)).await?;
-    let assertion = draft.finish(now, &raw).map_err(|e| invalid(&e))?;
+    let signature = raw(app, &key.key_id, draft.digest(now)).await?;
+    let assertion = draft.finish(now, &signature).map_err(|e| invalid(&e))?;
     let mut event = record(event(app, &key, ""), &assertion);
     event.detail.insert("key".to_owned(), key.name.as_str().into());
     let sha512 = digest::digest(&digest::SHA512, content);

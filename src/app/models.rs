@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::api_keys::{self, ApiKeyHash};
-use super::{App, BrandCtx, Reason, Refusal, brand_key};
+use super::{App, BrandCtx, Reason, Refusal, brand_key, keys};
 use crate::domain::audit::AuditEvent;
 use crate::domain::ident::{KeyName, ModelName};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::{ApiKey, DeviceAuth, ModelRecord, Reissue, SerialPolicy};
-use crate::ports::{Change, Commit, CommitOutcome, Versioned};
+use crate::ports::{Change, Commit, CommitOutcome, Kind, Versioned};
 
 /// The key that signs serials unless another is named; `init` makes it.
 pub const DEFAULT_KEY: &str = "serial";
@@ -103,9 +103,7 @@ pub async fn create(app: &App, ctx: &BrandCtx, new: NewModel) -> Result<(ModelRe
             .parse()
             .map_err(|e| Refusal::invalid("invalid-key", format!("{e}")))?,
     };
-    brand_key::for_serials(&*app.storage, ctx.brand(), &new.name, &key, now)
-        .await
-        .map_err(|why| why.refusal("use the key for serials"))?;
+    let held = held_key(app, ctx, &new.name, &key, now).await?;
     let (record, shown) = make_api_key(app, new.api_key.as_ref().map(|key| key.as_str()), None, now)?;
     let mut model = ModelRecord {
         brand_id: ctx.brand().clone(),
@@ -134,12 +132,16 @@ pub async fn create(app: &App, ctx: &BrandCtx, new: NewModel) -> Result<(ModelRe
     }
     let event = event(app, ctx, "model.create", &model.name, &detail);
     let commit = Commit {
-        records: vec![Change::create(&model)],
+        records: vec![Change::create(&model), held],
         audit: vec![event],
         ..Commit::default()
     };
     match app.storage.commit(commit).await? {
         CommitOutcome::Done => Ok((model, shown)),
+        outcome @ CommitOutcome::Conflict {
+            kind: Kind::SigningKey,
+            ..
+        } => Err(refused(&model.name, &outcome)),
         CommitOutcome::Conflict { .. } => Err(Refusal::conflict(
             "already-exists",
             format!("cannot create model {}: it is there already", model.name),
@@ -173,9 +175,7 @@ pub async fn set_policy(
         version,
     } = find(app, ctx, name).await?;
     let now = app.clock.now();
-    brand_key::for_serials(&*app.storage, ctx.brand(), name, &key, now)
-        .await
-        .map_err(|why| why.refusal("use the key for serials"))?;
+    let held = held_key(app, ctx, name, &key, now).await?;
     let revision = model
         .policy()
         .map_or(0, |policy| policy.revision)
@@ -186,7 +186,7 @@ pub async fn set_policy(
         key,
         created: now,
     });
-    replace(app, ctx, model, version, "model.policy", detail).await
+    replace(app, ctx, model, version, Some(held), "model.policy", detail).await
 }
 
 /// Changes settings of a model.
@@ -200,8 +200,16 @@ pub async fn configure(
         record: mut model,
         version,
     } = find(app, ctx, name).await?;
+    let was_disabled = model.disabled;
     settings.apply(&mut model);
-    replace(app, ctx, model, version, "model.configure", settings.detail()).await
+    let held = match model.policy() {
+        Some(policy) if was_disabled && !model.disabled => {
+            Some(held_key(app, ctx, name, &policy.key, app.clock.now()).await?)
+        }
+        Some(_) | None => None,
+    };
+    let detail = settings.detail();
+    replace(app, ctx, model, version, held, "model.configure", detail).await
 }
 
 /// Adds an API key. With `retire_others`, the keys in use until now stop at that time, so that both old and new
@@ -244,7 +252,7 @@ pub async fn add_api_key(
         "expires": expires.map(|time| time.to_string()),
         "others-expire": retire_others.map(|time| time.to_string()),
     });
-    let model = replace(app, ctx, model, version, "model.api-key.add", detail).await?;
+    let model = replace(app, ctx, model, version, None, "model.api-key.add", detail).await?;
     Ok((model, shown))
 }
 
@@ -267,7 +275,7 @@ pub async fn expire_api_key(
         .ok_or_else(|| no_api_key(name, id))?;
     key.expires = expires;
     let detail = json!({ "api-key-id": id, "expires": expires.map(|time| time.to_string()) });
-    replace(app, ctx, model, version, "model.api-key.expire", detail).await
+    replace(app, ctx, model, version, None, "model.api-key.expire", detail).await
 }
 
 /// Revokes an API key at once.
@@ -392,17 +400,37 @@ pub(super) async fn find(
         .ok_or_else(|| Refusal::not_found(format!("cannot find model {name} of brand {}", ctx.brand())))
 }
 
+/// Checks that `key` may sign serials of the model, and gives the change that makes a commit fail where the key is
+/// changed at the same time: a key that is being switched off must not come into use.
+async fn held_key(
+    app: &App,
+    ctx: &BrandCtx,
+    model: &ModelName,
+    key: &KeyName,
+    now: Timestamp,
+) -> Result<Change, Refusal> {
+    let found = keys::find(app, ctx, key).await;
+    brand_key::for_serials(&*app.storage, ctx.brand(), model, key, now)
+        .await
+        .map_err(|why| why.refusal("use the key for serials"))?;
+    let found = found?;
+    Ok(Change::replace(&found.record, found.version))
+}
+
 async fn replace(
     app: &App,
     ctx: &BrandCtx,
     model: ModelRecord,
     version: u64,
+    held: Option<Change>,
     action: &str,
     detail: Value,
 ) -> Result<ModelRecord, Refusal> {
     let event = event(app, ctx, action, &model.name, &detail);
     let commit = Commit {
-        records: vec![Change::replace(&model, version)],
+        records: std::iter::once(Change::replace(&model, version))
+            .chain(held)
+            .collect(),
         audit: vec![event],
         ..Commit::default()
     };

@@ -3,8 +3,9 @@
 use super::{App, Reason, Refusal};
 use crate::domain::assertion::{Assertion, PublicKey, Statement};
 use crate::domain::audit::AuditEvent;
+use crate::domain::ident::KeyId;
 use crate::domain::vault::{KeyRefusal, SigningKey};
-use crate::ports::StoredAssertion;
+use crate::ports::{SignError, StoredAssertion};
 
 /// Signs `statement` with `key`, if that key may. The caller commits the assertion and an event ([`record`])
 /// before anything of it leaves the process.
@@ -14,10 +15,30 @@ pub async fn sign(app: &App, key: &SigningKey, statement: Statement) -> Result<A
     let draft = statement
         .draft(&public_key(key)?)
         .map_err(|e| Refusal::invalid("invalid-statement", format!("cannot sign: {e}")))?;
-    let raw = app.signer.sign(&key.key_id, draft.digest(now)).await?;
+    let raw = raw(app, &key.key_id, draft.digest(now)).await?;
     draft
         .finish(now, &raw)
         .map_err(|e| Refusal::invalid("invalid-statement", format!("cannot sign: {e}")))
+}
+
+/// The raw signature. A key that another process on the same database has made since is loaded first.
+pub(super) async fn raw(app: &App, key: &KeyId, sha512: [u8; 64]) -> Result<Vec<u8>, Refusal> {
+    match app.signer.sign(key, sha512).await {
+        Err(SignError::UnknownKey(_)) => {}
+        outcome => return Ok(outcome?),
+    }
+    let unknown = || Refusal::from(SignError::UnknownKey(key.clone()));
+    let found = app
+        .storage
+        .find_unique::<SigningKey>("key-id", key.as_str())
+        .await?
+        .ok_or_else(unknown)?
+        .record;
+    found.usable(app.clock.now())?;
+    app.signer
+        .load(&found.account_id, &found.key_id, &found.sealed)
+        .await?;
+    Ok(app.signer.sign(key, sha512).await?)
 }
 
 /// Fills in what every audit event about a signature says: type, primary key, revision, key.

@@ -6,13 +6,15 @@ use hallmark::adapters::memory::Memory;
 use hallmark::app::account_keys::{self, Registration};
 use hallmark::app::instance::{self, NewBrand};
 use hallmark::app::keys::{self, KeyRequest};
+use hallmark::app::models::{self, ModelSettings, NewModel};
 use hallmark::app::sign::sign;
 use hallmark::app::trust::{self, Sizes};
 use hallmark::app::{InstanceCtx, Reason, doctor, key_manager};
 use hallmark::domain::access::{Account, Brand, Membership, Role};
 use hallmark::domain::assertion::{Assertion, AssertionType, Headers, PublicKey, Ref, Statement, decode};
-use hallmark::domain::vault::{KeyPurpose, KeyState, ModelRecord, SerialPolicy, SigningKey};
-use hallmark::ports::{AuditFilter, Change, Commit, CommitOutcome, Key, PutRule, Storage};
+use hallmark::domain::ident::KeyName;
+use hallmark::domain::vault::{KeyPurpose, KeyState, ModelRecord, SerialPolicy, SigningKey, is_throwaway};
+use hallmark::ports::{AuditFilter, Change, Commit, CommitOutcome, Key, KeyMaterial, PutRule, Storage};
 
 use crate::harness::*;
 
@@ -698,4 +700,92 @@ fn hex(text: &str) -> Vec<u8> {
         .step_by(2)
         .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
         .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_being_disabled_never_comes_into_use() {
+    let (app, _) = instance().await;
+    let (ctx, serial) = (acme_ctx(), "serial".parse().unwrap());
+    for round in 0..40 {
+        let model = NewModel {
+            name: format!("gate-{round}").parse().unwrap(),
+            key: None,
+            api_key: None,
+            settings: ModelSettings::default(),
+        };
+        let (one, two, three) = (app.clone(), ctx.clone(), app.clone());
+        let make = tokio::spawn(async move { models::create(&one, &two, model).await });
+        let (two, name) = (ctx.clone(), KeyName::clone(&serial));
+        let switch_off = tokio::spawn(async move { keys::disable(&three, &two, &name).await });
+        let (_either, _or) = (make.await.unwrap(), switch_off.await.unwrap());
+        let disabled = brand_key(&app, "serial").await.state == KeyState::Disabled;
+        let used = app.storage.all::<ModelRecord>(["acme"]).await.unwrap();
+        assert!(
+            !disabled || used.iter().all(|found| found.record.disabled),
+            "round {round}"
+        );
+        keys::enable(&app, &ctx, &serial).await.unwrap();
+        for found in used.iter().filter(|found| !found.record.disabled) {
+            let off = ModelSettings {
+                disabled: Some(true),
+                ..ModelSettings::default()
+            };
+            models::configure(&app, &ctx, &found.record.name, off)
+                .await
+                .unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_made_by_another_process_is_loaded_when_it_is_first_needed() {
+    let (app, _) = instance().await;
+    let key = brand_key(&app, "model").await;
+    app.signer.unload(&key.key_id).await;
+    sign(&app, &key, model_statement("gate")).await.unwrap();
+    keys::disable(&app, &acme_ctx(), &key.name).await.unwrap();
+    let stale = sign(&app, &key, model_statement("gate")).await.unwrap_err();
+    assert_eq!(
+        stale.code, "key-disabled",
+        "the record at hand is old, the one in the database decides"
+    );
+}
+
+#[tokio::test]
+async fn every_private_key_in_the_repository_is_known_to_be_published() {
+    let (kdf, clock) = (quick_kdf(), TestClock::new());
+    let signer = parts(Arc::new(Memory::new()), "p", &kdf, &clock, true).signer;
+    let mut found = 0;
+    let mut missing: Vec<String> = Vec::new();
+    let mut folders: Vec<std::path::PathBuf> = ["assertions", "examples", "keys", "src", "tests"]
+        .iter()
+        .map(|folder| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+        .collect();
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
+            if !text.starts_with("-----BEGIN ") {
+                continue;
+            }
+            let material = KeyMaterial::from_text(text.into(), Some("throw away".to_owned().into()));
+            // What cannot be imported at all needs no refusal.
+            if let Ok(key) = signer.import(&"acme".parse().unwrap(), material, 0).await {
+                if !is_throwaway(&key.id) {
+                    missing.push(format!("{} // {}", key.id, path.display()));
+                }
+                found += 1;
+            }
+        }
+    }
+    assert_eq!(missing, [""; 0], "add them to domain/vault/throwaway.rs");
+    assert!(found >= 12, "{found} keys");
 }
