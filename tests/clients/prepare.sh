@@ -3,8 +3,31 @@
 # system. Sourced. Nothing of snapd is installed. Downloads are kept in $HALLMARK_CI_CACHE.
 
 # The oldest snapd in wide use, and the newest there is. Suites name them by these words.
-#   old: Debian 12, 2.57.6    new: Debian unstable, 2.77 or later
-snapd_suite() { case $1 in old) echo bookworm ;; new) echo sid ;; esac }
+#   old: Debian 12, 2.57.6    new: Debian unstable (2.77 or later), as long as its programs start here, else Debian 13
+snapd_suite() {
+  case $1 in
+    old) echo bookworm ;;
+    new)
+      local suite chosen=$HALLMARK_CI_CACHE/debian/newest
+      if [ ! -s "$chosen" ]; then
+        for suite in sid trixie; do
+          if starts_here "$(unpacked "$suite" snapd usr/lib/snapd/snapd)"; then
+            echo "$suite" >"$chosen"
+            break
+          fi
+          echo "note: snapd of Debian $suite does not start on this system" >&2
+        done
+      fi
+      cat "$chosen"
+      ;;
+  esac
+}
+
+# starts_here TREE: the programs of an unpacked snapd find their libraries.
+starts_here() {
+  SNAP_REEXEC=0 timeout 30 "$1/usr/bin/snap" version >/dev/null 2>&1 &&
+    ! ldd "$1/usr/lib/snapd/snapd" 2>&1 | grep 'not found' >&2
+}
 
 # install_packages PACKAGE...: those that are missing.
 install_packages() {
@@ -40,27 +63,26 @@ client_packages() {
 }
 
 # snapd_tree old|new: unpacks the snapd package, prints its folder.
-snapd_tree() { unpacked "$1" snapd usr/lib/snapd/snapd; }
+snapd_tree() { unpacked "$(snapd_suite "$1")" snapd usr/lib/snapd/snapd; }
 
 # snapd_source old|new: unpacks snapd's Go library, prints the folder of the module.
 snapd_source() {
   local folder
-  folder=$(unpacked "$1" golang-github-snapcore-snapd-dev usr/share/gocode/src/github.com/snapcore/snapd/go.mod)
+  folder=$(unpacked "$(snapd_suite "$1")" golang-github-snapcore-snapd-dev \
+    usr/share/gocode/src/github.com/snapcore/snapd/go.mod)
   echo "$folder/usr/share/gocode/src/github.com/snapcore/snapd"
 }
 
-# unpacked old|new PACKAGE FILE: prints the folder PACKAGE was unpacked into, FILE tells whether it is whole.
+# unpacked SUITE PACKAGE FILE: prints the folder PACKAGE was unpacked into, FILE tells whether it is whole.
 unpacked() {
-  local suite folder lock
-  suite=$(snapd_suite "$1")
-  folder=$HALLMARK_CI_CACHE/debian/$suite/$2
-  mkdir -p "$HALLMARK_CI_CACHE/debian/$suite"
+  local folder=$HALLMARK_CI_CACHE/debian/$1/$2 lock
+  mkdir -p "$HALLMARK_CI_CACHE/debian/$1"
   exec {lock}>"$folder.lock"
   flock "$lock"
   if [ ! -e "$folder/$3" ]; then
     rm -rf "$folder" "$folder.part"
     mkdir -p "$folder.part/deb"
-    (cd "$folder.part/deb" && debian "$suite" download "$2")
+    (cd "$folder.part/deb" && debian "$1" download "$2")
     dpkg -x "$folder.part"/deb/*.deb "$folder.part"
     mv "$folder.part" "$folder"
   fi
