@@ -4,46 +4,40 @@
 //! their own, so a device that hangs up in between leaves nothing half done.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use serde_json::json;
+use tracing::Instrument as _;
 
 use super::api_keys::ApiKeyHash;
-use super::brand_key::{self, BrandKey};
+use super::brand_key;
 use super::remodel::{self, Remodel, RemodelRequest};
+use super::serial_call::{Call, decode, is_complete, names, wanted_serial};
+use super::serial_job::{Job, claim};
 use super::vault_cache::{ServedModel, VaultCache, is_keyless};
 use super::{App, IssueError, request_id};
 use crate::domain::access::Brand;
-use crate::domain::assertion::types::{Original, SerialRequest};
-use crate::domain::assertion::{
-    Assertion, AssertionType, Headers, Ref, Statement, StreamDecoder, Typed, encode_stream,
-};
-use crate::domain::audit::{Actor, AuditEvent};
-use crate::domain::ident::{BrandId, DeviceId, ModelName, SerialNumber};
+use crate::domain::assertion::types::SerialRequest;
+use crate::domain::assertion::{Assertion, AssertionType, Ref, Typed, encode_stream};
+use crate::domain::ident::{BrandId, DeviceId, ModelName};
 use crate::domain::time::Timestamp;
-use crate::domain::vault::claim::PresentedRequestId;
-use crate::domain::vault::{ClaimOutcome, ClaimRules, DeviceAuth, Reservation, SerialClaim, proposed_serial};
-use crate::ports::{IssuedSerial, SignError, StoreError};
+use crate::domain::vault::Reservation;
+use crate::ports::StoreError;
 
-/// Most assertions that are looked at in one request: serial-request, model, serial, and one too many.
-pub const MAX_ASSERTIONS: usize = 4;
-/// Pauses between attempts while the signer's queue is full; then the device is told to come back.
-const SIGNER_PAUSES: [u64; 6] = [20, 50, 100, 200, 400, 800];
+pub use super::serial_call::MAX_ASSERTIONS;
 
 /// The vault. Cheap to clone; one per process.
 #[derive(Clone, Debug)]
 pub struct Vault {
-    app: App,
-    shared: Arc<Shared>,
+    pub(super) app: App,
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+pub(super) struct Shared {
     cache: VaultCache,
     /// Reservations that could not be voided when it was due, because the database was out of reach.
-    leftovers: Mutex<Vec<Reservation>>,
+    pub(super) leftovers: Mutex<Vec<Reservation>>,
 }
 
 /// What a device or factory tool presents with every request.
@@ -73,22 +67,6 @@ struct Credential {
     brand: Option<BrandId>,
     /// The model the key belongs to, and the key's public id.
     held: Option<(Arc<ServedModel>, String)>,
-}
-
-/// The decoded parts of a serial-request call.
-struct Call {
-    request: Assertion,
-    model: Option<Assertion>,
-    old_serial: Option<Assertion>,
-}
-
-/// A claim that passed every check, ready to be carried out.
-struct Job {
-    claim: SerialClaim,
-    served: Arc<ServedModel>,
-    request: Assertion,
-    actor: String,
-    remodelled: Option<DeviceId>,
 }
 
 impl Vault {
@@ -173,7 +151,7 @@ impl Vault {
         let vault = self.clone();
         let served = Arc::clone(&job.served);
         // A task of its own: it runs to its end even if the device hangs up now.
-        let outcome = tokio::spawn(async move { vault.carry_out(job).await });
+        let outcome = tokio::spawn(async move { vault.carry_out(job).await }.in_current_span());
         let serial = match outcome.await {
             Ok(outcome) => outcome?,
             Err(error) => {
@@ -296,7 +274,7 @@ impl Vault {
             now,
         )
         .map_err(|why| IssueError::UnusableKey(why.to_string()))?;
-        let serial = wanted_serial(request, call.request.body(), remodel.as_ref())?;
+        let serial = wanted_serial(request, &call.request, remodel.as_ref()).await?;
         let device = DeviceId { brand, model, serial };
         let claim = claim(&served, device, request, presented, now);
         Ok(Job {
@@ -377,245 +355,5 @@ impl Vault {
         } else {
             Ok(served)
         }
-    }
-
-    /// Steps 15 to 17: reserve, sign, record. None: a person has to decide first.
-    async fn carry_out(&self, job: Job) -> Result<Option<Assertion>, IssueError> {
-        self.void_leftovers().await;
-        let key = job
-            .served
-            .key
-            .as_ref()
-            .map_err(|why| IssueError::UnusableKey(why.clone()))?;
-        let reservation = match self.app.storage.claim(job.claim.clone()).await? {
-            ClaimOutcome::Reserved(reservation) => reservation,
-            ClaimOutcome::AwaitingApproval => return Ok(None),
-            ClaimOutcome::StaleRequest => return Err(IssueError::StaleRequest),
-            ClaimOutcome::Duplicate => return Err(IssueError::Duplicate),
-            ClaimOutcome::NotAllowed => return Err(IssueError::NotAllowed),
-            ClaimOutcome::Denied => return Err(IssueError::Denied),
-            ClaimOutcome::QuotaReached { quota } => return Err(IssueError::QuotaReached(quota)),
-        };
-        match self.complete(&job, key, &reservation).await {
-            Ok(serial) => Ok(Some(serial)),
-            Err(error) => {
-                tracing::error!(%error, device = %reservation.device, revision = reservation.revision, "serial not issued");
-                self.void(reservation).await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn complete(
-        &self,
-        job: &Job,
-        key: &BrandKey,
-        reservation: &Reservation,
-    ) -> Result<Assertion, IssueError> {
-        let now = job.claim.now;
-        let statement = serial_statement(job, key, reservation, now);
-        let serial = self.sign(key, statement, now).await?;
-        let issued = IssuedSerial {
-            assertion: serial.encoded().clone(),
-            sign_key: key.record.key_id.clone(),
-            created_at: now,
-        };
-        let event = serial_event(job, key, reservation, &serial);
-        self.app
-            .storage
-            .issue(reservation, issued, event)
-            .await
-            .map_err(IssueError::Unrecorded)?;
-        Ok(serial)
-    }
-
-    /// Signs; what comes back was decoded again and its signature verified. A full queue is waited for a little,
-    /// since a revision is already taken.
-    async fn sign(
-        &self,
-        key: &BrandKey,
-        statement: Statement,
-        now: Timestamp,
-    ) -> Result<Assertion, IssueError> {
-        let unsignable = |e: &dyn std::fmt::Display| IssueError::Unsignable(e.to_string());
-        key.check(statement.kind(), statement.headers(), now)
-            .map_err(|why| IssueError::UnusableKey(why.to_string()))?;
-        let draft = statement.draft(&key.public).map_err(|e| unsignable(&e))?;
-        let digest = draft.digest(now);
-        let mut pauses = SIGNER_PAUSES.iter();
-        let raw = loop {
-            match self.app.signer.sign(&key.record.key_id, digest).await {
-                Ok(raw) => break raw,
-                Err(SignError::Saturated) => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(Duration::from_millis(*pause)).await,
-                    None => return Err(IssueError::Signer(SignError::Saturated)),
-                },
-                Err(error) => return Err(IssueError::Signer(error)),
-            }
-        };
-        draft.finish(now, &raw).map_err(|error| {
-            tracing::error!(%error, key = %key.record.key_id, "the signature does not verify");
-            IssueError::SigningBroke
-        })
-    }
-
-    async fn void(&self, reservation: Reservation) {
-        if let Err(error) = self.app.storage.void(&reservation).await {
-            tracing::error!(%error, device = %reservation.device, "cannot void a reservation now, trying again later");
-            self.shared
-                .leftovers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(reservation);
-        }
-    }
-
-    async fn void_leftovers(&self) {
-        let leftovers = std::mem::take(
-            &mut *self
-                .shared
-                .leftovers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for reservation in leftovers {
-            self.void(reservation).await;
-        }
-    }
-}
-
-/// Steps 3 to 7: at most three assertions of the right types, and nothing after them.
-fn decode(body: &Bytes) -> Result<Call, IssueError> {
-    let mut stream = StreamDecoder::new(body.clone()).take(MAX_ASSERTIONS).zip(1..);
-    let mut next = || match stream.next() {
-        None => Ok(None),
-        Some((Ok(assertion), number)) => Ok(Some((assertion, number))),
-        Some((Err(e), number)) => Err(IssueError::Undecodable {
-            number,
-            reason: e.to_string(),
-        }),
-    };
-    let (request, _) = next()?.ok_or(IssueError::EmptyData)?;
-    if request.kind() != AssertionType::SerialRequest {
-        return Err(IssueError::NotASerialRequest(request.kind().name()));
-    }
-    let mut ancillary = |wanted: AssertionType| match next()? {
-        None => Ok(None),
-        Some((found, _)) if found.kind() == wanted => Ok(Some(found)),
-        Some((found, number)) => Err(IssueError::WrongAncillary {
-            number,
-            found: found.kind().name(),
-            wanted: wanted.name(),
-        }),
-    };
-    let model = ancillary(AssertionType::Model)?;
-    let old_serial = ancillary(AssertionType::Serial)?;
-    if next()?.is_some() {
-        return Err(IssueError::TrailingData);
-    }
-    Ok(Call {
-        request,
-        model,
-        old_serial,
-    })
-}
-
-/// Only all three headers together make a remodelling (serial-vault.md 4.3, step 10).
-fn is_complete(original: &Original) -> bool {
-    ![&original.brand_id, &original.model, &original.serial]
-        .iter()
-        .any(|text| text.is_empty())
-}
-
-fn names(request: &SerialRequest) -> Result<(BrandId, ModelName), ()> {
-    Ok((
-        request.brand_id.parse().map_err(drop)?,
-        request.model.parse().map_err(drop)?,
-    ))
-}
-
-/// Step 14. A remodelling device that proposes no serial keeps its number; under a rule for one serial it must.
-fn wanted_serial(
-    request: &SerialRequest,
-    body: &[u8],
-    remodel: Option<&Remodel>,
-) -> Result<SerialNumber, IssueError> {
-    let proposed = proposed_serial(request.serial.as_deref(), body);
-    let Some(remodel) = remodel else {
-        return Ok(proposed?);
-    };
-    let serial = match proposed {
-        Err(crate::domain::vault::ProposalError::Missing) => remodel.original.serial.clone(),
-        other => other?,
-    };
-    if remodel.rule.from_serial.is_some() && serial != remodel.original.serial {
-        return Err(IssueError::NoRemodelRule);
-    }
-    Ok(serial)
-}
-
-fn claim(
-    served: &ServedModel,
-    device: DeviceId,
-    request: &SerialRequest,
-    request_id: PresentedRequestId,
-    now: Timestamp,
-) -> SerialClaim {
-    let model = &served.model;
-    SerialClaim {
-        device,
-        device_key: request.device_key.id().clone(),
-        request_id,
-        rules: ClaimRules {
-            reissue: model.reissue,
-            allow_list: model.allow_list || model.auth == DeviceAuth::AllowList,
-            quota: model.quota,
-            revision_floor: 0,
-        },
-        now,
-    }
-}
-
-/// The serial of serial-vault.md 4.4. The body is copied byte for byte.
-fn serial_statement(job: &Job, key: &BrandKey, reservation: &Reservation, now: Timestamp) -> Statement {
-    let device = &reservation.device;
-    let mut headers = Headers::default();
-    headers.set("authority-id", device.brand.as_str());
-    headers.set("revision", reservation.revision.to_string());
-    headers.set("brand-id", device.brand.as_str());
-    headers.set("model", device.model.as_str());
-    headers.set("serial", device.serial.as_str());
-    if let Typed::SerialRequest(request) = job.request.typed() {
-        headers.set("device-key", request.device_key.encoded());
-        headers.set("device-key-sha3-384", request.device_key.id().as_str());
-    }
-    headers.set("timestamp", now.to_string());
-    headers.set("sign-key-sha3-384", key.record.key_id.as_str());
-    Statement::new(AssertionType::Serial, headers, job.request.body().to_vec())
-}
-
-fn serial_event(job: &Job, key: &BrandKey, reservation: &Reservation, serial: &Assertion) -> AuditEvent {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, serial.content());
-    let mut detail = serde_json::Map::new();
-    detail.insert("revision".to_owned(), json!(reservation.revision));
-    detail.insert(
-        "device-key-sha3-384".to_owned(),
-        json!(reservation.device_key.as_str()),
-    );
-    detail.insert("sign-key-sha3-384".to_owned(), json!(key.record.key_id.as_str()));
-    detail.insert(
-        "content-sha512".to_owned(),
-        json!(crate::domain::audit::hex(digest.as_ref())),
-    );
-    if let Some(original) = &job.remodelled {
-        detail.insert("remodelled-from".to_owned(), json!(original.to_string()));
-    }
-    AuditEvent {
-        time: job.claim.now,
-        actor: Actor::Device(job.actor.clone()),
-        brand: Some(reservation.device.brand.clone().into()),
-        action: "serial.sign".to_owned(),
-        subject: reservation.device.to_string(),
-        detail,
     }
 }

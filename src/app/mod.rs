@@ -23,6 +23,8 @@ mod refusal;
 mod remodel;
 pub mod remodel_rules;
 pub mod request_id;
+mod serial_call;
+mod serial_job;
 pub mod serials;
 pub mod sessions;
 pub mod sign;

@@ -299,6 +299,7 @@ pub async fn revoke_api_key(
         ctx,
         model,
         version,
+        None,
         "model.api-key.revoke",
         json!({ "api-key-id": id }),
     )

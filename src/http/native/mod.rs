@@ -13,6 +13,7 @@ mod input;
 mod keys;
 mod models;
 mod people;
+mod remodel;
 mod serials;
 
 pub use answer::{Answer, Created, Json, NoContent};
@@ -44,6 +45,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         assertions::endpoints(&native),
         audit::endpoints(&native),
         models::endpoints(&native),
+        remodel::endpoints(&native),
         serials::endpoints(&native),
     ]
     .concat()
