@@ -13,7 +13,7 @@ use super::api_keys::ApiKeyHash;
 use super::brand_key;
 use super::remodel::{self, Remodel, RemodelRequest};
 use super::serial_call::{Call, decode, is_complete, names, wanted_serial};
-use super::serial_job::{Job, claim};
+use super::serial_job::{self, Job, claim};
 use super::vault_cache::{ServedModel, VaultCache, is_keyless};
 use super::{App, IssueError, request_id};
 use crate::domain::access::Brand;
@@ -78,15 +78,17 @@ impl Vault {
         }
     }
 
-    /// Closes reservations an earlier run left open: their revisions become visible holes. Call it once at start-up,
-    /// before serving. Returns how many there were.
+    /// Closes the reservations that an earlier run, or another process that is gone, left open: their revisions become
+    /// visible holes. Call it once at start-up, before serving. Returns how many there were.
     pub async fn recover(&self) -> Result<usize, StoreError> {
-        let open = self.app.storage.open_reservations().await?;
-        for reservation in &open {
-            tracing::warn!(device = %reservation.device, revision = reservation.revision, "voiding an open reservation");
-            self.app.storage.void(reservation).await?;
+        let mut recovered = 0;
+        loop {
+            let (voided, more) = serial_job::void_abandoned(&self.app).await?;
+            recovered += voided;
+            if !more {
+                return Ok(recovered);
+            }
         }
-        Ok(open.len())
     }
 
     /// Whether the database answers.

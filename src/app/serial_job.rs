@@ -1,15 +1,15 @@
 //! Reserve, sign, record: the steps of issuing a serial that must be carried to an end once begun
 //! (serial-vault.md 4.3, steps 15 to 17, and 4.4).
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::IssueError;
 use super::brand_key::BrandKey;
 use super::issue_serial::Vault;
 use super::vault_cache::ServedModel;
+use super::{App, IssueError};
 use crate::domain::assertion::types::SerialRequest;
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Statement, Typed};
 use crate::domain::audit::{Actor, AuditEvent, hex};
@@ -17,7 +17,7 @@ use crate::domain::ident::DeviceId;
 use crate::domain::time::Timestamp;
 use crate::domain::vault::claim::PresentedRequestId;
 use crate::domain::vault::{ClaimOutcome, ClaimRules, DeviceAuth, Reservation, SerialClaim};
-use crate::ports::{IssuedSerial, SignError};
+use crate::ports::{IssuedSerial, SignError, StoreError};
 
 /// Pauses between attempts while the signer's queue is full; then the device is told to come back.
 const SIGNER_PAUSES: [u64; 6] = [20, 50, 100, 200, 400, 800];
@@ -112,29 +112,58 @@ impl Vault {
         })
     }
 
-    async fn void(&self, reservation: Reservation) {
-        if let Err(error) = self.app.storage.void(&reservation).await {
-            tracing::error!(%error, device = %reservation.device, "cannot void a reservation now, trying again later");
-            self.shared
-                .leftovers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(reservation);
+    /// Gives a reservation up, now or as soon as the database answers. False if that is not yet done.
+    async fn void(&self, reservation: Reservation) -> bool {
+        let Err(error) = self.app.storage.void(&reservation).await else {
+            return true;
+        };
+        let device = &reservation.device;
+        match error {
+            // It was recorded after all: the answer of the database got lost, not the serial.
+            StoreError::Refused(_) => {
+                tracing::warn!(%error, %device, "a serial was recorded that its device did not get");
+                true
+            }
+            StoreError::Unavailable(_) | StoreError::Corrupt(_) | StoreError::Saturated => {
+                tracing::error!(%error, %device, "cannot void a reservation now, trying again later");
+                self.leftovers().push(reservation);
+                false
+            }
         }
     }
 
+    /// Gives up what could not be given up before. Stops at the first that still cannot be: a database that is out
+    /// of reach is asked once, however much has piled up.
     async fn void_leftovers(&self) {
-        let leftovers = std::mem::take(
-            &mut *self
-                .shared
-                .leftovers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for reservation in leftovers {
-            self.void(reservation).await;
+        loop {
+            let Some(reservation) = self.leftovers().pop() else {
+                return;
+            };
+            if !self.void(reservation).await {
+                return;
+            }
         }
     }
+
+    fn leftovers(&self) -> MutexGuard<'_, Vec<Reservation>> {
+        self.shared
+            .leftovers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reservations voided in one step.
+const ABANDONED: usize = 256;
+
+/// Voids some of the reservations that processes which are gone left open; how many, and whether there may be more.
+pub(super) async fn void_abandoned(app: &App) -> Result<(usize, bool), StoreError> {
+    let voided = app.storage.void_abandoned(ABANDONED).await?;
+    for reservation in &voided {
+        let Reservation { device, revision, .. } = reservation;
+        tracing::warn!(%device, revision, "voided a reservation that was left open");
+    }
+    Ok((voided.len(), voided.len() >= ABANDONED))
 }
 
 /// The claim for `device` under the rules of its model.

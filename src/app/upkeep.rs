@@ -1,9 +1,10 @@
-//! What a server does besides answering: audit checkpoints, and clearing away tokens that have expired.
+//! What a server does besides answering: audit checkpoints, and clearing away tokens that have expired and reservations
+//! of other processes that ended badly.
 
 use std::time::Duration;
 
 use super::audit::{CHECKPOINT_EVERY, Checkpoints};
-use super::{App, tokens};
+use super::{App, serial_job, tokens};
 
 /// How often expired tokens are cleared away, in rounds of [`CHECKPOINT_EVERY`]: once an hour.
 const SWEEP_EVERY: u32 = 60;
@@ -23,6 +24,9 @@ async fn rounds(app: App, stop: impl Future<Output = ()>, every: Duration) {
             && let Err(error) = tokens::sweep(&app).await
         {
             tracing::error!(%error, "cannot clear expired tokens away");
+        }
+        if let Err(error) = serial_job::void_abandoned(&app).await {
+            tracing::error!(%error, "cannot look for reservations that were left open");
         }
         let stopped = tokio::time::timeout(every, &mut stop).await.is_ok();
         if let Err(error) = checkpoints.make(&app).await {

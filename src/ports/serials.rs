@@ -105,8 +105,15 @@ pub trait SerialLedger: Send + Sync {
     /// [`StoreError::Refused`] if it was completed.
     async fn void(&self, reservation: &Reservation) -> Result<(), StoreError>;
 
-    /// Rows still reserved, at start-up: to be voided.
-    async fn open_reservations(&self) -> Result<Vec<Reservation>, StoreError>;
+    /// Voids open reservations that nobody will complete any more, oldest first, at most `limit`, as one step, durable
+    /// before the answer; returns them.
+    ///
+    /// A reservation belongs to the process that made it, for as long as that lives; more exactly, to one opening of
+    /// the storage, until it is closed or dropped. Those of this opening are never touched, nor those of other
+    /// processes on the same database. A process that was cut off from the database counts as gone; should it come
+    /// back, its [`Self::issue`] of a voided reservation is refused like any other. So none is completed and voided,
+    /// and no revision is given twice, whoever is wrong about who lives.
+    async fn void_abandoned(&self, limit: usize) -> Result<Vec<Reservation>, StoreError>;
 
     /// Newest first.
     async fn serials(&self, filter: &SerialFilter) -> Result<Vec<SerialRow>, StoreError>;

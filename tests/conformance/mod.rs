@@ -75,7 +75,8 @@ macro_rules! conformance_tests {
             an_approval_is_good_for_one_serial_of_one_key, only_a_waiting_request_is_decided,
             standings_are_listed_by_serial, judgements_survive_a_restart;
             ledger: an_issued_serial_is_recorded, a_reservation_is_completed_once, a_void_place_stays_as_a_hole,
-            open_reservations_are_there_after_a_crash_or_never_were, rows_are_filtered_counted_and_paged,
+            open_reservations_are_there_after_a_crash_or_never_were, a_reservation_belongs_to_the_process_that_made_it,
+            rows_are_filtered_counted_and_paged,
             numbers_follow_the_rows, loaded_rows_get_new_positions, a_row_is_not_loaded_twice,
             issued_serials_survive_a_crash, spent_request_ids_survive_a_restart;
             audit: entries_of_a_commit_form_a_chain, a_chain_has_no_gaps_under_concurrency,

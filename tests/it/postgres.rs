@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use hallmark::adapters::postgres::Postgres;
 use hallmark::app::audit::{self, Checkpoints};
 use hallmark::app::{BrandCtx, InstanceCtx, members};
 use hallmark::domain::access::Role;
-use hallmark::ports::Storage;
+use hallmark::domain::vault::{Reservation, SerialState};
+use hallmark::ports::{Storage, StoreError};
 
-use crate::conformance::Engine;
+use crate::conformance::{Engine, samples};
 use crate::office::{BRAND, Office};
 
 /// A database of its own on the test server; dropped at the end.
@@ -172,4 +174,104 @@ async fn tampering_with_the_audit_tables_is_found() {
             "{damage}: {codes:?}"
         );
     }
+}
+
+/// Ends all connections to the database, as a restart of the server or a broken network does.
+async fn disconnect(database: &Database) {
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{}'",
+        database.name
+    );
+    statement(&database.server, &sql).await;
+}
+
+/// The outcome of a write to a database that may just have lost its connections; they come back by themselves.
+async fn once_connected<T>(mut write: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    for _ in 0..100 {
+        match write().await {
+            Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+            outcome => return outcome,
+        }
+    }
+    panic!("the connection does not come back");
+}
+
+#[tokio::test]
+async fn a_process_that_loses_its_connection_keeps_what_nobody_voided() {
+    let Some(database) = Database::fresh().await else {
+        return;
+    };
+    let (one, other) = (database.open().await, database.open().await);
+    let claim = |number| samples::claim("SN1", 'a', number);
+    let reservation = samples::place(one.claim(claim(1)).await.unwrap());
+    disconnect(&database).await;
+
+    // It comes back before anybody else looks.
+    let nonce = |number| [number; 16];
+    once_connected(async || one.spend(nonce(1), samples::at(600)).await)
+        .await
+        .unwrap();
+    let voided = once_connected(async || other.void_abandoned(100).await)
+        .await
+        .unwrap();
+    assert_eq!(voided, []);
+    let issue = async |reservation: &Reservation| {
+        let event = || samples::event("serial.sign", "SN1");
+        once_connected(async || {
+            one.issue(reservation, samples::signed(reservation), event())
+                .await
+        })
+        .await
+    };
+    issue(&reservation).await.unwrap();
+
+    // Somebody else looks first.
+    let reservation = samples::place(one.claim(claim(2)).await.unwrap());
+    disconnect(&database).await;
+    let voided = once_connected(async || other.void_abandoned(100).await)
+        .await
+        .unwrap();
+    assert_eq!(voided, std::slice::from_ref(&reservation));
+    let refused = issue(&reservation).await;
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    one.void(&reservation).await.unwrap();
+    let next = samples::place(one.claim(claim(3)).await.unwrap());
+    assert_eq!(next.revision, 3);
+    issue(&next).await.unwrap();
+    let history = other.history(&next.device).await.unwrap();
+    let states: Vec<_> = history.iter().map(|row| (row.revision, row.state)).collect();
+    assert_eq!(
+        states,
+        [
+            (3, SerialState::Issued),
+            (2, SerialState::Void),
+            (1, SerialState::Issued)
+        ]
+    );
+    assert!(other.check().await.unwrap().is_empty());
+}
+
+/// Two processes share the work, and one looks for abandoned reservations all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looking_for_abandoned_reservations_disturbs_nobody() {
+    let Some(database) = Database::fresh().await else {
+        return;
+    };
+    let (one, other) = (database.open().await, database.open().await);
+    let work = async {
+        for number in 0..60 {
+            let claim = samples::claim(&format!("SN{}", number % 3), 'a', number);
+            samples::issue(&*one, claim).await;
+        }
+    };
+    let look = async {
+        loop {
+            assert_eq!(other.void_abandoned(100).await.unwrap(), []);
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = look => {}
+    }
+    assert!(one.check().await.unwrap().is_empty());
 }

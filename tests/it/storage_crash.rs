@@ -155,9 +155,7 @@ impl Acknowledged {
     }
 
     async fn compare(&self, storage: &Sled) {
-        for reservation in storage.open_reservations().await.unwrap() {
-            storage.void(&reservation).await.unwrap();
-        }
+        storage.void_abandoned(usize::MAX).await.unwrap();
         for (serial, revisions) in &self.issued {
             let device = samples::device(serial);
             let history = storage.history(&device).await.unwrap();

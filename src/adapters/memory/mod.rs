@@ -6,7 +6,7 @@ mod audit;
 mod registry;
 mod serials;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +37,8 @@ struct State {
     ledger: Ledger,
     journal: Journal,
     nonces: BTreeMap<[u8; 16], Timestamp>,
+    /// The handles in use, by their chain: what an engine knows of living processes.
+    handles: BTreeSet<String>,
 }
 
 impl Default for Memory {
@@ -65,6 +67,9 @@ impl Memory {
                 .to_be_bytes();
         }
         let writer = uuid::Builder::from_random_bytes(random).into_uuid().to_string();
+        let mut known = state.lock().unwrap_or_else(PoisonError::into_inner);
+        known.handles.insert(writer.clone());
+        drop(known);
         Self {
             state,
             writer,
@@ -78,6 +83,18 @@ impl Memory {
             return Err(StoreError::Unavailable("it is closed".to_owned()));
         }
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn let_go(&self) {
+        self.closed.store(true, Ordering::Release);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.handles.remove(&self.writer);
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
@@ -121,7 +138,7 @@ impl Storage for Memory {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        self.closed.store(true, Ordering::Release);
+        self.let_go();
         Ok(())
     }
 

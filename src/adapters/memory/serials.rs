@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use super::Memory;
+use super::{Memory, State};
 use crate::domain::audit::AuditEvent;
 use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
@@ -18,6 +18,8 @@ use crate::ports::{
 pub(super) struct Ledger {
     last_position: u64,
     rows: BTreeMap<u64, SerialRow>,
+    /// Open reservations by position, and the handle each belongs to.
+    open: BTreeMap<u64, String>,
     /// Positions by device and revision.
     devices: BTreeMap<DeviceId, BTreeMap<u64, u64>>,
     standings: BTreeMap<DeviceId, StandingRow>,
@@ -35,7 +37,7 @@ struct Asked {
 }
 
 impl Ledger {
-    fn claim(&mut self, claim: SerialClaim) -> ClaimOutcome {
+    fn claim(&mut self, claim: SerialClaim, writer: &str) -> ClaimOutcome {
         // The clock may be set back a little, so spent ones outlive their time.
         self.spent
             .retain(|_, expires| expires.plus_seconds(CLOCK_SLACK) >= claim.now);
@@ -65,7 +67,7 @@ impl Ledger {
             }
             ClaimVerdict::Reserve(revision) => {
                 self.approvals.remove(&asker);
-                self.reserve(claim, revision)
+                self.reserve(claim, revision, writer)
             }
             refusal @ (ClaimVerdict::Duplicate
             | ClaimVerdict::NotAllowed
@@ -92,7 +94,7 @@ impl Ledger {
         now <= request.expires && !self.spent.contains_key(&request.nonce)
     }
 
-    fn reserve(&mut self, claim: SerialClaim, revision: u64) -> ClaimOutcome {
+    fn reserve(&mut self, claim: SerialClaim, revision: u64, writer: &str) -> ClaimOutcome {
         self.push(SerialRow {
             position: 0,
             device: claim.device.clone(),
@@ -103,6 +105,7 @@ impl Ledger {
             state: SerialState::Reserved,
             assertion: bytes::Bytes::new(),
         });
+        self.open.insert(self.last_position, writer.to_owned());
         ClaimOutcome::Reserved(Reservation {
             device: claim.device,
             device_key: claim.device_key,
@@ -225,7 +228,7 @@ impl Ledger {
 #[async_trait]
 impl SerialLedger for Memory {
     async fn claim(&self, claim: SerialClaim) -> Result<ClaimOutcome, StoreError> {
-        Ok(self.lock()?.ledger.claim(claim))
+        Ok(self.lock()?.ledger.claim(claim, &self.writer))
     }
 
     async fn issue(
@@ -246,6 +249,8 @@ impl SerialLedger for Memory {
         row.assertion = serial.assertion;
         row.sign_key = Some(serial.sign_key);
         row.created_at = serial.created_at;
+        let position = row.position;
+        state.ledger.open.remove(&position);
         state.journal.append(&self.writer, audit);
         Ok(())
     }
@@ -260,22 +265,33 @@ impl SerialLedger for Memory {
             )));
         }
         row.state = SerialState::Void;
+        let position = row.position;
+        state.ledger.open.remove(&position);
         Ok(())
     }
 
-    async fn open_reservations(&self) -> Result<Vec<Reservation>, StoreError> {
-        let state = self.lock()?;
-        let open = state
-            .ledger
-            .rows
-            .values()
-            .filter(|row| row.state == SerialState::Reserved);
-        Ok(open
-            .map(|row| Reservation {
-                device: row.device.clone(),
-                device_key: row.device_key.clone(),
-                revision: row.revision,
-                reserved_at: row.created_at,
+    async fn void_abandoned(&self, limit: usize) -> Result<Vec<Reservation>, StoreError> {
+        let mut state = self.lock()?;
+        let State { ledger, handles, .. } = &mut *state;
+        let abandoned: Vec<u64> = ledger
+            .open
+            .iter()
+            .filter(|(_, writer)| !handles.contains(*writer))
+            .map(|(position, _)| *position)
+            .take(limit)
+            .collect();
+        Ok(abandoned
+            .into_iter()
+            .filter_map(|position| {
+                ledger.open.remove(&position);
+                let row = ledger.rows.get_mut(&position)?;
+                row.state = SerialState::Void;
+                Some(Reservation {
+                    device: row.device.clone(),
+                    device_key: row.device_key.clone(),
+                    revision: row.revision,
+                    reserved_at: row.created_at,
+                })
             })
             .collect())
     }

@@ -57,15 +57,20 @@ pub(super) fn device_values(device: &DeviceId) -> [&str; 3] {
     ]
 }
 
-/// Decides a claim. An advisory lock on the device makes claims for one serial wait for each other, also across
-/// processes, so that what is read here still holds at the commit.
-pub(super) async fn claim(batch: &Batch<'_>, claim: &SerialClaim) -> Result<ClaimOutcome, Fault> {
-    let tx = batch.tx;
-    let [brand, model, serial] = device_values(&claim.device);
+/// Makes claims and losses of one serial wait for each other until the commit, also across processes, so that what is
+/// read of the device still holds then.
+async fn lock_device(tx: &Transaction<'_>, device: &DeviceId) -> Result<(), tokio_postgres::Error> {
+    let [brand, model, serial] = device_values(device);
     let lock = tx
         .prepare_cached("SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2 || '/' || $3, 7001))")
         .await?;
-    tx.query_one(&lock, &[&brand, &model, &serial]).await?;
+    tx.query_one(&lock, &[&brand, &model, &serial]).await.map(drop)
+}
+
+/// Decides a claim.
+pub(super) async fn claim(batch: &Batch<'_>, claim: &SerialClaim) -> Result<ClaimOutcome, Fault> {
+    let tx = batch.tx;
+    lock_device(tx, &claim.device).await?;
 
     let asked = asked(tx, claim).await?;
     let polls = asked
@@ -86,7 +91,7 @@ pub(super) async fn claim(batch: &Batch<'_>, claim: &SerialClaim) -> Result<Clai
             if history.approval.is_some() {
                 forget_approval(tx, claim).await?;
             }
-            reserve(tx, claim, revision, history.last_key.is_none()).await?;
+            reserve(batch, claim, revision, history.last_key.is_none()).await?;
             return Ok(ClaimOutcome::Reserved(Reservation {
                 device: claim.device.clone(),
                 device_key: claim.device_key.clone(),
@@ -256,13 +261,14 @@ async fn forget_approval(tx: &Transaction<'_>, claim: &SerialClaim) -> Result<()
     Ok(())
 }
 
-async fn reserve(tx: &Transaction<'_>, claim: &SerialClaim, revision: u64, first: bool) -> Result<(), Fault> {
+async fn reserve(batch: &Batch<'_>, claim: &SerialClaim, revision: u64, first: bool) -> Result<(), Fault> {
+    let tx = batch.tx;
     let [brand, model, serial] = device_values(&claim.device);
     set_head(tx, &claim.device, revision, &claim.device_key).await?;
     let row = tx
         .prepare_cached(
-            "INSERT INTO serial (brand_id, model, serial, revision, device_key, created_at, state, assertion) \
-             VALUES ($1, $2, $3, $4, $5, $6, 'reserved', '')",
+            "INSERT INTO serial (brand_id, model, serial, revision, device_key, created_at, state, assertion, owner) \
+             VALUES ($1, $2, $3, $4, $5, $6, 'reserved', '', $7)",
         )
         .await?;
     tx.execute(
@@ -274,6 +280,7 @@ async fn reserve(tx: &Transaction<'_>, claim: &SerialClaim, revision: u64, first
             &signed(revision),
             &claim.device_key.as_str(),
             &claim.now.unix(),
+            &batch.owner,
         ],
     )
     .await?;
@@ -333,7 +340,7 @@ pub(super) async fn issue(
     let statement = batch
         .tx
         .prepare_cached(
-            "UPDATE serial SET state = 'issued', sign_key = $5, created_at = $6, assertion = $7 \
+            "UPDATE serial SET state = 'issued', sign_key = $5, created_at = $6, assertion = $7, owner = NULL \
              WHERE brand_id = $1 AND model = $2 AND serial = $3 AND revision = $4 AND state = 'reserved'",
         )
         .await?;
@@ -365,12 +372,13 @@ fn not_open(reservation: &Reservation, why: &str) -> Fault {
 
 /// Gives a reservation up.
 pub(super) async fn void(batch: &Batch<'_>, reservation: &Reservation) -> Result<(), Fault> {
+    lock_device(batch.tx, &reservation.device).await?;
     let [brand, model, serial] = device_values(&reservation.device);
     let revision = signed(reservation.revision);
     let statement = batch
         .tx
         .prepare_cached(
-            "UPDATE serial SET state = 'void' \
+            "UPDATE serial SET state = 'void', owner = NULL \
              WHERE brand_id = $1 AND model = $2 AND serial = $3 AND revision = $4 AND state = 'reserved'",
         )
         .await?;

@@ -17,7 +17,8 @@ use crate::ports::{
     ApprovalRow, IssuedSerial, LedgerStats, SerialFilter, SerialLedger, StandingRow, StoreError,
 };
 
-const COLUMNS: &str =
+/// What [`serial_row`] reads.
+pub(super) const COLUMNS: &str =
     "position, brand_id, model, serial, revision, device_key, sign_key, created_at, state, assertion";
 
 #[async_trait]
@@ -25,7 +26,7 @@ impl SerialLedger for Postgres {
     async fn claim(&self, claim: SerialClaim) -> Result<ClaimOutcome, StoreError> {
         match self.writer.submit(Op::Claim(claim)).await? {
             Answer::Claim(outcome) => Ok(outcome),
-            Answer::Commit(_) | Answer::Flag(_) | Answer::Done => {
+            Answer::Commit(_) | Answer::Flag(_) | Answer::Voided(_) | Answer::Done => {
                 Err(corrupt("the writer answered out of turn"))
             }
         }
@@ -50,27 +51,13 @@ impl SerialLedger for Postgres {
         self.writer.submit_done(Op::Void(reservation.clone())).await
     }
 
-    async fn open_reservations(&self) -> Result<Vec<Reservation>, StoreError> {
-        let client = self.client().await?;
-        let sql = format!("SELECT {COLUMNS} FROM serial WHERE state = 'reserved' ORDER BY position");
-        let rows = client.query(&sql, &[]).await.map_err(failed)?;
-        rows.iter()
-            .map(|row| {
-                let SerialRow {
-                    device,
-                    device_key,
-                    revision,
-                    created_at,
-                    ..
-                } = serial_row(row)?;
-                Ok(Reservation {
-                    device,
-                    device_key,
-                    revision,
-                    reserved_at: created_at,
-                })
-            })
-            .collect()
+    async fn void_abandoned(&self, limit: usize) -> Result<Vec<Reservation>, StoreError> {
+        match self.writer.submit(Op::VoidAbandoned(limit)).await? {
+            Answer::Voided(reservations) => Ok(reservations),
+            Answer::Claim(_) | Answer::Commit(_) | Answer::Flag(_) | Answer::Done => {
+                Err(corrupt("the writer answered out of turn"))
+            }
+        }
     }
 
     async fn serials(&self, filter: &SerialFilter) -> Result<Vec<SerialRow>, StoreError> {

@@ -2,8 +2,10 @@
 //!
 //! Reads go through a pool. Writes of one process go through one writer task that applies whatever waits as one
 //! transaction, so that concurrent writers share one commit. Other processes may write to the same database: rows and
-//! advisory locks order the claims of one device, unique indexes do the rest.
+//! advisory locks order the claims of one device, unique indexes do the rest; `session` says how processes know that
+//! one of them is gone.
 
+mod abandoned;
 mod assertions;
 mod audit;
 mod check;
@@ -11,6 +13,7 @@ mod claims;
 mod decisions;
 mod ledger;
 mod records;
+mod session;
 mod writer;
 
 use std::str::FromStr as _;
@@ -33,7 +36,7 @@ mod embedded {
 /// Connections kept for reads, besides the writer's.
 const POOL_SIZE: usize = 16;
 /// The schema version this binary works with.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 
 /// A PostgreSQL database as storage.
 #[derive(Debug)]
@@ -156,7 +159,7 @@ impl Storage for Postgres {
                 }
                 Ok(outcome)
             }
-            Answer::Claim(_) | Answer::Flag(_) | Answer::Done => {
+            Answer::Claim(_) | Answer::Flag(_) | Answer::Voided(_) | Answer::Done => {
                 Err(corrupt("the writer answered out of turn"))
             }
         }

@@ -3,7 +3,8 @@
 use deadpool_postgres::{Pool, Transaction};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{assertions, audit, claims, connect, decisions, failed, records};
+use super::session::{Session, Sessions};
+use super::{abandoned, assertions, audit, claims, connect, decisions, failed, records};
 use crate::domain::audit::{AuditEvent, ChainHead, Checkpoint};
 use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
@@ -49,6 +50,8 @@ pub(super) enum Op {
         audit: AuditEvent,
     },
     Load(Vec<SerialRow>),
+    /// At most this many.
+    VoidAbandoned(usize),
 }
 
 /// What came of it.
@@ -57,6 +60,7 @@ pub(super) enum Answer {
     Commit(CommitOutcome),
     Claim(ClaimOutcome),
     Flag(bool),
+    Voided(Vec<Reservation>),
     Done,
 }
 
@@ -71,6 +75,8 @@ pub(super) struct Batch<'t> {
     pub(super) tx: &'t Transaction<'t>,
     /// Where this process's audit chain will stand after the commit.
     pub(super) head: ChainHead,
+    /// What reservations made here belong to: see [`Session`].
+    pub(super) owner: i64,
 }
 
 /// Why an operation did not go through.
@@ -119,7 +125,7 @@ impl Writer {
     pub(super) async fn submit_flag(&self, op: Op) -> Result<bool, StoreError> {
         match self.submit(op).await? {
             Answer::Flag(flag) => Ok(flag),
-            Answer::Commit(_) | Answer::Claim(_) | Answer::Done => {
+            Answer::Commit(_) | Answer::Claim(_) | Answer::Voided(_) | Answer::Done => {
                 Err(super::corrupt("the writer answered out of turn"))
             }
         }
@@ -150,10 +156,11 @@ async fn run(pool: Pool, mut waiting: mpsc::Receiver<Waiting>) {
         tracing::error!("cannot name the audit chain: the system has no randomness");
     }
     let mut head = ChainHead::new(uuid::Builder::from_random_bytes(random).into_uuid().to_string());
+    let mut sessions = Sessions::new(pool.clone());
     let mut batch = Vec::with_capacity(BATCH);
     let mut purged = std::time::Instant::now();
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        let answers = transact(&pool, &batch, &mut head).await;
+        let answers = transact(&mut sessions, &batch, &mut head).await;
         match answers {
             Ok(answers) => {
                 for (Waiting { reply, .. }, answer) in batch.drain(..).zip(answers) {
@@ -184,18 +191,19 @@ fn failed_text(error: &StoreError) -> String {
 
 /// Applies a batch as one transaction; the chain head moves only with its commit.
 async fn transact(
-    pool: &Pool,
+    sessions: &mut Sessions,
     waiting: &[Waiting],
     head: &mut ChainHead,
 ) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let mut client = connect(pool).await?;
+        let Session { client, owner } = sessions.current().await?;
         let tx = client.transaction().await.map_err(failed)?;
         let mut batch = Batch {
             tx: &tx,
             head: head.clone(),
+            owner: *owner,
         };
         let applied = apply_all(&mut batch, waiting).await;
         let moved = batch.head;
@@ -280,6 +288,7 @@ async fn apply(batch: &mut Batch<'_>, op: &Op) -> Result<Answer, Fault> {
             }
             Ok(Answer::Flag(decided))
         }
+        Op::VoidAbandoned(limit) => abandoned::void(batch, *limit).await.map(Answer::Voided),
         Op::Load(rows) => decisions::load(batch, rows).await.map(|()| Answer::Done),
     }
 }

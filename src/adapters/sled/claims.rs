@@ -6,8 +6,10 @@ use super::audit;
 use super::decisions::Asked;
 use super::encoding::{Decoder, Key, Space};
 use super::journal::{Large, Value};
+use super::layers::Order;
 use super::rows::{
-    Counts, Place, Places, Row, device_key, found, key_rows, last_position_key, model_rows, row_key,
+    Counts, Place, Places, Row, device_key, found, key_rows, last_position_key, model_rows, read_device,
+    row_key,
 };
 use super::writer::{Answer, Transaction};
 use crate::domain::audit::AuditEvent;
@@ -306,6 +308,45 @@ pub(super) fn void(tx: &mut Transaction<'_>, reservation: &Reservation) -> Resul
     row.state = SerialState::Void;
     finish(tx, &reservation.device, &row, None)?;
     Ok(Answer::Durable(()))
+}
+
+/// Voids open reservations whose rows do not lie beyond position `before`, at most `limit`.
+pub(super) fn void_earlier(
+    tx: &mut Transaction<'_>,
+    before: u64,
+    limit: usize,
+) -> Result<Answer<Vec<Reservation>>, StoreError> {
+    let mut earlier = Vec::new();
+    for item in tx.scan(&Key::new(Space::Open).bytes(), Order::Ascending) {
+        let (key, _) = item?;
+        let (device, mut decoder) = read_device(&key, "key of a reservation")?;
+        let revision = decoder.key_number()?;
+        let value = found(tx.get(&place_key(&device, revision))?, &device)?;
+        let position = Place::decode(revision, &value.small)?.position;
+        if position <= before {
+            earlier.push((position, device));
+        }
+    }
+    earlier.sort();
+    earlier.truncate(limit);
+    let mut voided = Vec::new();
+    for (position, device) in earlier {
+        let value = found(tx.get(&row_key(&device, position))?, &device)?;
+        let mut row = Row::decode(position, &value.small)?;
+        row.state = SerialState::Void;
+        finish(tx, &device, &row, None)?;
+        voided.push(Reservation {
+            device,
+            device_key: row.device_key,
+            revision: row.revision,
+            reserved_at: row.created_at,
+        });
+    }
+    Ok(if voided.is_empty() {
+        Answer::Unchanged(voided)
+    } else {
+        Answer::Durable(voided)
+    })
 }
 
 pub(super) fn load(tx: &mut Transaction<'_>, rows: Vec<SerialRow>) -> Result<Answer<()>, StoreError> {

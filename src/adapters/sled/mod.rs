@@ -53,6 +53,8 @@ pub struct Sled {
     /// None once it is closed.
     open: RwLock<Option<Arc<Database>>>,
     commits: Arc<AtomicU64>,
+    /// Rows up to this position are of earlier runs: the directory's lock lets no two live at a time.
+    earlier: u64,
 }
 
 /// The fields go in this order: the lock is given back last.
@@ -81,10 +83,12 @@ impl Sled {
             .to_string();
         let writer = Writer::start(layers, journal, data, Names { chain, boot }, options.settle_at)
             .map_err(|error| open::no_threads(options, error))?;
+        let earlier = rows::last_position(writer.view()).map_err(|error| open::unreadable(options, error))?;
         let open = RwLock::new(Some(Arc::new(Database { writer, _lock: lock })));
         Ok(Self {
             open,
             commits: Arc::default(),
+            earlier,
         })
     }
 
@@ -270,8 +274,10 @@ impl SerialLedger for Sled {
         self.write(move |tx| claims::void(tx, &reservation)).await
     }
 
-    async fn open_reservations(&self) -> Result<Vec<Reservation>, StoreError> {
-        self.read(serials::open_reservations).await
+    async fn void_abandoned(&self, limit: usize) -> Result<Vec<Reservation>, StoreError> {
+        let before = self.earlier;
+        self.write(move |tx| claims::void_earlier(tx, before, limit))
+            .await
     }
 
     async fn serials(&self, filter: &SerialFilter) -> Result<Vec<SerialRow>, StoreError> {

@@ -88,6 +88,14 @@ pub(super) fn no_threads(options: &SledOptions, error: io::Error) -> OpenError {
     }
 }
 
+/// What was read while opening it cannot be right.
+pub(super) fn unreadable(options: &SledOptions, error: StoreError) -> OpenError {
+    OpenError {
+        directory: options.directory.clone(),
+        why: Why::Store(error),
+    }
+}
+
 /// What a database directory gives once it is open.
 pub(super) struct Opened {
     pub(super) layers: Arc<Layers>,

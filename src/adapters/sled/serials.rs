@@ -5,9 +5,9 @@ use std::collections::BinaryHeap;
 use super::encoding::{Key, Space, after_prefix};
 use super::journal::Value;
 use super::layers::{Order, Scan, View};
-use super::rows::{Counts, Place, Places, Row, counts_of, key_rows, model_rows, read_device, row_at};
+use super::rows::{Counts, Place, Places, Row, counts_of, key_rows, model_rows, row_at};
 use crate::domain::ident::{DeviceId, ModelName};
-use crate::domain::vault::{Reservation, SerialRow, SerialState};
+use crate::domain::vault::{SerialRow, SerialState};
 use crate::ports::{SerialFilter, StoreError};
 
 /// Serials with a given start are looked up one by one up to this number; if there are more, reading rows from the
@@ -30,33 +30,6 @@ pub(super) fn latest(view: View<'_>, device: &DeviceId) -> Result<Option<SerialR
         .find(issued)
         .map(|place| row_at(view, device, place?))
         .transpose()
-}
-
-pub(super) fn open_reservations(view: View<'_>) -> Result<Vec<Reservation>, StoreError> {
-    let mut open = Vec::new();
-    for item in view.scan(&Key::new(Space::Open).bytes(), Order::Ascending) {
-        let (key, _) = item?;
-        let (device, mut decoder) = read_device(&key, "key of a reservation")?;
-        let revision = decoder.key_number()?;
-        for place in Places::of(view, &device) {
-            let place = place?;
-            if place.revision == revision {
-                let SerialRow {
-                    device_key,
-                    created_at: reserved_at,
-                    ..
-                } = row_at(view, &device, place)?;
-                open.push(Reservation {
-                    device,
-                    device_key,
-                    revision,
-                    reserved_at,
-                });
-                break;
-            }
-        }
-    }
-    Ok(open)
 }
 
 pub(super) fn serials(view: View<'_>, filter: &SerialFilter) -> Result<Vec<SerialRow>, StoreError> {

@@ -1,12 +1,14 @@
 //! When things fail: temporary trouble is 503, nothing half done stays, nothing unsafe leaves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use hallmark::adapters::memory::Memory;
 use hallmark::app::issue_serial::Vault;
 use hallmark::app::models;
 use hallmark::domain::vault::claim::PresentedRequestId;
 use hallmark::domain::vault::{ClaimOutcome, ClaimRules, KeyState, SerialClaim, SigningKey};
-use hallmark::ports::{Change, Commit};
+use hallmark::ports::{Change, Commit, SerialLedger as _};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -52,7 +54,6 @@ async fn a_signer_failure_is_503_and_leaves_a_visible_hole() {
     let answer = factory.register(&Request::new("S"), &device).await;
     assert_eq!(answer.refusal(), (503, "signing-assertion".to_owned()));
     assert_eq!(factory.rows(MODEL, "S").await, [(1, "Void".to_owned())]);
-    assert!(factory.app.storage.open_reservations().await.unwrap().is_empty());
     factory
         .app
         .signer
@@ -91,7 +92,6 @@ async fn a_device_that_hangs_up_leaves_nothing_half_done() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(factory.app.storage.open_reservations().await.unwrap().is_empty());
     let rows = factory.rows(MODEL, "S").await;
     assert!(
         !rows.is_empty() && rows.iter().all(|(_, state)| state == "Issued"),
@@ -109,8 +109,11 @@ async fn a_device_that_hangs_up_leaves_nothing_half_done() {
 }
 
 #[tokio::test]
-async fn reservations_of_an_earlier_run_are_voided_at_start_up() {
-    let factory = Factory::new().await;
+async fn reservations_of_a_process_that_is_gone_are_voided_at_start_up() {
+    let database = Memory::new();
+    let factory = Factory::on(Arc::new(database.another())).await;
+    factory.model(MODEL, API_KEY).await;
+    let other = database.another();
     let device = TestKey::new("device-2048");
     let now = factory.app.clock.now();
     let claim = SerialClaim {
@@ -128,10 +131,12 @@ async fn reservations_of_an_earlier_run_are_voided_at_start_up() {
         now,
     };
     assert!(matches!(
-        factory.app.storage.claim(claim).await.unwrap(),
+        other.claim(claim).await.unwrap(),
         ClaimOutcome::Reserved(_)
     ));
     let vault = Vault::new(factory.app.clone());
+    assert_eq!(vault.recover().await.unwrap(), 0, "it is at work on it");
+    drop(other);
     assert_eq!(vault.recover().await.unwrap(), 1);
     assert_eq!(vault.recover().await.unwrap(), 0);
     assert_eq!(factory.rows(MODEL, "S").await, [(1, "Void".to_owned())]);
