@@ -126,9 +126,21 @@ pub async fn disable(app: &App, ctx: &BrandCtx, name: &KeyName) -> Result<KeyVie
     view(app, found.record).await
 }
 
-/// Switches a key on again.
+/// Switches a key on again; a revoked one stays off.
 pub async fn enable(app: &App, ctx: &BrandCtx, name: &KeyName) -> Result<KeyView, Refusal> {
     let mut found = find(app, ctx, name).await?;
+    if found
+        .record
+        .until
+        .is_some_and(|until| until <= found.record.since)
+    {
+        return Err(Refusal::conflict(
+            "key-revoked",
+            format!(
+                "cannot enable key {name}: it was revoked for good; make another with `hallmark key create`"
+            ),
+        ));
+    }
     if found.record.state == KeyState::Disabled {
         let key = &mut found.record;
         app.signer.load(&key.account_id, &key.key_id, &key.sealed).await?;

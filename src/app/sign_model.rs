@@ -82,7 +82,8 @@ pub async fn sign_model(
             )
         })?;
     check_time(timestamp, now)?;
-    key.valid_at(timestamp).map_err(|why| why.refusal(ACT))?;
+    key.valid_at(timestamp)
+        .map_err(|why| why.refusal("sign the model with this \"timestamp\" header"))?;
     check_revision(app, ctx, &statement, &model).await?;
     let assertion = sign::sign(app, &key.record, statement).await?;
     let detail = json!({ "key": name.as_str() });

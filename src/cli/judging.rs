@@ -90,7 +90,7 @@ impl Allow {
         }
         let done = json!({ "standing": "allowed", "count": count });
         cx.out
-            .done(&done, &format!("{count} serials are on the allow-list"))
+            .done(&done, &format!("serials put on the allow-list: {count}"))
     }
 }
 

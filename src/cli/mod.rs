@@ -51,7 +51,7 @@ use crate::domain::ident::BrandId;
 
 /// Open brand store and serial vault for snap devices
 #[derive(Debug, Parser)]
-#[command(name = "hallmark", version, disable_help_subcommand = true)]
+#[command(name = "hallmark", version)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Print results as table, or as json: one document with stable field names

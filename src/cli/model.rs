@@ -243,6 +243,14 @@ impl Sign {
         let signed = Client::open(&self.brand)?
             .post(&native(&["model-assertions"]), &body)
             .await?;
+        let warnings = signed
+            .get("warnings")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        for warning in warnings.filter_map(Value::as_str) {
+            cx.out.warn(warning);
+        }
         cx.out.data(text_of(&signed, "assertion").as_bytes())
     }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a valid {what}")]
 pub struct IdentError {
-    /// The kind of identifier that was expected, in the user's words.
+    /// The kind of identifier that was expected and what one looks like, in the user's words.
     pub what: &'static str,
     /// The refused text, cut to 64 characters.
     pub text: String,
@@ -74,39 +74,46 @@ macro_rules! ident {
 
 ident!(
     /// An account id: 32 alphanumerics, or 2 to 28 of `[-a-z0-9]` (assertions.md 3, ACC).
-    AccountId, "account id", is_account_id
+    AccountId, "account id (2 to 28 of a-z, 0-9 and -, or 32 letters and digits)",
+    is_account_id
 );
 ident!(
     /// The account id of a brand: the `brand-id` of models and serials.
-    BrandId, "brand id", is_account_id
+    BrandId, "brand id (2 to 28 of a-z, 0-9 and -, or 32 letters and digits)",
+    is_account_id
 );
 ident!(
     /// A model name (assertions.md 3, MODEL): lower-case words joined by single dashes, at most 128 bytes.
-    ModelName, "model name", |text| text.len() <= 128
+    ModelName, "model name (words of a-z and 0-9 joined by single dashes, at most 128 characters)",
+    |text| text.len() <= 128
         && !text.bytes().any(|b| b.is_ascii_uppercase())
         && is_dashed_words(text, |b| b.is_ascii_alphanumeric())
 );
 ident!(
     /// A device's serial: any text without `/`, control characters or outer spaces, at most 200 bytes.
-    SerialNumber, "serial", |text| !text.is_empty()
+    SerialNumber, "serial (at most 200 bytes, no /, no control characters, no spaces at the ends)",
+    |text| !text.is_empty()
         && text.len() <= 200
         && text.trim() == text
         && !text.chars().any(|c| c == '/' || c.is_control())
 );
 ident!(
     /// A key name (assertions.md 3, KEYNAME): lower-case words with at least one letter, at most 128 bytes here.
-    KeyName, "key name", |text| text.len() <= 128
+    KeyName, "key name (words of a-z and 0-9 joined by single dashes, at least one letter)",
+    |text| text.len() <= 128
         && is_dashed_words(text, |b| b.is_ascii_lowercase() || b.is_ascii_digit())
         && text.bytes().any(|b| b.is_ascii_lowercase())
 );
 ident!(
     /// A store id (admin-api.md 2.4): `[-_A-Za-z0-9]`, 1 to 64 bytes.
-    StoreId, "store id", |text| (1..=64).contains(&text.len())
+    StoreId, "store id (1 to 64 letters, digits, - and _)",
+    |text| (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 );
 ident!(
     /// The public name of an account: `[a-z0-9-]`, 2 to 28 bytes, no outer dash.
-    Username, "username", |text| (2..=28).contains(&text.len())
+    Username, "username (2 to 28 of a-z, 0-9 and inner dashes)",
+    |text| (2..=28).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-')
@@ -117,7 +124,8 @@ ident!(
 );
 ident!(
     /// `public-key-sha3-384`: unpadded base64url of the 48 bytes that name a key.
-    KeyId, "key id", |text| text.len() == 64
+    KeyId, "key id (64 characters, as `hallmark key list` shows it)",
+    |text| text.len() == 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 );
 

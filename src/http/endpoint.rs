@@ -97,14 +97,3 @@ pub fn with<T: Clone + Send + Sync + 'static>(
 ) -> impl Filter<Extract = (T,), Error = Infallible> + Clone + Send + Sync + 'static {
     warp::any().map(move || value.clone())
 }
-
-/// All endpoints as one filter that tries them in turn. The server dispatches with [`super::router::Router`]
-/// instead, whose cost does not grow with the number of endpoints.
-pub fn one_of(endpoints: Vec<Endpoint>) -> Routes {
-    endpoints.into_iter().map(|endpoint| endpoint.filter).fold(
-        warp::any()
-            .and_then(|| async { Err::<Response, _>(warp::reject::not_found()) })
-            .boxed(),
-        |all, next| all.or(next).unify().boxed(),
-    )
-}

@@ -229,6 +229,8 @@ async fn help_is_not_an_error_and_a_closed_pipe_is_success() {
         vec!["--help"],
         vec!["-h"],
         vec!["member", "add", "--help"],
+        vec!["help"],
+        vec!["help", "member", "add"],
         vec!["--version"],
     ] {
         let ended = desk.run(&help).await;

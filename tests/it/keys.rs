@@ -410,6 +410,9 @@ async fn a_revoked_key_gets_a_higher_account_key_that_was_never_valid() {
     let key = brand_key(&app, "extra").await;
     assert_eq!(key.state, KeyState::Disabled);
     assert!(sign(&app, &key, model_statement("gate")).await.is_err());
+    let again = keys::enable(&app, &ctx, &name).await.unwrap_err();
+    assert_eq!(again.code, "key-revoked");
+    assert_eq!(brand_key(&app, "extra").await.state, KeyState::Disabled);
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ pub enum DecodeError {
     #[error("the body is not followed by a blank line after body-length bytes")]
     BodySeparator,
     /// A part is larger than the decoder's limit.
-    #[error("the {part} are larger than {limit} bytes")]
+    #[error("the limit of {limit} bytes for the {part} is exceeded")]
     TooLarge {
         /// The part.
         part: Part,

@@ -6,13 +6,15 @@
 //! [`InstanceCtx`]: crate::app::InstanceCtx
 //! [`OwnCtx`]: crate::app::OwnCtx
 
+mod accounts;
 mod answer;
 mod assertions;
 mod audit;
+mod brands;
 mod input;
 mod keys;
 mod models;
-mod people;
+mod own;
 mod remodel;
 mod serials;
 
@@ -40,7 +42,9 @@ pub type Outcome<T> = Result<T, Fault<NativeDialect>>;
 pub fn endpoints(app: &App) -> Vec<Endpoint> {
     let native = Native::new(app);
     [
-        people::endpoints(&native),
+        own::endpoints(&native),
+        accounts::endpoints(&native),
+        brands::endpoints(&native),
         keys::endpoints(&native),
         assertions::endpoints(&native),
         audit::endpoints(&native),

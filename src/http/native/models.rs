@@ -8,6 +8,7 @@ use crate::app::models::{self, HookKey, ModelSettings, NewModel, ShownOnce};
 use crate::app::system_user::{self, NewSystemUser};
 use crate::app::{App, BrandCtx, sign_model};
 use crate::domain::access::Permission;
+use crate::domain::assertion::types::compat_warnings;
 use crate::domain::ident::{BrandId, KeyId, KeyName, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::{ApiKey, DeviceAuth, ModelRecord, Reissue, SerialPolicy};
@@ -378,6 +379,8 @@ struct SignedView {
     revision: u64,
     sign_key_sha3_384: KeyId,
     assertion: String,
+    /// What older clients would make of it, a sentence each.
+    warnings: Vec<String>,
 }
 
 /// `POST /hallmark/v1/model-assertions`: signs a model, keeps it and returns it.
@@ -390,6 +393,7 @@ async fn sign(app: App, ctx: BrandCtx, input: Input<Json<SignBody>>) -> Outcome<
         revision: signed.revision(),
         sign_key_sha3_384: signed.sign_key().clone(),
         assertion: String::from_utf8_lossy(signed.encoded()).into_owned(),
+        warnings: compat_warnings(&signed),
     }))
 }
 

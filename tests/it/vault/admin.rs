@@ -208,7 +208,7 @@ async fn a_model_devices_would_refuse_is_refused_with_the_header_named() {
         (
             "2026-06-01T00:00:00Z",
             "2020-06-01T00:00:00Z",
-            "not valid",
+            "\"timestamp\"",
             "key-not-valid",
         ),
     ] {

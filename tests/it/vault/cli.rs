@@ -289,6 +289,25 @@ async fn a_model_is_signed_created_and_hooked_as_in_the_walk_through() {
 }
 
 #[tokio::test]
+async fn signing_a_model_tells_what_older_devices_would_make_of_it() {
+    let desk = Desk::new(&[Role::Brand]).await;
+    let plain = desk.file("plain.yaml", STATEMENT);
+    let quiet = desk.run(&["model", "sign", &plain]).await;
+    assert_eq!((quiet.status, quiet.err.as_str()), (0, ""), "{quiet:?}");
+
+    let sets = "revision: 1\nvalidation-sets:\n  - name: base-set\n    mode: enforce\n";
+    let file = desk.file("sets.yaml", &format!("{STATEMENT}{sets}"));
+    let warned = desk.run(&["model", "sign", &file]).await;
+    assert_eq!(warned.status, 0, "{warned:?}");
+    assert_eq!(warned.err, "warning: snapd 2.57 ignores \"validation-sets\"\n");
+    hallmark::domain::assertion::decode(warned.out.as_bytes()).unwrap();
+
+    let file = desk.file("series.yaml", &STATEMENT.replace("series: 16", "series: 18"));
+    let warned = desk.run(&["model", "sign", &file]).await;
+    assert!(warned.err.contains("\"series\""), "{warned:?}");
+}
+
+#[tokio::test]
 async fn the_log_is_listed_filtered_and_exported() {
     let desk = Desk::new(&[Role::Admin]).await;
     let device = TestKey::new("device-2048");

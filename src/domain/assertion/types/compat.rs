@@ -1,5 +1,5 @@
-//! What clients older than 2.77 would make of an assertion (assertions.md 6). We judge by the newest rules; a fleet
-//! may have older devices.
+//! What clients would trip over although the assertion is well-formed: mostly those older than 2.77 (assertions.md 6).
+//! We judge by the newest rules; a fleet may have older devices.
 
 use super::super::decode::Assertion;
 use super::super::registry::AssertionType;
@@ -75,6 +75,12 @@ pub fn compat_warnings(assertion: &Assertion) -> Vec<String> {
 
 fn model_warnings(model: &Model, assertion: &Assertion, warnings: &mut Vec<String>) {
     let headers = assertion.headers();
+    if model.series != "16" {
+        warnings.push(format!(
+            "snapd of every version knows \"series\" 16 only, this is {}",
+            model.series
+        ));
+    }
     for name in ["validation-sets", "preseed-authority"] {
         if headers.contains(name) {
             warnings.push(format!("snapd 2.57 ignores \"{name}\""));
