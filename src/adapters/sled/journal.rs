@@ -63,7 +63,7 @@ pub(super) trait Disk: std::fmt::Debug + Send + Sync {
         file.sync_data()
     }
 
-    /// Differs after every start of the machine. Where there is none to be had, no start is noticed.
+    /// Differs after every start of the machine; empty where the system does not tell.
     fn boot(&self) -> String {
         std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .unwrap_or_default()

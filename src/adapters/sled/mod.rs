@@ -75,13 +75,13 @@ impl Sled {
             layers,
             journal,
             data,
-            boot,
+            run,
             lock,
         } = open::open(options, disk)?;
         let chain = uuid::Builder::from_random_bytes(open::random(options)?)
             .into_uuid()
             .to_string();
-        let writer = Writer::start(layers, journal, data, Names { chain, boot }, options.settle_at)
+        let writer = Writer::start(layers, journal, data, Names { chain, run }, options.settle_at)
             .map_err(|error| open::no_threads(options, error))?;
         let earlier = rows::last_position(writer.view()).map_err(|error| open::unreadable(options, error))?;
         let open = RwLock::new(Some(Arc::new(Database { writer, _lock: lock })));

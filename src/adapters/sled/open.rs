@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use super::journal::{Changes, Disk, HEADER, Journal, Mark, ReplayError, header, read_header, replay};
 use super::layers::Layers;
-use super::settle::{Follows, settle};
+use super::settle::{Follows, Run, settle};
 use crate::ports::StoreError;
 
 /// The layout of everything in the directory. A newer program may raise it; it is checked before anything is touched.
@@ -66,6 +67,11 @@ enum Why {
          go on with what the journal has"
     )]
     Shorter(PathBuf),
+    #[error(
+        "there is an index, but no journal: {0} is missing; restore it from a backup, or delete {1} to begin with an \
+         empty database"
+    )]
+    Missing(PathBuf, PathBuf),
     #[error("{0}")]
     Store(#[from] StoreError),
 }
@@ -102,8 +108,8 @@ pub(super) struct Opened {
     pub(super) journal: Journal,
     /// The index's file, to be synced after its flush.
     pub(super) data: File,
-    /// Names this run of the machine.
-    pub(super) boot: String,
+    /// For the mark of the index.
+    pub(super) run: Run,
     /// Keeps other processes out while it is held.
     pub(super) lock: File,
 }
@@ -127,11 +133,16 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
     let lock = lock(options)?;
 
     let journal_path = directory.join("journal");
-    let (file, id) = open_journal(directory, &journal_path)?;
-    let file = Arc::new(file);
     let index_path = directory.join("index");
-    let boot = disk.boot();
-    let (index, known) = trusted_index(&index_path, options.cache, &id, &boot)?;
+    // What a crash left of an index that was being deleted.
+    remove(&discarded(&index_path)).map_err(at(&index_path))?;
+    let (file, id) = open_journal(directory, &journal_path, &index_path)?;
+    let run = Run {
+        boot: disk.boot(),
+        file: file.metadata().map_err(at(&journal_path))?.ino(),
+    };
+    let file = Arc::new(file);
+    let (index, known) = trusted_index(&index_path, options.cache, &id, &run)?;
     let data_path = index_path.join("db");
     let data = OpenOptions::new()
         .read(true)
@@ -163,7 +174,7 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
         journal: id,
         mark: from,
         closed: false,
-        boot,
+        run,
     };
     follows.put(&index)?;
     settle(&index, &data, &Changes::new())?;
@@ -182,12 +193,11 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
             .and_then(|()| file.sync_all())
             .map_err(at(&journal_path))?;
     }
-    let boot = follows.boot;
     Ok(Opened {
         layers,
         journal: Journal::new(file, disk, id, end),
         data,
-        boot,
+        run: follows.run,
         lock,
     })
 }
@@ -215,9 +225,13 @@ fn lock(options: &SledOptions) -> Result<File, Why> {
     }
 }
 
-fn open_journal(directory: &Path, path: &Path) -> Result<(File, [u8; 16]), Why> {
+fn open_journal(directory: &Path, path: &Path, index: &Path) -> Result<(File, [u8; 16]), Why> {
     let at = |error| Why::File(path.to_owned(), error);
     if !path.try_exists().map_err(at)? {
+        // An index is only ever made after its journal. To begin anew would give every revision a second time.
+        if index.try_exists().map_err(at)? {
+            return Err(Why::Missing(path.to_owned(), index.to_owned()));
+        }
         let mut id = [0; 16];
         aws_lc_rs::rand::fill(&mut id).map_err(|_| at(io::Error::other("no random numbers")))?;
         // Made beside its place, so that a journal is there with its header or not at all.
@@ -306,31 +320,37 @@ fn locked_by_us(path: &Path) -> bool {
 
 /// Deletes an index: all it held is in the journal.
 fn discard(path: &Path) -> Result<(), Why> {
-    let discarded = path.with_extension("discarded");
-    let remove = |path: &Path| match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    };
     // Renamed first, so that a crash leaves no part of it behind that looks whole.
-    let discard = || {
-        remove(&discarded)?;
-        std::fs::rename(path, &discarded)?;
-        remove(&discarded)
-    };
-    discard().map_err(|error| Why::File(path.to_owned(), error))
+    let discarded = discarded(path);
+    remove(&discarded)
+        .and_then(|()| std::fs::rename(path, &discarded))
+        .and_then(|()| remove(&discarded))
+        .map_err(|error| Why::File(path.to_owned(), error))
 }
 
-/// The index, and how far it follows journal `id`; in place of one that cannot be
-/// trusted comes an empty one.
+/// Where an index goes to be deleted.
+fn discarded(path: &Path) -> PathBuf {
+    path.with_extension("discarded")
+}
+
+/// Removes a directory, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The index, and how far it follows journal `id`; in place of one that cannot be trusted comes an empty one.
 fn trusted_index(
     path: &Path,
     cache: u64,
     id: &[u8; 16],
-    boot: &str,
+    run: &Run,
 ) -> Result<(::sled::Db, Option<Mark>), Why> {
     let index = open_index(path, cache)?;
     let doubt = match Follows::read(&index) {
-        Ok(Some(follows)) => match follows.doubt(id, boot) {
+        Ok(Some(follows)) => match follows.doubt(id, run) {
             None => return Ok((index, Some(follows.mark))),
             Some(doubt) => doubt.to_owned(),
         },

@@ -24,22 +24,22 @@ pub(super) struct Settler {
     layers: Arc<Layers>,
     data: File,
     id: [u8; 16],
-    boot: String,
+    run: Run,
 }
 
 impl Settler {
-    /// `data` is the index's file, `id` the journal's; `boot` names the run of the machine.
-    pub(super) fn new(layers: Arc<Layers>, data: File, id: [u8; 16], boot: String) -> Self {
+    /// `data` is the index's file, `id` the journal's.
+    pub(super) fn new(layers: Arc<Layers>, data: File, id: [u8; 16], run: Run) -> Self {
         Self {
             layers,
             data,
             id,
-            boot,
+            run,
         }
     }
 
     /// Settles part after part and reports on each.
-    pub(super) fn run(&self, parts: &Receiver<Part>, report: &Sender<Result<(), String>>) {
+    pub(super) fn work(&self, parts: &Receiver<Part>, report: &Sender<Result<(), String>>) {
         while let Ok(part) = parts.recv() {
             let settled = catch_unwind(AssertUnwindSafe(|| self.settle(&part)))
                 .unwrap_or_else(|_| Err(StoreError::Unavailable("the index gave up".to_owned())));
@@ -58,7 +58,7 @@ impl Settler {
             journal: self.id,
             mark: part.mark,
             closed: part.last,
-            boot: self.boot.clone(),
+            run: self.run.clone(),
         };
         if part.last {
             follows.put(index)?;
@@ -92,11 +92,20 @@ pub(super) struct Follows {
     pub(super) mark: Mark,
     /// It was closed in order and not opened since.
     pub(super) closed: bool,
-    /// The run of the machine it was written in.
-    pub(super) boot: String,
+    /// Where and when it was written.
+    pub(super) run: Run,
 }
 
-const LAYOUT: u8 = 1;
+/// What must stay the same for an index that was left open to be trusted.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    /// The run of the machine: see [`super::journal::Disk::boot`].
+    pub(super) boot: String,
+    /// The journal's file: a copy has another number.
+    pub(super) file: u64,
+}
+
+const LAYOUT: u8 = 2;
 
 impl Follows {
     fn key() -> Vec<u8> {
@@ -118,7 +127,10 @@ impl Follows {
             journal,
             mark,
             closed: decoder.byte()? != 0,
-            boot: decoder.text()?.to_owned(),
+            run: Run {
+                boot: decoder.text()?.to_owned(),
+                file: decoder.number()?,
+            },
         }))
     }
 
@@ -128,7 +140,8 @@ impl Follows {
             .number(self.mark.offset)
             .number(self.mark.sequence)
             .byte(self.closed.into())
-            .text(&self.boot)
+            .text(&self.run.boot)
+            .number(self.run.file)
             .bytes();
         let value = to_index(&Value { small, large: None })?;
         index
@@ -140,12 +153,19 @@ impl Follows {
     /// Why the index cannot be trusted, if so.
     ///
     /// A killed process leaves what the operating system still writes. A machine that went down may have kept later
-    /// writes and lost earlier ones, and sled cannot tell: parts of the index might be missing without a trace.
-    pub(super) fn doubt(&self, journal: &[u8; 16], boot: &str) -> Option<&'static str> {
+    /// writes and lost earlier ones, and sled cannot tell: parts of the index might be missing without a trace. The
+    /// same goes for files that were copied while they were written to.
+    pub(super) fn doubt(&self, journal: &[u8; 16], run: &Run) -> Option<&'static str> {
         if self.journal != *journal {
             Some("it belongs to another journal")
-        } else if !self.closed && self.boot != boot {
+        } else if self.closed {
+            None
+        } else if run.boot.is_empty() {
+            Some("it was left open, and the system does not tell whether the machine went down since")
+        } else if self.run.boot != run.boot {
             Some("the machine went down while it was open")
+        } else if self.run.file != run.file {
+            Some("it was copied while it was open")
         } else {
             None
         }

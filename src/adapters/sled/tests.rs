@@ -1,5 +1,7 @@
 //! What the conformance suite cannot see: failing disks, torn and damaged files, the index behind the journal.
 
+mod power;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -365,52 +367,6 @@ async fn a_lost_or_broken_index_is_rebuilt_from_the_journal() {
         }
     }
     good(Sled::open(&options).unwrap()).await;
-}
-
-/// A disk of a machine that can be started anew.
-#[derive(Debug)]
-struct Machine(&'static str);
-
-impl Disk for Machine {
-    fn boot(&self) -> String {
-        self.0.to_owned()
-    }
-}
-
-#[tokio::test]
-async fn an_index_that_a_machine_went_down_with_is_not_trusted() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = SledOptions::new(directory.path());
-    let open = |boot| Sled::open_on(&options, Arc::new(Machine(boot))).unwrap();
-    let storage = open("monday");
-    storage.load((0..100).map(loaded).collect()).await.unwrap();
-    storage.close().await.unwrap();
-
-    // Parts of the index went missing without a trace. Only a new start after an open one looks for that.
-    let lose = || {
-        let index = ::sled::open(directory.path().join("index")).unwrap();
-        for key in index.scan_prefix([super::encoding::Space::Row as u8]).keys() {
-            index.remove(key.unwrap()).unwrap();
-        }
-        index.flush().unwrap();
-    };
-    lose();
-    let storage = open("tuesday");
-    assert!(
-        storage.latest(&device("L1")).await.is_err(),
-        "closed in order, so trusted"
-    );
-    drop(storage);
-    let storage = open("tuesday");
-    assert!(
-        storage.latest(&device("L1")).await.is_err(),
-        "killed, but the machine stayed up"
-    );
-    drop(storage);
-    let storage = open("wednesday");
-    assert!(storage.latest(&device("L1")).await.unwrap().is_some());
-    assert!(storage.check().await.unwrap().is_empty());
-    assert!(!directory.path().join("index.discarded").exists());
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::journal::{AppendError, Changes, Journal, Value};
 use super::layers::{Layers, Order, Scan, View};
-use super::settle::{Part, Settler};
+use super::settle::{Part, Run, Settler};
 use crate::ports::StoreError;
 
 /// Writes that may wait; more are refused.
@@ -86,13 +86,13 @@ enum Message {
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
-/// What this process and this machine are called.
+/// What this process is called, and what it runs on.
 #[derive(Debug)]
 pub(super) struct Names {
     /// The audit chain of this process.
     pub(super) chain: String,
-    /// See [`super::journal::Disk::boot`].
-    pub(super) boot: String,
+    /// For the mark of the index.
+    pub(super) run: Run,
 }
 
 /// The callers' end of the writer. Dropped without [`Writer::close`], it ends the threads as they stand: what was
@@ -122,15 +122,15 @@ impl Writer {
         names: Names,
         settle_at: usize,
     ) -> std::io::Result<Self> {
-        let Names { chain, boot } = names;
+        let Names { chain, run } = names;
         let health = Arc::<Health>::default();
         let (queue, messages) = sync_channel(QUEUE);
         let (to_settle, parts) = channel();
         let (report, settled) = channel();
-        let settler = Settler::new(Arc::clone(&layers), data, journal.id(), boot);
+        let settler = Settler::new(Arc::clone(&layers), data, journal.id(), run);
         let settler = Builder::new()
             .name("hallmark-index".to_owned())
-            .spawn(move || settler.run(&parts, &report))?;
+            .spawn(move || settler.work(&parts, &report))?;
         let state = State {
             layers: Arc::clone(&layers),
             health: Arc::clone(&health),
