@@ -163,7 +163,7 @@ impl Caller {
         Err(Refusal::invalid(
             "brand-required",
             format!(
-                "cannot tell which brand is meant: name one of yours ({})",
+                "cannot tell which brand is meant: name one of yours with --brand, or brand=ID in the API ({})",
                 names.join(", ")
             ),
         ))

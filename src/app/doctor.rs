@@ -8,7 +8,7 @@ use crate::domain::access::Brand;
 use crate::domain::assertion::{Assertion, AssertionType, PublicKey, Ref, TYPES, decode};
 use crate::domain::ident::KeyId;
 use crate::domain::vault::{KeyState, SerialState, SigningKey};
-use crate::ports::{AssertionFilter, Key, SerialFilter};
+use crate::ports::{AssertionFilter, Key, SerialFilter, StoreError};
 
 /// Rows of the serial ledger read at a time.
 const PAGE: usize = 1000;
@@ -41,12 +41,25 @@ impl Findings {
     }
 }
 
-/// Looks at everything.
+/// Looks at everything. A damaged database is a finding, one out of reach an error.
 pub async fn examine(app: &App) -> Result<Findings, Refusal> {
     let mut findings = Findings::default();
-    for line in app.storage.check().await? {
-        findings.problem(line);
+    match app.storage.check().await {
+        Ok(lines) => lines.into_iter().for_each(|line| findings.problem(line)),
+        Err(error @ StoreError::Corrupt(_)) => findings.problem(error.to_string()),
+        Err(error) => return Err(error.into()),
     }
+    match contents(app, &mut findings).await {
+        Err(refusal) if findings.problems.is_empty() => Err(refusal),
+        Err(refusal) => {
+            findings.problem(format!("not all could be looked at: {}", refusal.message));
+            Ok(findings)
+        }
+        Ok(()) => Ok(findings),
+    }
+}
+
+async fn contents(app: &App, findings: &mut Findings) -> Result<(), Refusal> {
     let mut chains = match trusted(app).await {
         Ok(set) => Chains::new(&set),
         Err(refusal) => {
@@ -55,10 +68,10 @@ pub async fn examine(app: &App) -> Result<Findings, Refusal> {
         }
     };
     for info in TYPES {
-        stored_assertions(app, info.kind, &mut chains, &mut findings).await?;
+        stored_assertions(app, info.kind, &mut chains, findings).await?;
     }
     for brand in app.storage.all::<Brand>(Key(Vec::new())).await? {
-        ledger(app, &brand.record, &mut chains, &mut findings).await?;
+        ledger(app, &brand.record, &mut chains, findings).await?;
     }
     for key in app.storage.all::<SigningKey>(Key(Vec::new())).await? {
         findings.keys += 1;
@@ -78,7 +91,7 @@ pub async fn examine(app: &App) -> Result<Findings, Refusal> {
     {
         findings.problem(format!("the root key {} has no record", record.record.root_key));
     }
-    Ok(findings)
+    Ok(())
 }
 
 async fn stored_assertions(

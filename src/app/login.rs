@@ -222,7 +222,7 @@ async fn verify(
             "too-many-failures",
             format!(
                 "cannot log in: too many failures; try again in {} minutes",
-                seconds.div_euclid(60) + 1
+                seconds.max(1).saturating_add(59).div_euclid(60)
             ),
         )),
     };

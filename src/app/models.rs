@@ -357,8 +357,9 @@ pub async fn hook(
          set -e\n\
          snapctl set device-service.url='{url}/v1/'\n\
          snapctl set device-service.headers='{{\"api-key\":\"{quoted}\"}}'\n\
-         # The serial the device asks for: read it from where your factory writes it.\n\
-         # snapctl set registration.proposed-serial=\"$(cat /sys/class/dmi/id/product_serial)\"\n",
+         # The serial the device asks for: read it from where your factory writes it. The inner quotes make it a\n\
+         # string for snapd, which takes digits alone for a number and then does not register.\n\
+         # snapctl set registration.proposed-serial=\"\\\"$(cat /sys/class/dmi/id/product_serial)\\\"\"\n",
         brand = ctx.brand(),
         url = app.settings.public_url,
         quoted = quoted.as_str(),

@@ -71,11 +71,15 @@ impl From<IdentError> for Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "storage failed");
-        Self::new(
-            Reason::Unavailable,
-            "storage-unavailable",
-            "cannot reach the database: try again later",
-        )
+        let message = match error {
+            StoreError::Corrupt(_) => {
+                "cannot read the database: a part of it is damaged; the log has the place, `hallmark doctor` looks at the rest"
+            }
+            StoreError::Unavailable(_) | StoreError::Saturated | StoreError::Refused(_) => {
+                "cannot reach the database: try again later"
+            }
+        };
+        Self::new(Reason::Unavailable, "storage-unavailable", message)
     }
 }
 

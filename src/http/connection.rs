@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
 
+use super::serve::Ids;
+use super::unreadable;
+
 /// A stream of either kind.
 #[derive(Debug)]
 pub(super) enum Socket {
@@ -141,10 +144,13 @@ pub(super) struct Timed {
     writing: Option<Pin<Box<Sleep>>>,
     /// Set while the client is heard out after the end.
     lingering: Option<Pin<Box<Sleep>>>,
+    ids: Arc<Ids>,
+    /// What is sent in place of an answer of hyper's own, and how much of it has gone out.
+    refusal: Option<(Vec<u8>, usize)>,
 }
 
 impl Timed {
-    pub(super) fn new(socket: Socket, phase: Phase, head: Duration, idle: Duration) -> Self {
+    pub(super) fn new(socket: Socket, phase: Phase, head: Duration, idle: Duration, ids: Arc<Ids>) -> Self {
         let reading = Box::pin(tokio::time::sleep(idle));
         Self {
             socket,
@@ -155,7 +161,32 @@ impl Timed {
             armed: IDLE,
             writing: None,
             lingering: None,
+            ids,
+            refusal: None,
         }
+    }
+
+    /// Sends our answer in place of one that hyper made by itself; `None` where `data` is not such an answer.
+    fn refuse(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if self.refusal.is_none() {
+            if self.phase.now() % STEP == BUSY {
+                return None; // what is written answers a request
+            }
+            self.refusal = Some((unreadable::answer(data, || self.ids.next())?, 0));
+        }
+        let (answer, sent) = self.refusal.as_mut()?;
+        while let Some(rest) = answer.get(*sent..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut self.socket).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(written)) => *sent += written,
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => return Some(Poll::Pending),
+            }
+        }
+        self.refusal = None;
+        // Some clients are still sending: they are heard out before the end, like those whose body nobody wants.
+        self.phase.set_unread(true);
+        Some(Poll::Ready(Ok(data.len())))
     }
 
     /// Fails once a write has made no progress for the idle time.
@@ -215,7 +246,10 @@ impl AsyncRead for Timed {
 impl AsyncWrite for Timed {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.socket).poll_write(cx, data);
+        let written = match this.refuse(cx, data) {
+            Some(refused) => refused,
+            None => Pin::new(&mut this.socket).poll_write(cx, data),
+        };
         this.stalled(cx, written)
     }
 
@@ -256,7 +290,16 @@ impl AsyncWrite for Timed {
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, data);
+        let mut parts = data.iter().filter(|part| !part.is_empty());
+        // hyper writes an answer of its own in one piece.
+        let alone = match (parts.next(), parts.next()) {
+            (Some(part), None) => this.refuse(cx, part),
+            _ => None,
+        };
+        let written = match alone {
+            Some(refused) => refused,
+            None => Pin::new(&mut this.socket).poll_write_vectored(cx, data),
+        };
         this.stalled(cx, written)
     }
 

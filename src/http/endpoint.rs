@@ -23,6 +23,23 @@ pub enum Access {
     Needs(Permission),
 }
 
+/// What a request body looks like, for the API description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyShape {
+    /// Its media type.
+    pub media: &'static str,
+    /// The fields of a JSON object, where it is one.
+    pub fields: &'static [&'static str],
+}
+
+impl BodyShape {
+    /// Assertions, one or a stream of them.
+    pub const ASSERTIONS: Self = Self {
+        media: "application/x.ubuntu.assertion",
+        fields: &[],
+    };
+}
+
 /// One method on one path.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -35,6 +52,10 @@ pub struct Endpoint {
     pub access: Access,
     /// One line for the API description: starts with a capital letter, no final period.
     pub summary: &'static str,
+    /// The query parameters it takes.
+    pub query: Vec<&'static str>,
+    /// The body it takes, if any.
+    pub body: Option<BodyShape>,
     /// What answers. It matches the path itself again (`warp::path!`) to get at the variables.
     pub filter: Routes,
 }
@@ -53,6 +74,8 @@ impl Endpoint {
             path,
             access,
             summary,
+            query: Vec::new(),
+            body: None,
             filter,
         }
     }
@@ -64,6 +87,8 @@ impl Endpoint {
             path,
             access,
             summary,
+            query: Vec::new(),
+            body: None,
             filter,
         }
     }
@@ -75,6 +100,8 @@ impl Endpoint {
             path,
             access,
             summary,
+            query: Vec::new(),
+            body: None,
             filter,
         }
     }
@@ -86,8 +113,24 @@ impl Endpoint {
             path,
             access,
             summary,
+            query: Vec::new(),
+            body: None,
             filter,
         }
+    }
+}
+
+impl Endpoint {
+    /// The same endpoint, which takes these query parameters.
+    pub fn with_query(mut self, query: Vec<&'static str>) -> Self {
+        self.query = query;
+        self
+    }
+
+    /// The same endpoint, which takes such a body.
+    pub fn with_body(mut self, body: Option<BodyShape>) -> Self {
+        self.body = body;
+        self
     }
 }
 

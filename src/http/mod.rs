@@ -9,6 +9,7 @@ mod connection;
 pub mod device;
 pub mod endpoint;
 pub mod fault;
+mod fields;
 pub mod local;
 pub mod metrics;
 pub mod native;
@@ -19,6 +20,7 @@ pub mod query;
 pub mod reply;
 pub mod router;
 pub mod serve;
+mod unreadable;
 pub mod vault;
 
 use crate::app::App;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Access, Endpoint};
+use super::endpoint::{Access, BodyShape, Endpoint};
 use super::router::Family;
 
 /// The description of `endpoints`.
@@ -66,9 +66,22 @@ fn operation(endpoint: &Endpoint) -> Value {
     let Value::Object(fields) = &mut operation else {
         return operation;
     };
-    let parameters: Vec<Value> = variables(endpoint.path).map(parameter).collect();
+    let in_query = endpoint
+        .query
+        .iter()
+        .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}}));
+    let parameters: Vec<Value> = variables(endpoint.path).map(parameter).chain(in_query).collect();
     if !parameters.is_empty() {
         fields.insert("parameters".to_owned(), parameters.into());
+    }
+    if let Some(BodyShape { media, fields: names }) = endpoint.body {
+        let schema = if names.is_empty() {
+            json!({"type": "string"})
+        } else {
+            object(names)
+        };
+        let content = Map::from_iter([(media.to_owned(), json!({"schema": schema}))]);
+        fields.insert("requestBody".to_owned(), json!({"content": content}));
     }
     match endpoint.access {
         Access::Open => {}
@@ -124,7 +137,12 @@ mod tests {
                 Access::Needs(Permission::AuditRead),
                 "Make",
                 filter(),
-            ),
+            )
+            .with_query(vec!["brand"])
+            .with_body(Some(BodyShape {
+                media: "application/json",
+                fields: &["name"],
+            })),
             Endpoint::get("/hallmark/v1/a", Access::Open, "List", filter()),
         ];
         let document = document(&endpoints);
@@ -137,5 +155,9 @@ mod tests {
             "audit-read"
         );
         assert_eq!(document["paths"]["/hallmark/v1/a"]["get"]["summary"], "List");
+        let made = &document["paths"]["/hallmark/v1/a"]["post"];
+        assert_eq!(made["parameters"][0]["name"], "brand");
+        let body = &made["requestBody"]["content"]["application/json"]["schema"];
+        assert!(body["properties"]["name"].is_object(), "{body}");
     }
 }

@@ -244,6 +244,7 @@ impl Server {
             phase.clone(),
             self.limits.head,
             self.limits.idle,
+            Arc::clone(&self.ids),
         ));
         let service = service_fn(|request: Request<Incoming>| {
             phase.busy();
@@ -328,7 +329,7 @@ fn is_request_id(text: &str) -> bool {
 
 /// Makes request ids: unique, not secret.
 #[derive(Debug)]
-struct Ids {
+pub(super) struct Ids {
     prefix: u64,
     next: AtomicU64,
 }
@@ -346,7 +347,7 @@ impl Default for Ids {
 }
 
 impl Ids {
-    fn next(&self) -> RequestId {
+    pub(super) fn next(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         RequestId(format!("{:016x}-{number:x}", self.prefix).into())
     }

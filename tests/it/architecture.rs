@@ -313,3 +313,42 @@ fn other_adapter(room: &str, path: &str) -> Option<String> {
     let other = path.strip_prefix("crate::adapters::")?.split("::").next()?;
     (own != "mod" && own != other).then(|| other.to_owned())
 }
+
+/// The names in `section` of Cargo.toml.
+fn packages(manifest: &str, section: &str) -> Vec<String> {
+    let (_, below) = manifest.split_once(&format!("\n[{section}]\n")).unwrap();
+    below
+        .lines()
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once(" = "))
+        .filter(|(name, _)| !name.starts_with('#'))
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+#[test]
+fn the_map_names_every_package_once_and_numbers_every_decision_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let (_, table) = page.split_once("| Package | Why |\n|---|---|\n").unwrap();
+    let mut listed: Vec<&str> = table
+        .lines()
+        .map_while(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(|names| names.split(", "))
+        .collect();
+    listed.sort_unstable();
+    let mut used = packages(&manifest, "dependencies");
+    used.extend(packages(&manifest, "dev-dependencies"));
+    used.sort_unstable();
+    assert_eq!(listed, used);
+
+    let numbers: Vec<u32> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("**D-")?.split(' ').next()?.parse().ok())
+        .collect();
+    assert_eq!(
+        numbers,
+        (1..=u32::try_from(numbers.len()).unwrap()).collect::<Vec<_>>()
+    );
+}

@@ -326,6 +326,43 @@ async fn half_closed_and_wrongly_framed_bodies_are_refused_clearly() {
 }
 
 #[tokio::test]
+async fn what_is_no_request_is_refused_with_a_reason_and_a_request_id() {
+    let server = start(short()).await;
+    let many: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
+    for (request, expected) in [
+        ("HELLO\r\n\r\n".to_owned(), "400"),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n".to_owned(), "400"),
+        (
+            "POST /v1/serial HTTP/1.1\r\nContent-Length: -1\r\n\r\n".to_owned(),
+            "400",
+        ),
+        (format!("GET / HTTP/1.1\r\n{many}\r\n"), "431"),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(100_000)), "4"),
+    ] {
+        let answer = server.raw(request.as_bytes(), true).await;
+        // A path that is too long is either 414 or 431, as it comes.
+        assert!(status(&answer).starts_with(expected), "{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("\r\nx-request-id: "), "{answer}");
+        assert!(
+            head.ends_with(&format!("\r\ncontent-length: {}", body.len())),
+            "{answer}"
+        );
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let message = body["error-list"][0]["message"].as_str().unwrap();
+        assert!(message.starts_with("cannot read the request"), "{message}");
+    }
+    // Neither does a request before it, on the same connection, change that.
+    let answer = server
+        .raw(
+            b"GET /hallmark/v1/who HTTP/1.1\r\nHost: x\r\n\r\nHELLO\r\n\r\n",
+            true,
+        )
+        .await;
+    assert_eq!(answer.matches("x-request-id: ").count(), 2, "{answer}");
+}
+
+#[tokio::test]
 async fn slow_heads_are_dropped_and_idle_connections_last_longer() {
     let server = start(short()).await;
     let started = Instant::now();

@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -142,13 +143,7 @@ fn an_instance_does_from_its_first_to_its_last_command_what_is_documented() {
     assertions(&mut owner);
     assert_eq!(owner.json(&["audit", "verify"])["verdict"], "ok");
 
-    assert!(
-        Command::new("kill")
-            .arg(server.id().to_string())
-            .status()
-            .unwrap()
-            .success()
-    );
+    kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
     assert_eq!(server.wait().unwrap().code(), Some(0));
     let ended = owner.command(&["whoami"]).output().unwrap();
     assert_eq!(ended.status.code(), Some(3));
@@ -169,13 +164,7 @@ fn an_instance_does_from_its_first_to_its_last_command_what_is_documented() {
     let report = owner.json(&["audit", "verify"]);
     assert_eq!(report["verdict"], "ok", "{report}");
     assert!(report["checkpoints"].as_u64() >= Some(1), "{report}");
-    assert!(
-        Command::new("kill")
-            .arg(server.id().to_string())
-            .status()
-            .unwrap()
-            .success()
-    );
+    kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
     assert_eq!(server.wait().unwrap().code(), Some(0));
 
     compare(&owner.printed);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use hallmark::domain::assertion::{Assertion, AssertionType, PublicKey, StreamDecoder};
+use rustix::process::{Pid, Signal, kill_process};
 
 struct Home {
     dir: tempfile::TempDir,
@@ -94,7 +95,7 @@ impl Home {
 
     fn stop(&mut self) {
         if let Some(mut child) = self.server.take() {
-            let _ended = Command::new("kill").arg(child.id().to_string()).status();
+            let _ended = kill_process(Pid::from_child(&child), Signal::TERM);
             let _ended = child.wait();
         }
     }
@@ -212,6 +213,26 @@ fn an_instance_is_made_once_and_its_owner_can_look_after_it_with_and_without_a_s
     assert!(!home.data().join("passphrase.new").exists());
     std::fs::write(&passphrase, "another").unwrap();
     assert!(home.bad(1, &["doctor"]).contains("passphrase"));
+}
+
+#[test]
+fn the_doctor_lists_damage_to_the_file_everything_is_in() {
+    let home = Home::new();
+    let password = home.write("password", "correct horse battery\n");
+    home.good(&["init", "--brand", "acme", "--admin-password-file", &password]);
+    let journal = home.data().join("db").join("journal");
+    let before = std::fs::read(&journal).unwrap().len();
+    for _ in 0..2 {
+        home.good(&["passwd", "admin@acme.example", "--password-file", &password]);
+    }
+    let mut bytes = std::fs::read(&journal).unwrap();
+    bytes[before + 100] ^= 0x20;
+    std::fs::write(&journal, bytes).unwrap();
+    let output = home.run(&["doctor", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let damage = findings["problems"][0].as_str().unwrap();
+    assert!(damage.contains("damaged"), "{findings}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Ticks per second in `/proc/*/stat`: fixed by the Linux user interface.
 const TICKS: f64 = 100.0;
@@ -222,11 +223,8 @@ impl Server {
     /// # Errors
     /// If it does not end with status 0.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.child.id().to_string();
-        Command::new("kill")
-            .arg(&pid)
-            .status()
-            .context("cannot stop the server")?;
+        // Not by the `kill` program: a small machine has none.
+        kill_process(Pid::from_child(&self.child), Signal::TERM).context("cannot stop the server")?;
         let status = self.child.wait()?;
         if !status.success() {
             bail!("the server ended with {status}");

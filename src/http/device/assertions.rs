@@ -31,12 +31,15 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
             },
         )
         .boxed();
-    vec![Endpoint::get(
-        "/v2/assertions/{type}/{key...}",
-        Access::Open,
-        "Serve an assertion",
-        get,
-    )]
+    vec![
+        Endpoint::get(
+            "/v2/assertions/{type}/{key...}",
+            Access::Open,
+            "Serve an assertion",
+            get,
+        )
+        .with_query(vec!["max-format", "sequence"]),
+    ]
 }
 
 async fn get(

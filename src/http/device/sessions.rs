@@ -15,8 +15,9 @@ use crate::app::sessions::{
 };
 use crate::app::{App, Reason};
 use crate::http::body;
-use crate::http::endpoint::{Access, Endpoint, with};
+use crate::http::endpoint::{Access, BodyShape, Endpoint, with};
 use crate::http::fault::{DeviceDialect, Fault};
+use crate::http::fields;
 use crate::http::reply;
 
 /// Limit of the body of a session request (decisions.md 9).
@@ -49,7 +50,11 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
             Access::Open,
             "Open a device session",
             open,
-        ),
+        )
+        .with_body(Some(BodyShape {
+            media: "application/json",
+            fields: fields::of::<Body>(),
+        })),
     ]
 }
 

@@ -12,7 +12,9 @@ use super::{Json, Outcome, Request, Template};
 use crate::app::Refusal;
 use crate::domain::ident::BrandId;
 use crate::http::body::{self, MAX_JSON};
+use crate::http::endpoint::BodyShape;
 use crate::http::fault::Fault;
+use crate::http::fields;
 use crate::http::query::Query;
 use crate::http::serve::Peer;
 
@@ -32,6 +34,9 @@ pub trait Body: Send + Sized + 'static {
     /// The largest body that is read, in bytes.
     const LIMIT: usize;
 
+    /// What it looks like; none = there is no body.
+    fn shape() -> Option<BodyShape>;
+
     /// Reads it; refusals name what is wrong and where.
     fn read(bytes: Bytes) -> Outcome<Self>;
 }
@@ -42,6 +47,10 @@ pub struct Nothing;
 
 impl Body for Nothing {
     const LIMIT: usize = 1024;
+
+    fn shape() -> Option<BodyShape> {
+        None
+    }
 
     fn read(bytes: Bytes) -> Outcome<Self> {
         match bytes.trim_ascii() {
@@ -58,17 +67,28 @@ impl Body for Nothing {
 impl<T: DeserializeOwned + Send + 'static> Body for Json<T> {
     const LIMIT: usize = MAX_JSON;
 
+    fn shape() -> Option<BodyShape> {
+        Some(BodyShape {
+            media: "application/json",
+            fields: fields::of::<T>(),
+        })
+    }
+
     fn read(bytes: Bytes) -> Outcome<Self> {
         body::json(&bytes).map(Json)
     }
 }
 
-/// The bytes as they are, at most `LIMIT`.
+/// The bytes as they are, at most `LIMIT`: assertions.
 #[derive(Clone, Debug)]
 pub struct Raw<const LIMIT: usize>(pub Bytes);
 
 impl<const LIMIT: usize> Body for Raw<LIMIT> {
     const LIMIT: usize = LIMIT;
+
+    fn shape() -> Option<BodyShape> {
+        Some(BodyShape::ASSERTIONS)
+    }
 
     fn read(bytes: Bytes) -> Outcome<Self> {
         Ok(Self(bytes))
@@ -77,15 +97,7 @@ impl<const LIMIT: usize> Body for Raw<LIMIT> {
 
 impl<B: Body> Input<B> {
     pub(super) async fn read(request: Request, template: Template) -> Outcome<Self> {
-        let mut names: Vec<&str> = template
-            .query
-            .split(',')
-            .filter(|name| !name.is_empty())
-            .collect();
-        if template.takes_brand {
-            names.push("brand");
-        }
-        request.query.only(&names)?;
+        request.query.only(&template.parameters())?;
         let bytes = request.body.up_to(B::LIMIT).await?;
         Ok(Self {
             variables: variables(template.path, request.path.as_str()).unwrap_or_default(),

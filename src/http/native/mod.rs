@@ -167,6 +167,8 @@ impl Native {
             path: template.path,
             access: Access::Open,
             summary,
+            query: template.parameters(),
+            body: B::shape(),
             filter,
         }
     }
@@ -211,6 +213,8 @@ impl Native {
             path: template.path,
             access: Access::Needs(needs),
             summary,
+            query: template.parameters(),
+            body: B::shape(),
             filter,
         }
     }
@@ -232,6 +236,15 @@ impl Template {
             query: query.trim_end_matches('}'),
             takes_brand: false,
         }
+    }
+
+    /// The names of all query parameters.
+    fn parameters(self) -> Vec<&'static str> {
+        let named = self.query.split(',').filter(|name| !name.is_empty());
+        let in_path = self.path.contains("{brand}");
+        named
+            .chain((self.takes_brand && !in_path).then_some("brand"))
+            .collect()
     }
 }
 

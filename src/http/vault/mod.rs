@@ -14,7 +14,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use self::fault::{VaultFault, render};
-use super::endpoint::{Access, Endpoint, Routes, with};
+use super::endpoint::{Access, BodyShape, Endpoint, Routes, with};
 use super::metrics::Metrics;
 use super::path::{BrandPrefix, brand_prefix};
 use super::serve::Peer;
@@ -41,8 +41,11 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
     };
     vec![
         post("/v1/request-id", "Give out a request-id", request_id),
-        post("/v1/serial", "Issue a serial assertion", serial),
-        post("/v1/model", "Serve the assertions of a model", model),
+        post("/v1/serial", "Issue a serial assertion", serial).with_body(Some(BodyShape::ASSERTIONS)),
+        post("/v1/model", "Serve the assertions of a model", model).with_body(Some(BodyShape {
+            media: "application/json",
+            fields: &["brand-id", "model"],
+        })),
         post(
             "/api/v1/snaps/auth/request-id",
             "Give out a request-id, through a store proxy",
@@ -52,7 +55,8 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
             "/api/v1/snaps/auth/devices",
             "Issue a serial assertion, through a store proxy",
             serial,
-        ),
+        )
+        .with_body(Some(BodyShape::ASSERTIONS)),
         get("/v1/version", "Say which version this is", version()),
         get(
             "/v1/health",

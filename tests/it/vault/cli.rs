@@ -269,6 +269,13 @@ async fn a_model_is_signed_created_and_hooked_as_in_the_walk_through() {
     desk.factory.request_id(key).await;
     let hook = desk.done(&["model", "hook", "gate-2", "--api-key", key]).await;
     assert!(hook.starts_with("#!/bin/sh\n") && hook.contains(key), "{hook}");
+    // As snapd reads it: digits alone would be a number to it.
+    let line = hook
+        .lines()
+        .find_map(|line| line.strip_prefix("# snapctl set registration."));
+    let shown = format!("cat() {{ echo 0042; }}; printf %s {}", line.unwrap());
+    let shown = Command::new("sh").args(["-c", &shown]).output().unwrap().stdout;
+    assert_eq!(String::from_utf8(shown).unwrap(), "proposed-serial=\"0042\"");
     let syntax = Command::new("sh")
         .args(["-n", &desk.file("hook", &hook)])
         .status()
