@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
@@ -61,6 +62,18 @@ pub(super) trait Disk: std::fmt::Debug + Send + Sync {
     /// Returns once everything written to `file` would survive a power cut.
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    /// Fails if there is no room for `bytes` more in `directory`. Asking leaves nothing behind.
+    fn room(&self, directory: &Path, bytes: usize) -> io::Result<()> {
+        // Written, not just set as a length: only then do file systems say whether there is room.
+        let path = directory.join("room");
+        let written = File::create(&path).and_then(|mut file| {
+            let zeros = vec![0; 1 << 20];
+            (0..bytes.div_ceil(zeros.len())).try_for_each(|_| file.write_all(&zeros))
+        });
+        let removed = std::fs::remove_file(&path);
+        written.and(removed)
     }
 
     /// Differs after every start of the machine; empty where the system does not tell.

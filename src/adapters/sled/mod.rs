@@ -33,7 +33,8 @@ use self::encoding::{Key as Bytes, Space};
 use self::journal::{Disk, RealDisk};
 use self::layers::View;
 use self::open::Opened;
-use self::writer::{Answer, Names, Writer};
+use self::settle::{Place, Settler};
+use self::writer::{Answer, Writer};
 use crate::domain::assertion::{AssertionType, PrimaryKey, Ref};
 use crate::domain::audit::{AuditEntry, AuditEvent, ChainHead, Checkpoint};
 use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
@@ -74,6 +75,7 @@ impl Sled {
         let Opened {
             layers,
             journal,
+            disk,
             data,
             run,
             lock,
@@ -81,7 +83,12 @@ impl Sled {
         let chain = uuid::Builder::from_random_bytes(open::random(options)?)
             .into_uuid()
             .to_string();
-        let writer = Writer::start(layers, journal, data, Names { chain, run }, options.settle_at)
+        let place = Place {
+            disk,
+            directory: options.directory.clone(),
+        };
+        let settler = Settler::new(Arc::clone(&layers), place, data, journal.id(), run);
+        let writer = Writer::start(layers, journal, settler, chain, options.settle_at)
             .map_err(|error| open::no_threads(options, error))?;
         let earlier = rows::last_position(writer.view()).map_err(|error| open::unreadable(options, error))?;
         let open = RwLock::new(Some(Arc::new(Database { writer, _lock: lock })));

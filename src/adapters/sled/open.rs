@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::journal::{Changes, Disk, HEADER, Journal, Mark, ReplayError, header, read_header, replay};
 use super::layers::Layers;
-use super::settle::{Follows, Run, settle};
+use super::settle::{Follows, Run, room_for, settle};
 use crate::ports::StoreError;
 
 /// The layout of everything in the directory. A newer program may raise it; it is checked before anything is touched.
@@ -58,6 +58,8 @@ enum Why {
     Newer(u32),
     #[error("{0}: {1}")]
     File(PathBuf, #[source] io::Error),
+    #[error("there is no room to start with, a few megabytes: {0}; make room on the disk")]
+    Full(#[source] io::Error),
     #[error("{0} is no journal; restore it from a backup")]
     NoJournal(PathBuf),
     #[error("the journal is damaged at byte {0}, and good entries follow; restore it from a backup")]
@@ -106,6 +108,7 @@ pub(super) fn unreadable(options: &SledOptions, error: StoreError) -> OpenError 
 pub(super) struct Opened {
     pub(super) layers: Arc<Layers>,
     pub(super) journal: Journal,
+    pub(super) disk: Arc<dyn Disk>,
     /// The index's file, to be synced after its flush.
     pub(super) data: File,
     /// For the mark of the index.
@@ -134,6 +137,9 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
 
     let journal_path = directory.join("journal");
     let index_path = directory.join("index");
+    // An index that runs out of room while it is opened is a broken one. This comes after the lock, which tells of
+    // directories that cannot be written at all.
+    disk.room(directory, room_for(0)).map_err(Why::Full)?;
     // What a crash left of an index that was being deleted.
     remove(&discarded(&index_path)).map_err(at(&index_path))?;
     let (file, id) = open_journal(directory, &journal_path, &index_path)?;
@@ -195,7 +201,8 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
     }
     Ok(Opened {
         layers,
-        journal: Journal::new(file, disk, id, end),
+        journal: Journal::new(file, Arc::clone(&disk), id, end),
+        disk,
         data,
         run: follows.run,
         lock,
@@ -210,19 +217,26 @@ fn lock(options: &SledOptions) -> Result<File, Why> {
         .write(true)
         .open(&path);
     let file = file.map_err(|error| Why::File(path.clone(), error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Why::Locked(options.socket.as_ref().map_or_else(
-            || "stop it first".to_owned(),
-            |socket| {
-                format!(
-                    "stop it first, or use a command that goes through {}",
-                    socket.display()
-                )
-            },
-        ))),
-        Err(TryLockError::Error(error)) => Err(Why::File(path, error)),
+    for attempt in 0.. {
+        match file.try_lock() {
+            Ok(()) => break,
+            // What a process that is just ending has started may hold its files for a moment longer.
+            Err(TryLockError::WouldBlock) if attempt < 10 => std::thread::sleep(Duration::from_millis(30)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Why::Locked(options.socket.as_ref().map_or_else(
+                    || "stop it first".to_owned(),
+                    |socket| {
+                        format!(
+                            "stop it first, or use a command that goes through {}",
+                            socket.display()
+                        )
+                    },
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(Why::File(path, error)),
+        }
     }
+    Ok(file)
 }
 
 fn open_journal(directory: &Path, path: &Path, index: &Path) -> Result<(File, [u8; 16]), Why> {

@@ -2,15 +2,17 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use super::encoding::{Decoder, Encoder, Key, Space};
-use super::journal::{Changes, Mark, Value};
+use super::journal::{Changes, Disk, Mark, Value};
 use super::layers::{Layers, from_index, index_error, to_index};
 use crate::ports::StoreError;
 
 /// Changes on their way into the index.
+#[derive(Clone)]
 pub(super) struct Part {
     pub(super) changes: Arc<Changes>,
     /// Where the journal stood when they were all in it.
@@ -19,9 +21,25 @@ pub(super) struct Part {
     pub(super) last: bool,
 }
 
+/// Where the index lies.
+pub(super) struct Place {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) directory: PathBuf,
+}
+
+/// Why a part is not in the index.
+pub(super) enum Unsettled {
+    /// The disk is too full to begin; the index was not touched.
+    NoRoom(Part, String),
+    /// The index failed. It cannot be written to before it is opened again.
+    Failed(String),
+}
+
 /// The thread beside the writer.
 pub(super) struct Settler {
     layers: Arc<Layers>,
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
     data: File,
     id: [u8; 16],
     run: Run,
@@ -29,9 +47,12 @@ pub(super) struct Settler {
 
 impl Settler {
     /// `data` is the index's file, `id` the journal's.
-    pub(super) fn new(layers: Arc<Layers>, data: File, id: [u8; 16], run: Run) -> Self {
+    pub(super) fn new(layers: Arc<Layers>, place: Place, data: File, id: [u8; 16], run: Run) -> Self {
+        let Place { disk, directory } = place;
         Self {
             layers,
+            disk,
+            directory,
             data,
             id,
             run,
@@ -39,14 +60,23 @@ impl Settler {
     }
 
     /// Settles part after part and reports on each.
-    pub(super) fn work(&self, parts: &Receiver<Part>, report: &Sender<Result<(), String>>) {
+    pub(super) fn work(&self, parts: &Receiver<Part>, report: &Sender<Result<(), Unsettled>>) {
         while let Ok(part) = parts.recv() {
+            // sled does not get over a full disk until it is opened again; so it is never let run into one.
+            if let Err(error) = self.disk.room(&self.directory, room_for(part.changes.len())) {
+                let why = format!("cannot move changes into the index: {error}");
+                if report.send(Err(Unsettled::NoRoom(part, why))).is_err() {
+                    return;
+                }
+                continue;
+            }
             let settled = catch_unwind(AssertUnwindSafe(|| self.settle(&part)))
                 .unwrap_or_else(|_| Err(StoreError::Unavailable("the index gave up".to_owned())));
             if settled.is_ok() {
                 self.layers.recent_mut().frozen = None;
             }
-            if report.send(settled.map_err(|error| error.to_string())).is_err() {
+            let settled = settled.map_err(|error| Unsettled::Failed(error.to_string()));
+            if report.send(settled).is_err() {
                 return;
             }
         }
@@ -67,6 +97,11 @@ impl Settler {
         // What a mark stands for is on the disk before the mark is; this one gets there with the next part.
         if part.last { Ok(()) } else { follows.put(index) }
     }
+}
+
+/// Room on the disk that moving this many changes into the index needs at most, in bytes: a change may cost a page.
+pub(super) fn room_for(changes: usize) -> usize {
+    (4 << 20) + changes * 1024
 }
 
 /// Writes `changes` into the index and onto the disk.

@@ -1,20 +1,22 @@
 //! The one writer: takes writes from a bounded queue, applies as many as are waiting, and makes all of them durable
 //! with one sync of the journal (group commit). A second thread moves older changes into the index.
 
-use std::fs::File;
 use std::sync::mpsc::{Receiver, RecvError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::journal::{AppendError, Changes, Journal, Value};
 use super::layers::{Layers, Order, Scan, View};
-use super::settle::{Part, Run, Settler};
+use super::settle::{Part, Settler, Unsettled};
 use crate::ports::StoreError;
 
 /// Writes that may wait; more are refused.
 const QUEUE: usize = 1024;
+/// Pause before a full disk is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// At most this many writes share one sync.
 const GROUP: usize = 256;
 
@@ -86,15 +88,6 @@ enum Message {
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
-/// What this process is called, and what it runs on.
-#[derive(Debug)]
-pub(super) struct Names {
-    /// The audit chain of this process.
-    pub(super) chain: String,
-    /// For the mark of the index.
-    pub(super) run: Run,
-}
-
 /// The callers' end of the writer. Dropped without [`Writer::close`], it ends the threads as they stand: what was
 /// acknowledged is in the journal.
 #[derive(Debug)]
@@ -105,29 +98,31 @@ pub(super) struct Writer {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Why writes are refused until the database is opened again, and what went wrong last.
+/// What keeps writes from being accepted.
 #[derive(Debug, Default)]
 struct Health {
+    /// All of them, until the database is opened again.
     failed: Mutex<Option<String>>,
+    /// What went wrong with the last one.
     trouble: Mutex<Option<String>>,
+    /// The index has no room to follow: writes go on until too many changes are in memory.
+    behind: Mutex<Option<String>>,
 }
 
 impl Writer {
-    /// Starts the writer on `journal`. `data` is the file to sync after the index.
-    /// `settle_at`: see [`super::SledOptions`].
+    /// Starts the writer on `journal`. `chain` names the audit chain of this process; `settle_at`: see
+    /// [`super::SledOptions`].
     pub(super) fn start(
         layers: Arc<Layers>,
         journal: Journal,
-        data: File,
-        names: Names,
+        settler: Settler,
+        chain: String,
         settle_at: usize,
     ) -> std::io::Result<Self> {
-        let Names { chain, run } = names;
         let health = Arc::<Health>::default();
         let (queue, messages) = sync_channel(QUEUE);
         let (to_settle, parts) = channel();
         let (report, settled) = channel();
-        let settler = Settler::new(Arc::clone(&layers), data, journal.id(), run);
         let settler = Builder::new()
             .name("hallmark-index".to_owned())
             .spawn(move || settler.work(&parts, &report))?;
@@ -140,6 +135,7 @@ impl Writer {
             to_settle,
             settled,
             settling: false,
+            stuck: None,
             settle_at,
         };
         let thread = Builder::new().name("hallmark-writer".to_owned()).spawn(move || {
@@ -230,8 +226,10 @@ struct State {
     /// Seen by readers, but not in the journal yet: early answers.
     backlog: Changes,
     to_settle: Sender<Part>,
-    settled: Receiver<Result<(), String>>,
+    settled: Receiver<Result<(), Unsettled>>,
     settling: bool,
+    /// What found no room, and when.
+    stuck: Option<(Part, Instant)>,
     settle_at: usize,
 }
 
@@ -261,7 +259,7 @@ impl State {
 
     fn run_work(&self, group: &mut Group, work: Work) {
         group.writes += 1;
-        if let Some(why) = lock(&self.health.failed).clone() {
+        if let Some(why) = self.refusal() {
             let mut transaction = self.transaction(&group.changes);
             return (work(&mut transaction).reply)(Err(StoreError::Unavailable(why)));
         }
@@ -271,12 +269,27 @@ impl State {
         if done.keep {
             group.changes.extend(own);
         }
-        if done.early {
+        // Early answers take memory until they are durable: on a full disk there are none.
+        if done.early && lock(&self.health.trouble).is_none() {
             group.early.push(done.reply);
         } else {
             group.durable |= done.keep;
             group.replies.push(done.reply);
         }
+    }
+
+    /// Why no write is accepted now.
+    fn refusal(&self) -> Option<String> {
+        let behind = || {
+            let why = lock(&self.health.behind).clone()?;
+            (self.layers.recent().active.len() >= self.most_waiting()).then_some(why)
+        };
+        lock(&self.health.failed).clone().or_else(behind)
+    }
+
+    /// Changes that may wait in memory.
+    fn most_waiting(&self) -> usize {
+        4 * self.settle_at
     }
 
     fn transaction<'a>(&'a self, group: &'a Changes) -> Transaction<'a> {
@@ -340,20 +353,35 @@ impl State {
         let waiting = self.layers.recent().active.len();
         if self.settling {
             // Memory is bounded: with too many behind, the writer waits.
-            let report = if waiting < 4 * self.settle_at {
+            let report = if waiting < self.most_waiting() {
                 self.settled.try_recv().ok()
             } else {
-                Some(
-                    self.settled
-                        .recv()
-                        .unwrap_or_else(|RecvError| Err("the index thread ended".to_owned())),
-                )
+                Some(self.settled.recv().unwrap_or_else(|RecvError| Err(ended())))
             };
             match report {
                 None => return,
-                Some(Ok(())) => self.settling = false,
-                Some(Err(why)) => return self.fail(&why),
+                Some(Ok(())) => {
+                    self.settling = false;
+                    lock(&self.health.behind).take();
+                }
+                Some(Err(Unsettled::NoRoom(part, why))) => {
+                    self.settling = false;
+                    self.stuck = Some((part, Instant::now()));
+                    let before = lock(&self.health.behind).replace(why.clone());
+                    if before.is_none() {
+                        tracing::error!(%why, "the index cannot follow; still trying");
+                    }
+                }
+                Some(Err(Unsettled::Failed(why))) => return self.fail(&why),
             }
+        }
+        if let Some((part, since)) = self.stuck.take() {
+            if since.elapsed() < TRY_AGAIN {
+                self.stuck = Some((part, since));
+            } else {
+                self.settling = self.to_settle.send(part).is_ok();
+            }
+            return;
         }
         if waiting >= self.settle_at && lock(&self.health.failed).is_none() {
             // A failure is noted, and the changes stay in memory.
@@ -390,19 +418,27 @@ impl State {
         if let Some(why) = lock(&self.health.failed).clone() {
             return Err(StoreError::Unavailable(why));
         }
-        let wait = |settling: bool| match settling.then(|| self.settled.recv()) {
-            None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(why))) => Err(StoreError::Unavailable(why)),
-            Some(Err(RecvError)) => Err(stopped()),
-        };
-        wait(self.settling)?;
+        if let Some((part, _)) = self.stuck.take() {
+            self.settling = self.to_settle.send(part).is_ok();
+        }
+        if self.settling {
+            self.wait()?;
+        }
         // Only an index that is known to be on the disk is marked as closed.
         for last in [false, true] {
             self.start_settling(last).map_err(StoreError::Unavailable)?;
-            let report = self.settled.recv().map_err(|RecvError| stopped())?;
-            report.map_err(StoreError::Unavailable)?;
+            self.wait()?;
         }
         Ok(())
+    }
+
+    /// Waits for the settler's report.
+    fn wait(&self) -> Result<(), StoreError> {
+        match self.settled.recv() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Unsettled::NoRoom(_, why) | Unsettled::Failed(why))) => Err(StoreError::Unavailable(why)),
+            Err(RecvError) => Err(stopped()),
+        }
     }
 }
 
@@ -414,6 +450,10 @@ struct Group {
     durable: bool,
     early: Vec<Reply>,
     replies: Vec<Reply>,
+}
+
+fn ended() -> Unsettled {
+    Unsettled::Failed("the index thread ended".to_owned())
 }
 
 fn stopped() -> StoreError {
