@@ -53,8 +53,11 @@ impl Run {
     }
 }
 
-/// Registers `devices`, `concurrency` at a time. Signing the requests is the clients' work and happens between the
-/// two measured calls.
+/// Devices that hold a connection at once: they keep theirs from the first call to the second.
+const CHUNK: usize = 500;
+
+/// Registers `devices`, `concurrency` at a time, each over a connection of its own. Signing the requests is the
+/// clients' work and happens between the two measured calls.
 pub(super) async fn run(
     server: &Server,
     station: &Station,
@@ -62,57 +65,88 @@ pub(super) async fn run(
     concurrency: usize,
     now: Timestamp,
 ) -> anyhow::Result<Run> {
+    let mut request_ids = Calls::new()?;
+    let mut serials = Calls::new()?;
     let cpu = server.cpu()?;
-    let (request_ids, first, first_wall) = timed(devices.iter().map(|_| station.request_id()), concurrency)
-        .await
-        .context("cannot get request-ids")?;
-    let mut requests = Vec::with_capacity(devices.len());
-    for (device, request_id) in devices.iter().zip(&request_ids) {
-        requests.push(device.serial_request(request_id, now)?);
+    for chunk in devices.chunks(CHUNK) {
+        let visitors = chunk
+            .iter()
+            .map(|_| station.visitor())
+            .collect::<Result<Vec<_>, _>>()?;
+        let calls = visitors.iter().map(Station::request_id);
+        let ids = request_ids
+            .time(calls, concurrency)
+            .await
+            .context("cannot get request-ids")?;
+        let mut requests = Vec::with_capacity(chunk.len());
+        for (device, id) in chunk.iter().zip(&ids) {
+            requests.push(device.serial_request(id, now)?);
+        }
+        let calls = visitors
+            .iter()
+            .zip(requests)
+            .map(|(visitor, request)| visitor.submit(request));
+        serials
+            .time(calls, concurrency)
+            .await
+            .context("cannot get serials")?;
     }
-    let (_, second, second_wall) = timed(
-        requests.into_iter().map(|request| station.submit(request)),
-        concurrency,
-    )
-    .await
-    .context("cannot get serials")?;
     Ok(Run {
         devices: devices.len(),
-        wall: first_wall + second_wall,
+        wall: request_ids.wall + serials.wall,
         cpu: server.cpu()?.saturating_sub(cpu),
-        request_id: first,
-        serial: second,
+        request_id: request_ids.quantiles(),
+        serial: serials.quantiles(),
         memory: server.memory()?,
     })
 }
 
-/// Runs all calls, `concurrency` at a time: their results, answer times, and the wall time of all.
-async fn timed<T, F>(
-    calls: impl Iterator<Item = F>,
-    concurrency: usize,
-) -> anyhow::Result<(Vec<T>, Times, Duration)>
-where
-    F: Future<Output = Result<T, crate::cli::line::LineError>>,
-{
-    let mut times = Histogram::<u64>::new(3)?;
-    let mut results = Vec::new();
-    let started = Instant::now();
-    let mut answers = futures_util::stream::iter(calls.map(|call| async {
-        let asked = Instant::now();
-        call.await.map(|result| (result, asked.elapsed()))
-    }))
-    .buffered(concurrency.max(1));
-    while let Some(answer) = answers.next().await {
-        let (result, time) = answer?;
-        times.record(u64::try_from(time.as_micros())?)?;
-        results.push(result);
+/// Calls of one kind.
+struct Calls {
+    times: Histogram<u64>,
+    wall: Duration,
+}
+
+impl Calls {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            times: Histogram::new(3)?,
+            wall: Duration::ZERO,
+        })
     }
-    let quantile = |q| Duration::from_micros(times.value_at_quantile(q));
-    let times = Times {
-        p50: quantile(0.5),
-        p99: quantile(0.99),
-    };
-    Ok((results, times, started.elapsed()))
+
+    /// Runs all calls, `concurrency` at a time, and gives their results.
+    async fn time<T, F>(
+        &mut self,
+        calls: impl Iterator<Item = F>,
+        concurrency: usize,
+    ) -> anyhow::Result<Vec<T>>
+    where
+        F: Future<Output = Result<T, crate::cli::line::LineError>>,
+    {
+        let mut results = Vec::new();
+        let started = Instant::now();
+        let mut answers = futures_util::stream::iter(calls.map(|call| async {
+            let asked = Instant::now();
+            call.await.map(|result| (result, asked.elapsed()))
+        }))
+        .buffered(concurrency.max(1));
+        while let Some(answer) = answers.next().await {
+            let (result, time) = answer?;
+            self.times.record(u64::try_from(time.as_micros())?)?;
+            results.push(result);
+        }
+        self.wall += started.elapsed();
+        Ok(results)
+    }
+
+    fn quantiles(&self) -> Times {
+        let quantile = |q| Duration::from_micros(self.times.value_at_quantile(q));
+        Times {
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+        }
+    }
 }
 
 /// CPU time of one bare RSA-4096 signature, with every core signing: the limit no vault can beat on this machine.

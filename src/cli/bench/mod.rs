@@ -53,12 +53,16 @@ pub(super) struct Vault {
 
 const BRAND: &str = "bench-brand";
 const MODEL: &str = "bench-model";
+/// Bare signatures per core and measurement.
+const BARE_ROUNDS: u32 = 300;
 
 /// One row of the result.
 struct Row {
     earlier: usize,
     start_up: Duration,
     idle_memory: f64,
+    /// CPU time of a bare signature, measured before and after.
+    bare: Duration,
     run: Run,
 }
 
@@ -80,17 +84,14 @@ impl Vault {
             cx.out
                 .note(&format!("cannot remove {}: {error}", self.dir.display()));
         }
-        let (bare, rows) = result?;
-        self.print(cx, bare, &rows)
+        self.print(cx, &result?)
     }
 
-    async fn measure(&self, cx: &Cx) -> anyhow::Result<(Duration, Vec<Row>)> {
+    async fn measure(&self, cx: &Cx) -> anyhow::Result<Vec<Row>> {
         std::fs::create_dir_all(&self.dir)?;
         let instance = Instance::new(std::env::current_exe()?, &self.dir.canonicalize()?);
         cx.out.note(&format!("making {} device keys", self.keys));
         let keys = DeviceKey::generate_many(self.keys)?;
-        cx.out.note("measuring bare signatures");
-        let bare = measure::bare_signature(300)?;
         cx.out.note("setting the vault up");
         instance.init(BRAND)?;
         let server = instance.serve()?;
@@ -103,10 +104,10 @@ impl Vault {
             preload::load(&instance.data().join("db"), BRAND, self.preload).await?;
             rows.push(line.measure(cx, &instance, self, self.preload).await?);
         }
-        Ok((bare, rows))
+        Ok(rows)
     }
 
-    fn print(&self, cx: &Cx, bare: Duration, rows: &[Row]) -> Result<(), CliError> {
+    fn print(&self, cx: &Cx, rows: &[Row]) -> Result<(), CliError> {
         let ms = |time: Duration| (time.as_secs_f64() * 1_000_000.0).round() / 1000.0;
         let hundredth = |number: f64| (number * 100.0).round() / 100.0;
         let results: Vec<_> = rows
@@ -116,6 +117,7 @@ impl Vault {
                      earlier,
                      start_up,
                      idle_memory,
+                     bare,
                      run,
                  }| {
                     let cpu = run.cpu_each();
@@ -130,7 +132,7 @@ impl Vault {
                         "serial-p50-ms": ms(run.serial.p50),
                         "serial-p99-ms": ms(run.serial.p99),
                         "cpu-per-registration-ms": ms(cpu),
-                        "bare-signature-cpu-ms": ms(bare),
+                        "bare-signature-cpu-ms": ms(*bare),
                         "cpu-ratio": hundredth(cpu.as_secs_f64() / bare.as_secs_f64()),
                         "memory-idle-mib": hundredth(*idle_memory),
                         "memory-mib": hundredth(run.memory.0),
@@ -202,13 +204,17 @@ impl Line {
         let devices = (0..vault.devices)
             .map(|number| device(number, "line"))
             .collect::<Result<Vec<_>, _>>()?;
+        // Before and after, since a machine's speed is not the same from minute to minute.
+        let before = measure::bare_signature(BARE_ROUNDS)?;
         let run = measure::run(&server, &station, &devices, vault.concurrency, now()).await?;
+        let after = measure::bare_signature(BARE_ROUNDS)?;
         let start_up = server.start_up;
         server.stop()?;
         Ok(Row {
             earlier,
             start_up,
             idle_memory,
+            bare: (before + after) / 2,
             run,
         })
     }

@@ -32,7 +32,7 @@ pub enum LineError {
     },
 }
 
-/// Sends what devices send, to one server. Every call is a connection of its own, as it is for real devices.
+/// Sends what devices send, to one server. Every call is a connection of its own; [`Station::visitor`] keeps one.
 #[derive(Clone, Debug)]
 pub struct Station {
     client: reqwest::Client,
@@ -47,15 +47,22 @@ impl Station {
     /// # Errors
     /// If no HTTP client can be made.
     pub fn new(base: &str, api_key: &str) -> Result<Self, LineError> {
-        let client = http_client(base)
-            .pool_max_idle_per_host(0)
-            .user_agent("hallmark-line/1")
-            .timeout(std::time::Duration::from_secs(30))
-            .build()?;
         Ok(Self {
-            client,
+            client: client(base, 0)?,
             base: base.trim_end_matches('/').to_owned(),
             api_key: api_key.to_owned(),
+        })
+    }
+
+    /// The station as one device uses it: with a connection of its own, kept from call to call, as snapd's client
+    /// does for request-id and serial (`getSerial` in snapd's `handlers_serial.go`).
+    ///
+    /// # Errors
+    /// If no HTTP client can be made.
+    pub fn visitor(&self) -> Result<Self, LineError> {
+        Ok(Self {
+            client: client(&self.base, 1)?,
+            ..self.clone()
         })
     }
 
@@ -162,6 +169,14 @@ impl Station {
             .send()
             .await?)
     }
+}
+
+fn client(base: &str, idle_connections: usize) -> Result<reqwest::Client, LineError> {
+    Ok(http_client(base)
+        .pool_max_idle_per_host(idle_connections)
+        .user_agent("hallmark-line/1")
+        .timeout(std::time::Duration::from_secs(30))
+        .build()?)
 }
 
 async fn expect_ok(doing: &'static str, answer: reqwest::Response) -> Result<Vec<u8>, LineError> {

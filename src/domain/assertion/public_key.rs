@@ -1,6 +1,6 @@
 //! RSA public keys as assertions carry them, and their ids (assertions.md 2.1).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -52,8 +52,8 @@ pub enum PublicKeyError {
     /// Not the DER form of an RSA SubjectPublicKeyInfo.
     #[error("this is not an RSA SubjectPublicKeyInfo in DER")]
     Der,
-    /// The cryptographic library refuses it: an even modulus, for one.
-    #[error("the public key is not a usable RSA key")]
+    /// Such a key cannot exist: its modulus is even.
+    #[error("the public key is not a usable RSA key: its modulus is even")]
     Unusable,
 }
 
@@ -78,8 +78,9 @@ struct Inner {
     exponent: Box<[u8]>,
     id: KeyId,
     encoded: Box<str>,
-    /// Prepared once: one parsed key per digest would only repeat it, so SHA-512, the usual one, is kept.
-    sha512: ParsedPublicKey,
+    /// Prepared for the library when the first signature is verified: most keys that are read are only passed on.
+    /// One per digest would only repeat it, so that of SHA-512, the usual one, is kept.
+    sha512: OnceLock<Option<ParsedPublicKey>>,
 }
 
 impl PublicKey {
@@ -113,7 +114,6 @@ impl PublicKey {
             [.., last] if last % 2 == 0 || exponent.len() > 3 => return Err(PublicKeyError::Exponent),
             [..] => {}
         }
-        let sha512 = parsed(modulus, exponent, &RSA_PKCS1_2048_8192_SHA512)?;
         let packet = canonical_packet(modulus, exponent);
         let id = id_of(&packet).ok_or(PublicKeyError::Unusable)?;
         Ok(Self(Arc::new(Inner {
@@ -121,7 +121,7 @@ impl PublicKey {
             exponent: exponent.into(),
             id,
             encoded: packet::to_base64_lines(&packet).into(),
-            sha512,
+            sha512: OnceLock::new(),
         })))
     }
 
@@ -133,8 +133,11 @@ impl PublicKey {
 
     /// The key as a DER SubjectPublicKeyInfo (PKIX).
     pub fn to_spki_der(&self) -> Vec<u8> {
-        let der: Result<PublicKeyX509Der<'_>, _> = self.0.sha512.as_der();
-        der.map(|der| der.as_ref().to_vec()).unwrap_or_default()
+        let der = |key: &ParsedPublicKey| -> Option<Vec<u8>> {
+            let der: PublicKeyX509Der<'_> = key.as_der().ok()?;
+            Some(der.as_ref().to_vec())
+        };
+        self.sha512().and_then(der).unwrap_or_default()
     }
 
     /// Its id: unpadded base64url of the SHA3-384 of the canonical packet.
@@ -177,7 +180,9 @@ impl PublicKey {
     pub(super) fn verify_digest(&self, digest: &digest::Digest, signature: &[u8]) -> bool {
         let algorithm = digest.algorithm();
         if algorithm == &digest::SHA512 {
-            return self.0.sha512.verify_digest_sig(digest, signature).is_ok();
+            return self
+                .sha512()
+                .is_some_and(|key| key.verify_digest_sig(digest, signature).is_ok());
         }
         let parameters = if algorithm == &digest::SHA384 {
             &RSA_PKCS1_2048_8192_SHA384
@@ -187,7 +192,14 @@ impl PublicKey {
             return false;
         };
         parsed(&self.0.modulus, &self.0.exponent, parameters)
-            .is_ok_and(|key| key.verify_digest_sig(digest, signature).is_ok())
+            .is_some_and(|key| key.verify_digest_sig(digest, signature).is_ok())
+    }
+
+    fn sha512(&self) -> Option<&ParsedPublicKey> {
+        let key = &self.0;
+        key.sha512
+            .get_or_init(|| parsed(&key.modulus, &key.exponent, &RSA_PKCS1_2048_8192_SHA512))
+            .as_ref()
     }
 }
 
@@ -205,17 +217,13 @@ impl std::fmt::Debug for PublicKey {
     }
 }
 
-fn parsed(
-    modulus: &[u8],
-    exponent: &[u8],
-    parameters: &'static RsaParameters,
-) -> Result<ParsedPublicKey, PublicKeyError> {
+fn parsed(modulus: &[u8], exponent: &[u8], parameters: &'static RsaParameters) -> Option<ParsedPublicKey> {
     PublicKeyComponents {
         n: modulus,
         e: exponent,
     }
     .to_parsed_public_key(parameters)
-    .map_err(|_| PublicKeyError::Unusable)
+    .ok()
 }
 
 /// Modulus and exponent of a version 4 RSA public key packet.
