@@ -15,7 +15,7 @@ use super::remodel::{self, Remodel, RemodelRequest};
 use super::serial_call::{Call, decode, is_complete, names, wanted_serial};
 use super::serial_job::{self, Job, claim};
 use super::vault_cache::{ServedModel, VaultCache, is_keyless};
-use super::{App, IssueError, request_id};
+use super::{App, IssueError, ReadLimits, request_id};
 use crate::domain::access::Brand;
 use crate::domain::assertion::types::SerialRequest;
 use crate::domain::assertion::{Assertion, AssertionType, Ref, Typed, encode_stream};
@@ -76,6 +76,11 @@ impl Vault {
             app,
             shared: Arc::default(),
         }
+    }
+
+    /// How much of a request is read.
+    pub fn limits(&self) -> ReadLimits {
+        self.app.settings.limits
     }
 
     /// Closes the reservations that an earlier run, or another process that is gone, left open: their revisions become
@@ -148,7 +153,7 @@ impl Vault {
         if body.is_empty() {
             return Err(IssueError::EmptyData);
         }
-        let call = decode(body)?;
+        let call = decode(body, self.app.settings.limits.assertion)?;
         let job = self.prepare(&credential, call).await?;
         let vault = self.clone();
         let served = Arc::clone(&job.served);

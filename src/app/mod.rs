@@ -49,6 +49,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroize;
 
+use crate::domain::assertion::Limits;
 use crate::ports::{Clock, Commit, CommitOutcome, Entropy, Signer, Storage};
 
 /// The instance's own secrets; sealed at rest like keys.
@@ -76,8 +77,31 @@ pub struct Settings {
     pub public_url: String,
     /// Life of a request-id, in seconds; 600 by default.
     pub request_id_life: i64,
+    /// How much is read at most.
+    pub limits: ReadLimits,
     /// Accept the throw-away keys that ship with the project (decisions.md 19).
     pub dev: bool,
+}
+
+/// How much of what clients send is read at most, in bytes (contract.md 6).
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimits {
+    /// The parts of one assertion.
+    pub assertion: Limits,
+    /// A JSON body.
+    pub json: usize,
+    /// The JSON body of a device's session request, which carries three assertions.
+    pub session: usize,
+}
+
+impl Default for ReadLimits {
+    fn default() -> Self {
+        Self {
+            assertion: Limits::default(),
+            json: 1024 * 1024,
+            session: 8 * 1024 * 1024,
+        }
+    }
 }
 
 /// What protects log-ins and API keys from guessing. In memory, one per process.

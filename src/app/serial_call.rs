@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::IssueError;
 use super::remodel::Remodel;
 use crate::domain::assertion::types::{Original, SerialRequest};
-use crate::domain::assertion::{Assertion, AssertionType, StreamDecoder};
+use crate::domain::assertion::{Assertion, AssertionType, Limits, StreamDecoder};
 use crate::domain::ident::{BrandId, ModelName, SerialNumber};
 use crate::domain::vault::{ProposalError, proposed_serial};
 
@@ -23,8 +23,10 @@ pub(super) struct Call {
 }
 
 /// Steps 3 to 7: at most three assertions of the right types, and nothing after them.
-pub(super) fn decode(body: &Bytes) -> Result<Call, IssueError> {
-    let mut stream = StreamDecoder::new(body.clone()).take(MAX_ASSERTIONS).zip(1..);
+pub(super) fn decode(body: &Bytes, limits: Limits) -> Result<Call, IssueError> {
+    let mut stream = StreamDecoder::with_limits(body.clone(), limits)
+        .take(MAX_ASSERTIONS)
+        .zip(1..);
     let mut next = || match stream.next() {
         None => Ok(None),
         Some((Ok(assertion), number)) => Ok(Some((assertion, number))),

@@ -252,7 +252,7 @@ fn passphrase(config: &Config, cx: &Cx) -> Result<Passphrase, CliError> {
     }
     let passphrase = Passphrase::generate(&path).map_err(failed)?;
     cx.out.warn(&format!(
-        "made the passphrase file {}: it unseals every private key. Backups leave it out, so KEEP A COPY elsewhere: \
+        "made the passphrase file {}: it unseals every private key. Leave it out of backups, and KEEP A COPY elsewhere: \
          without it all keys are lost. Who has it and the data can sign in your name; better keep it on another disk \
          and name it with HALLMARK_KEY_PASSPHRASE_FILE",
         path.display()

@@ -13,8 +13,9 @@ use crate::adapters::sled::{Sled, SledOptions};
 use crate::adapters::softkey::{DEFAULT_QUEUE, SoftKeys};
 use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::app::instance::{self, Parts};
-use crate::app::{App, Settings};
+use crate::app::{App, ReadLimits, Settings};
 use crate::config::{Config, ConfigError, DatabaseUrl, Flags, LogFilter, Source};
+use crate::domain::assertion::Limits;
 use crate::domain::vault::{Instance, Kdf};
 use crate::http::local::SOCKET;
 use crate::ports::{Seal, SealLabel, Storage};
@@ -190,6 +191,15 @@ pub fn parts(
         settings: Arc::new(Settings {
             public_url,
             request_id_life: config.request_id_life.value.0.into(),
+            limits: ReadLimits {
+                assertion: Limits {
+                    headers: config.assertion_headers_limit.value.0,
+                    body: config.assertion_body_limit.value.0,
+                    signature: config.assertion_signature_limit.value.0,
+                },
+                json: config.json_limit.value.0,
+                session: config.session_limit.value.0,
+            },
             dev: config.dev.value.0,
         }),
     })

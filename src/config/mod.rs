@@ -6,7 +6,7 @@ mod values;
 use values::Shown;
 pub use values::{
     BlobsUrl, Count, DatabaseUrl, FilePath, ListenAddress, LogFilter, LogFormat, Maybe, Proxies, PublicUrl,
-    Seconds, Switch, ValueError,
+    Seconds, Size, Switch, ValueError,
 };
 
 use std::collections::BTreeMap;
@@ -206,6 +206,16 @@ settings! {
     idle_time: Seconds, "idle-time", "HALLMARK_IDLE_TIME", Seconds(60);
     /// Time running requests have to finish when the server stops
     drain_time: Seconds, "drain-time", "HALLMARK_DRAIN_TIME", Seconds(30);
+    /// Largest headers of an assertion in a stream
+    assertion_headers_limit: Size, "assertion-headers-limit", "HALLMARK_ASSERTION_HEADERS_LIMIT", Size(128 << 10);
+    /// Largest body of an assertion in a stream
+    assertion_body_limit: Size, "assertion-body-limit", "HALLMARK_ASSERTION_BODY_LIMIT", Size(2 << 20);
+    /// Largest signature of an assertion in a stream
+    assertion_signature_limit: Size, "assertion-signature-limit", "HALLMARK_ASSERTION_SIGNATURE_LIMIT", Size(128 << 10);
+    /// Largest JSON body
+    json_limit: Size, "json-limit", "HALLMARK_JSON_LIMIT", Size(1 << 20);
+    /// Largest JSON body of a device's session request
+    session_limit: Size, "session-limit", "HALLMARK_SESSION_LIMIT", Size(8 << 20);
     /// Threads that sign; 0 = as many as there are processors
     signer_threads: Count, "signer-threads", "HALLMARK_SIGNER_THREADS", Count(0);
     /// Signatures that may wait for a thread; more are answered with 503
@@ -411,6 +421,23 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_told_in_bytes_or_binary_units() {
+        let file = "json-limit: 2MiB\nassertion-body-limit: 131072\nsession-limit: 1000\n";
+        let config = load(file, &Flags::default(), &none).unwrap();
+        assert_eq!(config.json_limit.value, Size(2 << 20));
+        assert_eq!(row(&config, "assertion-body-limit").0, "128KiB");
+        assert_eq!(row(&config, "session-limit").0, "1000");
+        assert_eq!(row(&config, "assertion-headers-limit").0, "128KiB");
+        for bad in ["0", "-1", "2GB", "2TiB", "MiB", "''"] {
+            let error = load(&format!("json-limit: {bad}\n"), &Flags::default(), &none).unwrap_err();
+            assert!(
+                error.contains("json-limit") && error.contains("like 131072"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn flags_win_over_environment_over_file_over_defaults() {
         let file = "listen: 127.0.0.1:1\nlog: debug\nrequest-id-life: 60\ntrusted-proxies: [127.0.0.1, 10.0.0.0/8]\n";
         let environment = |name: &str| match name {
@@ -487,6 +514,15 @@ mod tests {
                 "s3://bucket/prefix?endpoint=https://s3.example&secret-key=hunter2".to_owned(),
             ),
         ]);
+        let nested = Flags::from([(
+            "blobs-url",
+            "s3://bucket/prefix?endpoint=https%3A//vault:hunter2@s3.example".to_owned(),
+        )]);
+        let nested = format!("{:?}", load("", &nested, &none).unwrap().rows());
+        assert!(
+            !nested.contains("hunter2") && nested.contains("endpoint=*****"),
+            "{nested}"
+        );
         let config = load("", &flags, &none).unwrap();
         let all = format!("{:?}", config.rows());
         assert!(!all.contains("hunter2"), "{all}");

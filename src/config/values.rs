@@ -52,7 +52,7 @@ shown_as_displayed!(
     LogFormat,
     Seconds
 );
-shown_as_displayed!(Proxies, Count, Switch);
+shown_as_displayed!(Proxies, Count, Size, Switch);
 
 /// A value that may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,12 +271,12 @@ fn masked(text: &str) -> String {
     let query: Vec<String> = query
         .split('&')
         .map(|pair| {
-            let key = pair.split_once('=').map_or(pair, |(key, _)| key);
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let lower = key.to_ascii_lowercase();
             let secret = ["pass", "secret", "token", "key", "credential"]
                 .iter()
                 .any(|word| lower.contains(word));
-            if secret {
+            if secret || has_password(value) {
                 format!("{key}={MASK}")
             } else {
                 pair.to_owned()
@@ -285,6 +285,12 @@ fn masked(text: &str) -> String {
         .collect();
     url.set_query(Some(&query.join("&")));
     url.to_string()
+}
+
+/// Whether a value of a query is a URL with a password in it.
+fn has_password(value: &str) -> bool {
+    let text = percent_encoding::percent_decode_str(value).decode_utf8_lossy();
+    Url::parse(&text).is_ok_and(|url| url.password().is_some())
 }
 
 /// What is logged.
@@ -434,6 +440,38 @@ impl FromStr for Count {
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A number of bytes, with `KiB` or `MiB` where that is meant; 1 GiB at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub usize);
+
+impl FromStr for Size {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (digits, factor) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
+            (Some(digits), _) => (digits, 1 << 10),
+            (_, Some(digits)) => (digits, 1 << 20),
+            (None, None) => (text, 1),
+        };
+        let bytes = digits.trim_end().parse::<usize>().ok();
+        bytes
+            .and_then(|number| number.checked_mul(factor))
+            .filter(|bytes| (1..=1 << 30).contains(bytes))
+            .map(Self)
+            .ok_or_else(|| ValueError::new("a size like 131072, 128KiB or 2MiB", text))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes % (1 << 20) == 0 => write!(f, "{}MiB", bytes >> 20),
+            bytes if bytes % (1 << 10) == 0 => write!(f, "{}KiB", bytes >> 10),
+            bytes => write!(f, "{bytes}"),
+        }
     }
 }
 

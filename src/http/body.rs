@@ -12,9 +12,6 @@ use warp::{Filter, Rejection};
 use super::fault::{Dialect, Fault};
 use crate::app::Reason;
 
-/// Limit of a JSON body, unless the family says otherwise (contract.md 6).
-pub const MAX_JSON: usize = 1024 * 1024;
-
 /// Time a body may take in all, where the server sets no other ([`ReadTime`]).
 const READ_TIME: Duration = Duration::from_secs(30);
 

@@ -399,7 +399,7 @@ async fn slow_heads_are_dropped_and_idle_connections_last_longer() {
     let mut stream = server.connect().await;
     let request = b"GET /hallmark/v1/who HTTP/1.1\r\nHost: x\r\n\r\n";
     for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(170)).await;
         stream.write_all(request).await.unwrap();
         let mut answer = vec![0; 1024];
         let length = stream.read(&mut answer).await.unwrap();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use async_trait::async_trait;
 use hallmark::adapters::memory::Memory;
 use hallmark::adapters::system::SystemEntropy;
-use hallmark::app::{App, Secrets, Settings};
+use hallmark::app::{App, ReadLimits, Secrets, Settings};
 use hallmark::domain::access::{Account, Brand, Membership, Role, StoreRecord, Token, TokenText};
 use hallmark::domain::ident::{AccountId, KeyId};
 use hallmark::domain::time::Timestamp;
@@ -102,6 +102,7 @@ impl Office {
             settings: Arc::new(Settings {
                 public_url: "http://127.0.0.1:8380".to_owned(),
                 request_id_life: 600,
+                limits: ReadLimits::default(),
                 dev: true,
             }),
             guard: Arc::default(),

@@ -216,6 +216,32 @@ fn an_instance_is_made_once_and_its_owner_can_look_after_it_with_and_without_a_s
 }
 
 #[test]
+fn what_is_read_at_most_is_a_setting() {
+    let mut home = Home::new();
+    let password = home.write("password", "correct horse battery\n");
+    home.good(&["init", "--brand", "acme", "--admin-password-file", &password]);
+    let root = home.good(&["trust", "export"]);
+    let root = home.write("root", &root);
+    let limits = "json-limit: 2KiB\nassertion-headers-limit: 64\n";
+    std::fs::write(home.data().join("hallmark.yaml"), limits).unwrap();
+    home.serve();
+    home.good(&[
+        "login",
+        "--server",
+        &home.address.clone(),
+        "--email",
+        "admin@acme.example",
+        "--password-file",
+        &password,
+    ]);
+    let refused = home.bad(1, &["assertion", "import", &root]);
+    assert!(refused.contains("limit of 64 bytes"), "{refused}");
+    let long = home.write("long.json", &format!("{{\"type\": \"{}\"}}", "x".repeat(2048)));
+    let refused = home.bad(1, &["model", "sign", &long]);
+    assert!(refused.contains("larger than 2048 bytes"), "{refused}");
+}
+
+#[test]
 fn the_doctor_lists_damage_to_the_file_everything_is_in() {
     let home = Home::new();
     let password = home.write("password", "correct horse battery\n");

@@ -10,7 +10,7 @@ use crate::app::sign::stored;
 use crate::app::{App, BrandCtx, Refusal};
 use crate::domain::access::Brand;
 use crate::domain::assertion::database::{Batch, BatchError, CheckError};
-use crate::domain::assertion::{Assertion, AssertionType, Envelope, Ref, StreamDecoder};
+use crate::domain::assertion::{Assertion, AssertionType, Envelope, Limits, Ref, StreamDecoder};
 use crate::ports::{Commit, CommitOutcome, PutRule};
 
 /// Largest stream that is taken in at once.
@@ -31,7 +31,7 @@ pub struct Imported {
 
 /// Takes a stream of assertions in, in any order: all of them or none.
 pub async fn import(app: &App, ctx: &BrandCtx, stream: Bytes) -> Result<Vec<Imported>, Refusal> {
-    let given = read(stream)?;
+    let given = read(stream, app.settings.limits.assertion)?;
     let roots = trusted(app).await?;
     let mut batch = Batch::new();
     for assertion in &given {
@@ -131,9 +131,9 @@ async fn of_this_brand(app: &App, ctx: &BrandCtx, assertion: &Assertion) -> Resu
     }
 }
 
-fn read(stream: Bytes) -> Result<Vec<Assertion>, Refusal> {
+fn read(stream: Bytes, limits: Limits) -> Result<Vec<Assertion>, Refusal> {
     let mut given: Vec<Assertion> = Vec::new();
-    for assertion in StreamDecoder::new(stream) {
+    for assertion in StreamDecoder::with_limits(stream, limits) {
         let assertion = assertion.map_err(|error| {
             let place = given.len() + 1;
             Refusal::invalid(

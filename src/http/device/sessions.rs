@@ -20,8 +20,6 @@ use crate::http::fault::{DeviceDialect, Fault};
 use crate::http::fields;
 use crate::http::reply;
 
-/// Limit of the body of a session request (decisions.md 9).
-const MAX_BODY: usize = 8 * 1024 * 1024;
 /// The challenge on which snapd makes a new session and asks again (device-api.md 1.4).
 const REFRESH: &str = "Macaroon refresh_device_session=1";
 
@@ -32,7 +30,7 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
         .map(|sessions: DeviceSessions| reply::json(&json!({"nonce": sessions.nonce()})))
         .boxed();
     let open = warp::path!("api" / "v1" / "snaps" / "auth" / "sessions")
-        .and(body::up_to(MAX_BODY))
+        .and(body::up_to(app.settings.limits.session))
         .and(with(sessions))
         .then(|body: Bytes, sessions: DeviceSessions| async move {
             open(&sessions, &body).await.unwrap_or_else(Fault::into_response)

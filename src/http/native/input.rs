@@ -9,9 +9,9 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::{Json, Outcome, Request, Template};
-use crate::app::Refusal;
+use crate::app::{App, ReadLimits, Refusal};
 use crate::domain::ident::BrandId;
-use crate::http::body::{self, MAX_JSON};
+use crate::http::body;
 use crate::http::endpoint::BodyShape;
 use crate::http::fault::Fault;
 use crate::http::fields;
@@ -32,7 +32,7 @@ pub struct Input<B = Nothing> {
 /// A request body of some kind.
 pub trait Body: Send + Sized + 'static {
     /// The largest body that is read, in bytes.
-    const LIMIT: usize;
+    fn limit(limits: &ReadLimits) -> usize;
 
     /// What it looks like; none = there is no body.
     fn shape() -> Option<BodyShape>;
@@ -46,7 +46,9 @@ pub trait Body: Send + Sized + 'static {
 pub struct Nothing;
 
 impl Body for Nothing {
-    const LIMIT: usize = 1024;
+    fn limit(_limits: &ReadLimits) -> usize {
+        1024
+    }
 
     fn shape() -> Option<BodyShape> {
         None
@@ -65,7 +67,9 @@ impl Body for Nothing {
 
 /// Types that are read from JSON say `#[serde(deny_unknown_fields)]`, so that mistyped fields are noticed.
 impl<T: DeserializeOwned + Send + 'static> Body for Json<T> {
-    const LIMIT: usize = MAX_JSON;
+    fn limit(limits: &ReadLimits) -> usize {
+        limits.json
+    }
 
     fn shape() -> Option<BodyShape> {
         Some(BodyShape {
@@ -84,7 +88,9 @@ impl<T: DeserializeOwned + Send + 'static> Body for Json<T> {
 pub struct Raw<const LIMIT: usize>(pub Bytes);
 
 impl<const LIMIT: usize> Body for Raw<LIMIT> {
-    const LIMIT: usize = LIMIT;
+    fn limit(_limits: &ReadLimits) -> usize {
+        LIMIT
+    }
 
     fn shape() -> Option<BodyShape> {
         Some(BodyShape::ASSERTIONS)
@@ -96,9 +102,9 @@ impl<const LIMIT: usize> Body for Raw<LIMIT> {
 }
 
 impl<B: Body> Input<B> {
-    pub(super) async fn read(request: Request, template: Template) -> Outcome<Self> {
+    pub(super) async fn read(app: &App, request: Request, template: Template) -> Outcome<Self> {
         request.query.only(&template.parameters())?;
-        let bytes = request.body.up_to(B::LIMIT).await?;
+        let bytes = request.body.up_to(B::limit(&app.settings.limits)).await?;
         Ok(Self {
             variables: variables(template.path, request.path.as_str()).unwrap_or_default(),
             query: request.query,

@@ -155,7 +155,7 @@ impl Native {
                 let (app, handler) = (app.clone(), handler.clone());
                 async move {
                     let answer = async {
-                        let input = Input::read(request, template).await?;
+                        let input = Input::read(&app, request, template).await?;
                         handler(app, input).await
                     };
                     finish(answer.await)
@@ -201,7 +201,7 @@ impl Native {
                     let answer = async {
                         let caller = Caller::identify(&app, request.presented.token()?).await?;
                         let context: C = caller.authorize(&app, needs, request.brand(template)?).await?;
-                        let input = Input::read(request, template).await?;
+                        let input = Input::read(&app, request, template).await?;
                         handler(app, context, input).await
                     };
                     finish(answer.await)

@@ -21,10 +21,17 @@ use super::serve::Peer;
 use super::{body, reply};
 use crate::app::issue_serial::{MAX_ASSERTIONS, Presented, SerialAnswer, Vault};
 use crate::app::{App, IssueError};
+use crate::domain::assertion::Limits;
 
 /// Limit of the body of a serial-request call: that of the assertions looked at, each with headers, body and
 /// signature at their limits (serial-vault.md 4.2, decisions.md 9).
-pub const MAX_SERIAL_BODY: usize = MAX_ASSERTIONS * (128 * 1024 + 2 * 1024 * 1024 + 128 * 1024);
+pub fn serial_body_limit(parts: Limits) -> usize {
+    let one = parts
+        .headers
+        .saturating_add(parts.body)
+        .saturating_add(parts.signature);
+    one.saturating_mul(MAX_ASSERTIONS)
+}
 
 /// Answers that are JSON say so with the charset, as older vaults do; errors say `application/json` exactly.
 const JSON: &str = "application/json; charset=UTF-8";
@@ -116,7 +123,7 @@ fn serial(path: &'static str, vault: &Vault) -> Routes {
     on(Method::POST, path)
         .and(presented())
         .and(streams())
-        .and(body::up_to(MAX_SERIAL_BODY))
+        .and(body::up_to(serial_body_limit(vault.limits().assertion)))
         .and(with(vault.clone()))
         .then(|presented: Presented, stream: bool, body: Bytes, vault: Vault| async move {
             vault.serial(&presented, &body, stream).await.map(|answer| match answer {
@@ -142,7 +149,7 @@ struct ModelRequest {
 fn model(path: &'static str, vault: &Vault) -> Routes {
     on(Method::POST, path)
         .and(presented())
-        .and(body::up_to(body::MAX_JSON))
+        .and(body::up_to(vault.limits().json))
         .and(with(vault.clone()))
         .then(|presented: Presented, body: Bytes, vault: Vault| async move {
             vault.check_api_key(&presented).await?;

@@ -8,7 +8,7 @@ use hallmark::adapters::seal::{MasterKey, new_kdf};
 use hallmark::adapters::softkey::SoftKeys;
 use hallmark::adapters::system::SystemEntropy;
 use hallmark::app::instance::{self, NewBrand, NewInstance, Parts};
-use hallmark::app::{App, BrandCtx, Settings};
+use hallmark::app::{App, BrandCtx, ReadLimits, Settings};
 use hallmark::domain::access::{Account, Brand, Membership, StoreRecord};
 use hallmark::domain::assertion::AssertionType;
 use hallmark::domain::time::Timestamp;
@@ -56,6 +56,7 @@ pub(crate) fn settings(dev: bool) -> Arc<Settings> {
     Arc::new(Settings {
         public_url: "http://127.0.0.1:8380".into(),
         request_id_life: 600,
+        limits: ReadLimits::default(),
         dev,
     })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hallmark::domain::assertion::{AssertionType, PublicKey};
+use hallmark::domain::assertion::{AssertionType, Limits, PublicKey};
 use hallmark::ports::AuditFilter;
 
 use super::factory::*;
@@ -411,7 +411,11 @@ async fn a_body_of_two_mebibytes_is_taken_and_one_byte_more_is_not() {
 async fn more_than_all_limits_together_is_refused_while_it_is_read() {
     let factory = Factory::new().await;
     let answer = factory
-        .serial(vec![b'x'; hallmark::http::vault::MAX_SERIAL_BODY + 1])
+        .serial(vec![
+            b'x';
+            hallmark::http::vault::serial_body_limit(Limits::default())
+                + 1
+        ])
         .await;
     assert!((400..500).contains(&answer.status), "{answer:?}");
     assert_eq!(answer.kind, "application/json");
