@@ -8,7 +8,7 @@ const OWN: &[(&[u8], &str, &str)] = &[
     (
         b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n",
         "invalid-request",
-        "cannot read the request: this is not HTTP/1.1",
+        "cannot read the request: its head is not valid HTTP/1.1",
     ),
     (
         b"HTTP/1.1 414 URI Too Long\r\nconnection: close\r\ncontent-length: 0\r\n",
