@@ -185,11 +185,12 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
     follows.put(&index)?;
     settle(&index, &data, &Changes::new())?;
     let layers = Arc::new(Layers::new(index, Arc::clone(&file)));
-    let end = catch_up(&layers, &file, &mut follows, &data).map_err(|error| match error {
-        ReplayError::Read(error) => Why::File(journal_path.clone(), error),
-        ReplayError::Damaged(offset) => Why::Damaged(offset),
-        ReplayError::Apply(error) => Why::Store(error),
-    })?;
+    let end =
+        catch_up(&layers, &file, &mut follows, &data, options.settle_at).map_err(|error| match error {
+            ReplayError::Read(error) => Why::File(journal_path.clone(), error),
+            ReplayError::Damaged(offset) => Why::Damaged(offset),
+            ReplayError::Apply(error) => Why::Store(error),
+        })?;
     if end.offset < length {
         tracing::warn!(
             bytes = length - end.offset,
@@ -381,9 +382,16 @@ fn trusted_index(
 /// Changes that are applied at once when the journal is read at start-up.
 const CATCH_UP_AT: usize = 65_536;
 
-/// Applies what the journal has from the mark on. The last changes stay in memory, the others go into the index.
-fn catch_up(layers: &Layers, file: &File, follows: &mut Follows, data: &File) -> Result<Mark, ReplayError> {
-    replay(file, follows.journal, follows.mark, |changes, mark| {
+/// Applies what the journal has from the mark on. The last changes stay in memory if they are not more than `few`: the
+/// first devices should not have to wait for many of them. The others go into the index.
+fn catch_up(
+    layers: &Layers,
+    file: &File,
+    follows: &mut Follows,
+    data: &File,
+    few: usize,
+) -> Result<Mark, ReplayError> {
+    let end = replay(file, follows.journal, follows.mark, |changes, mark| {
         let full = {
             let mut recent = layers.recent_mut();
             recent.active.extend(changes);
@@ -399,5 +407,14 @@ fn catch_up(layers: &Layers, file: &File, follows: &mut Follows, data: &File) ->
         settle(&layers.index, data, &full)?;
         follows.mark = mark;
         follows.put(&layers.index)
-    })
+    })?;
+    if layers.recent().active.len() > few {
+        // They are seen in the index before they go from memory.
+        let rest = layers.recent().active.clone();
+        settle(&layers.index, data, &rest).map_err(ReplayError::Apply)?;
+        layers.recent_mut().active.clear();
+        follows.mark = end;
+        follows.put(&layers.index).map_err(ReplayError::Apply)?;
+    }
+    Ok(end)
 }
