@@ -53,16 +53,12 @@ pub(super) struct Vault {
 
 const BRAND: &str = "bench-brand";
 const MODEL: &str = "bench-model";
-/// Bare signatures per core and measurement.
-const BARE_ROUNDS: u32 = 300;
 
 /// One row of the result.
 struct Row {
     earlier: usize,
     start_up: Duration,
     idle_memory: f64,
-    /// CPU time of a bare signature, measured before and after.
-    bare: Duration,
     run: Run,
 }
 
@@ -117,7 +113,6 @@ impl Vault {
                      earlier,
                      start_up,
                      idle_memory,
-                     bare,
                      run,
                  }| {
                     let cpu = run.cpu_each();
@@ -132,8 +127,8 @@ impl Vault {
                         "serial-p50-ms": ms(run.serial.p50),
                         "serial-p99-ms": ms(run.serial.p99),
                         "cpu-per-registration-ms": ms(cpu),
-                        "bare-signature-cpu-ms": ms(*bare),
-                        "cpu-ratio": hundredth(cpu.as_secs_f64() / bare.as_secs_f64()),
+                        "bare-signature-cpu-ms": ms(run.bare),
+                        "cpu-ratio": hundredth(cpu.as_secs_f64() / run.bare.as_secs_f64()),
                         "memory-idle-mib": hundredth(*idle_memory),
                         "memory-mib": hundredth(run.memory.0),
                         "memory-peak-mib": hundredth(run.memory.1),
@@ -204,17 +199,13 @@ impl Line {
         let devices = (0..vault.devices)
             .map(|number| device(number, "line"))
             .collect::<Result<Vec<_>, _>>()?;
-        // Before and after, since a machine's speed is not the same from minute to minute.
-        let before = measure::bare_signature(BARE_ROUNDS)?;
         let run = measure::run(&server, &station, &devices, vault.concurrency, now()).await?;
-        let after = measure::bare_signature(BARE_ROUNDS)?;
         let start_up = server.start_up;
         server.stop()?;
         Ok(Row {
             earlier,
             start_up,
             idle_memory,
-            bare: (before + after) / 2,
             run,
         })
     }
