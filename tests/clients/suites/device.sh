@@ -37,8 +37,8 @@ seed() {
 # hook MODEL API-KEY SERIAL: what `model hook` prints, with the serial line a manufacturer would fill in.
 hook() {
   "$HALLMARK" model hook "$1" --api-key "$2" |
-    sed "s|^# *\(snapctl set registration.proposed-serial=\).*|\1'$3'|" >"$work/hook-$1"
-  grep -q "^snapctl set registration.proposed-serial='$3'" "$work/hook-$1" || return 1
+    sed "s|^# *\(snapctl set registration.proposed-serial=\).*|\1'\"$3\"'|" >"$work/hook-$1"
+  grep -q "^snapctl set registration.proposed-serial='\"$3\"'" "$work/hook-$1" || return 1
   echo "$work/hook-$1"
 }
 
@@ -148,9 +148,9 @@ stop_server
 start_server
 
 # 4. A stopped server: the device goes on asking by itself, once a minute.
-echo '-- stopped server'
+echo "-- stopped server, and a serial that snapd takes for a number unless it is quoted"
 api_key=$("$HALLMARK" model create gate-late)
-seed_dir=$(seed gate-late "$binaries" "$(hook gate-late "$api_key" SN-LATE-1)")
+seed_dir=$(seed gate-late "$binaries" "$(hook gate-late "$api_key" 202611210001)")
 stop_server
 device_up "$tree" "$binaries" "$seed_dir" "$server"
 result 'the device is seeded without a server' seeded
@@ -158,7 +158,7 @@ result 'the device asks for a request-id and finds nobody' wait_for 90 journal_s
 result 'it keeps trying' wait_for 30 change_is "$registration" Doing
 start_server
 result 'the device registers by itself when the server is back' wait_for 90 registered
-result 'it shows the proposed serial' is_registered_as SN-LATE-1
+result 'it shows the proposed serial' is_registered_as 202611210001
 device_down
 
 stop_server
