@@ -82,9 +82,11 @@ pub(super) async fn wanted_serial(
 ) -> Result<SerialNumber, IssueError> {
     let proposed = if assertion.body().len() > LONG_BODY {
         let (header, assertion) = (request.serial.clone(), assertion.clone());
-        tokio::task::spawn_blocking(move || proposed_serial(header.as_deref(), assertion.body()))
+        let search = move || proposed_serial(header.as_deref(), assertion.body());
+        // A search that broke off has not found that there is none.
+        tokio::task::spawn_blocking(search)
             .await
-            .unwrap_or(Err(ProposalError::Missing))
+            .map_err(|_| IssueError::SigningBroke)?
     } else {
         proposed_serial(request.serial.as_deref(), assertion.body())
     };
