@@ -290,7 +290,7 @@ pub(super) fn issue(
     row.sign_key = Some(serial.sign_key);
     finish(tx, &reservation.device, &row, Some(serial.assertion))?;
     audit::append(tx, event)?;
-    Ok(Answer::Durable(()))
+    Ok(Answer::Awaited(()))
 }
 
 pub(super) fn void(tx: &mut Transaction<'_>, reservation: &Reservation) -> Result<Answer<()>, StoreError> {
@@ -307,7 +307,7 @@ pub(super) fn void(tx: &mut Transaction<'_>, reservation: &Reservation) -> Resul
     }
     row.state = SerialState::Void;
     finish(tx, &reservation.device, &row, None)?;
-    Ok(Answer::Durable(()))
+    Ok(Answer::Awaited(()))
 }
 
 /// Voids open reservations whose rows do not lie beyond position `before`, at most `limit`.

@@ -19,6 +19,10 @@ const QUEUE: usize = 1024;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// At most this many writes share one sync.
 const GROUP: usize = 256;
+/// With at least this many writes known to follow soon, the writer waits for some of them...
+const BUSY: usize = 6;
+/// ...this long, so that they share a sync.
+const GATHER: Duration = Duration::from_millis(3);
 
 /// The changes of one write, and what it sees: its own changes over those of its group over everything stored.
 #[derive(Debug)]
@@ -35,8 +39,11 @@ pub(super) struct Transaction<'a> {
 pub(super) enum Answer<T> {
     /// After all changes up to this one are durable.
     Durable(T),
-    /// At once; its changes become durable together with the next that must be.
+    /// At once; its changes become durable together with the next that must be. Another write of the same caller
+    /// follows, and answers [`Answer::Awaited`].
     Early(T),
+    /// As [`Answer::Durable`]: the write that was to follow an early one.
+    Awaited(T),
     /// Nothing is changed, whatever was put; answered after all changes it may have seen are durable.
     Unchanged(T),
 }
@@ -76,8 +83,18 @@ type Work = Box<dyn FnOnce(&mut Transaction<'_>) -> Done + Send>;
 /// A write that has run; `reply` tells its caller once it is known whether its changes are durable.
 struct Done {
     keep: bool,
-    early: bool,
+    follow: Follow,
     reply: Reply,
+}
+
+/// What a write says about later ones of its caller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follow {
+    Nothing,
+    /// One will come: this one need not be durable before.
+    Later,
+    /// It is the one that was to come.
+    This,
 }
 
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -137,6 +154,7 @@ impl Writer {
             settling: false,
             stuck: None,
             settle_at,
+            awaited: 0,
         };
         let thread = Builder::new().name("hallmark-writer".to_owned()).spawn(move || {
             state.run(&messages);
@@ -173,17 +191,18 @@ impl Writer {
         }
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |transaction| {
-            let (keep, early, result) = match work(transaction) {
-                Ok(Answer::Durable(value)) => (true, false, Ok(value)),
-                Ok(Answer::Early(value)) => (true, true, Ok(value)),
-                Ok(Answer::Unchanged(value)) => (false, false, Ok(value)),
-                Err(error) => (false, false, Err(error)),
+            let (keep, follow, result) = match work(transaction) {
+                Ok(Answer::Durable(value)) => (true, Follow::Nothing, Ok(value)),
+                Ok(Answer::Early(value)) => (true, Follow::Later, Ok(value)),
+                Ok(Answer::Awaited(value)) => (true, Follow::This, Ok(value)),
+                Ok(Answer::Unchanged(value)) => (false, Follow::Nothing, Ok(value)),
+                Err(error) => (false, Follow::Nothing, Err(error)),
             };
             // A caller that went away does not want the answer any more.
             let reply = move |flushed: Result<(), StoreError>| drop(answer.send(flushed.and(result)));
             Done {
                 keep,
-                early,
+                follow,
                 reply: Box::new(reply),
             }
         });
@@ -231,11 +250,14 @@ struct State {
     /// What found no room, and when.
     stuck: Option<(Part, Instant)>,
     settle_at: usize,
+    /// Early answers whose second write has not come yet. Only a guess of what is under way: callers may vanish.
+    awaited: usize,
 }
 
 impl State {
     fn run(mut self, messages: &Receiver<Message>) {
         while let Ok(message) = messages.recv() {
+            let gathered = self.gather();
             let mut next = Some(message);
             let mut group = Group::default();
             while let Some(message) = next {
@@ -252,12 +274,26 @@ impl State {
                     None
                 };
             }
+            if gathered && group.writes == 1 {
+                // Not so many after all.
+                self.awaited /= 2;
+            }
             self.finish(group);
             self.settle_some();
         }
     }
 
-    fn run_work(&self, group: &mut Group, work: Work) {
+    /// Waits a moment while many signatures are being made: each of them ends in a write that must be durable, and one
+    /// sync for several of them costs hardly more than one for each. A lone caller is not kept waiting. Whether it did.
+    fn gather(&self) -> bool {
+        let busy = self.awaited >= BUSY;
+        if busy {
+            std::thread::sleep(GATHER);
+        }
+        busy
+    }
+
+    fn run_work(&mut self, group: &mut Group, work: Work) {
         group.writes += 1;
         if let Some(why) = self.refusal() {
             let mut transaction = self.transaction(&group.changes);
@@ -269,8 +305,13 @@ impl State {
         if done.keep {
             group.changes.extend(own);
         }
+        self.awaited = match done.follow {
+            Follow::Nothing => self.awaited,
+            Follow::Later => self.awaited + 1,
+            Follow::This => self.awaited.saturating_sub(1),
+        };
         // Early answers take memory until they are durable: on a full disk there are none.
-        if done.early && lock(&self.health.trouble).is_none() {
+        if done.follow == Follow::Later && lock(&self.health.trouble).is_none() {
             group.early.push(done.reply);
         } else {
             group.durable |= done.keep;

@@ -56,10 +56,10 @@ impl Run {
 }
 
 /// Devices that hold a connection at once: they keep theirs from the first call to the second.
-const CHUNK: usize = 500;
+const CHUNK: usize = 250;
 
 /// Bare signatures per core after each chunk.
-const BARE_ROUNDS: u32 = 60;
+const BARE_ROUNDS: u32 = 50;
 
 /// Registers `devices`, `concurrency` at a time, each over a connection of its own. Signing the requests is the
 /// clients' work and happens between the two measured calls. Bare signatures are made in between, since a machine's
