@@ -4,5 +4,6 @@ pub mod access;
 pub mod assertion;
 pub mod audit;
 pub mod ident;
+pub mod snap;
 pub mod time;
 pub mod vault;
