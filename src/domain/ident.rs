@@ -129,6 +129,24 @@ ident!(
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 );
 
+ident!(
+    /// The id of a snap: 32 letters and digits, never changes (assertions.md 3, SNAPID).
+    SnapId, "snap id (32 letters and digits)",
+    |text| text.len() == 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())
+);
+ident!(
+    /// The name of a snap (assertions.md 3, SNAP): 2 to 40 of lower-case letters, digits and inner single dashes.
+    SnapName, "snap name (2 to 40 of a-z, 0-9 and inner single dashes, at least one letter)",
+    |text| (2..=40).contains(&text.len())
+        && is_dashed_words(text, |b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && text.bytes().any(|b| b.is_ascii_lowercase())
+);
+ident!(
+    /// An architecture as Debian names it, or `all`.
+    Architecture, "architecture (amd64, arm64, armhf, i386, ppc64el, riscv64, s390x or all)",
+    |text| ["all", "amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x"].contains(&text)
+);
+
 /// brand, model and serial: what names one device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,6 +3,8 @@
 pub mod access;
 pub mod assertion;
 pub mod audit;
+pub mod blob;
+pub mod catalog;
 pub mod ident;
 pub mod snap;
 pub mod time;

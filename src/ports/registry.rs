@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::domain::access::{Account, Brand, Membership, StoreRecord, Token};
+use crate::domain::catalog::{CatalogHead, Inclusion, RevisionRecord, SnapRecord, revision_key};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SigningKey};
 
 /// The kinds of records; each is a tree or a table of its own.
@@ -22,6 +23,11 @@ pub enum Kind {
     SigningKey,
     Model,
     RemodelRule,
+    Snap,
+    SnapRevision,
+    Inclusion,
+    /// The one record about the last changes of the catalogue; key `["head"]`.
+    Catalog,
 }
 
 impl Kind {
@@ -36,6 +42,10 @@ impl Kind {
         Kind::SigningKey,
         Kind::Model,
         Kind::RemodelRule,
+        Kind::Snap,
+        Kind::SnapRevision,
+        Kind::Inclusion,
+        Kind::Catalog,
     ];
 
     /// Name of its tree or table.
@@ -50,14 +60,20 @@ impl Kind {
             Self::SigningKey => "signing_key",
             Self::Model => "model",
             Self::RemodelRule => "remodel_rule",
+            Self::Snap => "snap",
+            Self::SnapRevision => "snap_revision",
+            Self::Inclusion => "inclusion",
+            Self::Catalog => "catalog",
         }
     }
 
     /// Names of the parts of its key, in order.
     pub fn key_parts(self) -> &'static [&'static str] {
         match self {
-            Self::Instance => &["name"],
-            Self::Account | Self::Brand | Self::Store | Self::Token => &["id"],
+            Self::Instance | Self::Catalog => &["name"],
+            Self::Account | Self::Brand | Self::Store | Self::Token | Self::Snap => &["id"],
+            Self::SnapRevision => &["snap_id", "revision"],
+            Self::Inclusion => &["store_id", "snap_id"],
             Self::Membership => &["brand_id", "store_id", "account_id"],
             Self::SigningKey => &["account_id", "name"],
             Self::Model => &["brand_id", "name"],
@@ -327,5 +343,36 @@ impl Record for RemodelRule {
             self.to_model.as_str(),
             serial,
         ])
+    }
+}
+
+impl Record for SnapRecord {
+    const KIND: Kind = Kind::Snap;
+    fn key(&self) -> Key {
+        Key::from([self.id.as_str()])
+    }
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        vec![("name", self.name.to_string())]
+    }
+}
+
+impl Record for RevisionRecord {
+    const KIND: Kind = Kind::SnapRevision;
+    fn key(&self) -> Key {
+        Key::from([self.snap_id.as_str(), &revision_key(self.revision)])
+    }
+}
+
+impl Record for Inclusion {
+    const KIND: Kind = Kind::Inclusion;
+    fn key(&self) -> Key {
+        Key::from([self.store_id.as_str(), self.snap_id.as_str()])
+    }
+}
+
+impl Record for CatalogHead {
+    const KIND: Kind = Kind::Catalog;
+    fn key(&self) -> Key {
+        Key::from(["head"])
     }
 }

@@ -162,14 +162,9 @@ impl Office {
     pub async fn add_store(&self, brand: &str, id: &str, parent: Option<&str>) {
         let parent = parent.map(|parent| parent.parse().unwrap());
         let (id, brand_id, name) = (id.parse().unwrap(), brand.parse().unwrap(), id.to_owned());
-        self.put(&StoreRecord {
-            id,
-            brand_id,
-            name,
-            parent,
-            created: self.now(),
-        })
-        .await;
+        let mut store = StoreRecord::new(id, brand_id, name, self.now());
+        store.parent = parent;
+        self.put(&store).await;
     }
 
     pub async fn add_account(&self, email: &str, change: impl FnOnce(&mut Account)) {

@@ -13,6 +13,7 @@ use super::{assertions, rows};
 use crate::domain::access::{Account, Brand, Membership, StoreRecord, Token};
 use crate::domain::assertion::AssertionType;
 use crate::domain::audit::{AuditEvent, ChainHead, entry_hash};
+use crate::domain::catalog::{CatalogHead, Inclusion, RevisionRecord, SnapRecord};
 use crate::domain::ident::{BrandId, DeviceId, ModelName};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SerialState, SigningKey};
 use crate::ports::{Kind, Record, StoreError};
@@ -91,6 +92,10 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::SigningKey => parse::<SigningKey>(&json),
             Kind::Model => parse::<ModelRecord>(&json),
             Kind::RemodelRule => parse::<RemodelRule>(&json),
+            Kind::Snap => parse::<SnapRecord>(&json),
+            Kind::SnapRevision => parse::<RevisionRecord>(&json),
+            Kind::Inclusion => parse::<Inclusion>(&json),
+            Kind::Catalog => parse::<CatalogHead>(&json),
         }
     })?;
     let mut owned = 0;

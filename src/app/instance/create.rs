@@ -226,13 +226,12 @@ async fn add_brand(
     };
     commit.records.push(Change::create(&brand));
     commit.audit.push(by("brand.create", brand.id.as_str()));
-    commit.records.push(Change::create(&StoreRecord {
-        id: brand.base_store.clone(),
-        brand_id: brand.id.clone(),
-        name: brand.name.clone(),
-        parent: None,
-        created: now,
-    }));
+    commit.records.push(Change::create(&StoreRecord::new(
+        brand.base_store.clone(),
+        brand.id.clone(),
+        brand.name.clone(),
+        now,
+    )));
     commit.audit.push(by("store.create", brand.base_store.as_str()));
     for key in keys {
         commit.records.push(Change::create(key));

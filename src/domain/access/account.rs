@@ -1,8 +1,11 @@
 //! Accounts, brands, stores, memberships and API tokens.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::permission::Role;
+use crate::domain::catalog::{SnapPrefix, StoreKind};
 use crate::domain::ident::{AccountId, BrandId, Email, StoreId, Username};
 use crate::domain::time::Timestamp;
 
@@ -57,8 +60,62 @@ pub struct StoreRecord {
     pub name: String,
     /// The store above it; none for a base store.
     pub parent: Option<StoreId>,
+    /// What it is for; none for a base store.
+    #[serde(default)]
+    pub kind: Option<StoreKind>,
+    /// Not shown to who names no store (admin-api.md 1.5); still usable by its id.
+    #[serde(default)]
+    pub private: bool,
+    /// What happens to uploads after the automatic checks.
+    #[serde(default)]
+    pub review_policy: ReviewPolicy,
+    /// Stores whose snaps may be put in one by one (`allowed-inclusion-source-stores`).
+    #[serde(default)]
+    pub inclusion_sources: BTreeSet<StoreId>,
+    /// Stores that may take snaps from here; empty = all (`allowed-inclusion-target-stores`).
+    #[serde(default)]
+    pub inclusion_targets: BTreeSet<StoreId>,
+    /// Stores whose own snaps are all here too (`store-whitelist`).
+    #[serde(default)]
+    pub whole_stores: BTreeSet<StoreId>,
+    /// How names of snaps registered here begin; empty = anyhow (`snap-name-prefixes`).
+    #[serde(default)]
+    pub name_prefixes: Vec<SnapPrefix>,
     /// When it was made.
     pub created: Timestamp,
+}
+
+impl StoreRecord {
+    /// A base store with the settings stores begin with.
+    pub fn new(id: StoreId, brand_id: BrandId, name: String, created: Timestamp) -> Self {
+        Self {
+            id,
+            brand_id,
+            name,
+            parent: None,
+            kind: None,
+            private: false,
+            review_policy: ReviewPolicy::default(),
+            inclusion_sources: BTreeSet::new(),
+            inclusion_targets: BTreeSet::new(),
+            whole_stores: BTreeSet::new(),
+            name_prefixes: Vec::new(),
+            created,
+        }
+    }
+}
+
+/// What happens to uploads after the automatic checks (`manual-review-policy`, admin-api.md 1.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReviewPolicy {
+    /// Their result decides.
+    #[default]
+    Allow,
+    /// Nothing waits for a person.
+    Avoid,
+    /// Everything waits for a person.
+    Require,
 }
 
 /// The roles of one account in one store.

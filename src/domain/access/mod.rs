@@ -4,6 +4,6 @@ pub mod account;
 pub mod permission;
 pub mod secret;
 
-pub use account::{Account, Brand, Membership, StoreRecord, Token};
+pub use account::{Account, Brand, Membership, ReviewPolicy, StoreRecord, Token};
 pub use permission::{Permission, Role, Scope};
 pub use secret::TokenText;

@@ -9,7 +9,8 @@ use super::{Created, Input, Json, Native, NoContent, Outcome};
 use crate::app::instance::{self, NewBrand};
 use crate::app::members::{self, Member};
 use crate::app::{App, BrandCtx, InstanceCtx, OwnCtx, Refusal, brands};
-use crate::domain::access::{Brand, Permission, Role, StoreRecord};
+use crate::domain::access::{Brand, Permission, ReviewPolicy, Role, StoreRecord};
+use crate::domain::catalog::{SnapPrefix, StoreKind};
 use crate::domain::ident::{AccountId, BrandId, Email, StoreId, Username};
 use crate::domain::time::Timestamp;
 use crate::http::endpoint::Endpoint;
@@ -148,24 +149,31 @@ struct StoreView {
     brand_id: BrandId,
     name: String,
     parent: Option<StoreId>,
+    kind: Option<StoreKind>,
+    private: bool,
+    manual_review_policy: ReviewPolicy,
+    allowed_inclusion_source_stores: BTreeSet<StoreId>,
+    allowed_inclusion_target_stores: BTreeSet<StoreId>,
+    store_whitelist: BTreeSet<StoreId>,
+    snap_name_prefixes: Vec<SnapPrefix>,
     created_at: Timestamp,
 }
 
 impl From<StoreRecord> for StoreView {
     fn from(store: StoreRecord) -> Self {
-        let StoreRecord {
-            id,
-            brand_id,
-            name,
-            parent,
-            created,
-        } = store;
         Self {
-            id,
-            brand_id,
-            name,
-            parent,
-            created_at: created,
+            id: store.id,
+            brand_id: store.brand_id,
+            name: store.name,
+            parent: store.parent,
+            kind: store.kind,
+            private: store.private,
+            manual_review_policy: store.review_policy,
+            allowed_inclusion_source_stores: store.inclusion_sources,
+            allowed_inclusion_target_stores: store.inclusion_targets,
+            store_whitelist: store.whole_stores,
+            snap_name_prefixes: store.name_prefixes,
+            created_at: store.created,
         }
     }
 }

@@ -1,0 +1,18 @@
+//! The catalogue: snaps, their revisions, what is released where, and which store shows what (admin-api.md 1,
+//! device-api.md 16). Pure rules and the records they work on.
+
+mod channel;
+mod head;
+mod offer;
+mod releases;
+mod snap;
+mod visible;
+
+pub use channel::{Channel, LATEST, Risk, Track};
+pub use head::{CatalogHead, Changed};
+pub use offer::{Ask, Offer, chance, offer};
+pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, MEMORY, Past, Progressive, Release, Releases, followers};
+pub use snap::{
+    Component, Icon, Inclusion, Listing, RevisionRecord, SnapPrefix, SnapRecord, StoreKind, revision_key,
+};
+pub use visible::{Placed, Stores, Viewer, WELL_KNOWN, permits, sees, visible, well_known_id};

@@ -1,0 +1,495 @@
+//! What is released where: the channel map of one snap, and what was there before.
+
+use serde::{Deserialize, Serialize};
+
+use super::channel::{Channel, Risk, Track};
+use crate::domain::ident::Architecture;
+use crate::domain::time::Timestamp;
+
+/// How long it is remembered what a channel held, in seconds: 90 days, the life of a cohort key.
+pub const MEMORY: i64 = 90 * 24 * 3600;
+/// Life of a branch after its last release, in seconds: 30 days.
+pub const BRANCH_LIFE: i64 = 30 * 24 * 3600;
+/// Channels a snap may have open at a time, over all architectures.
+pub const MAX_OPEN: usize = 4096;
+/// The architecture of what runs anywhere.
+const ANY: &str = "all";
+
+/// A part of the devices gets a revision, the others what was there before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Progressive {
+    /// Of 100 devices this many get it; above 0, below 100.
+    pub percentage: f64,
+    /// What the others get; none = nothing here, so they look at the safer risks.
+    pub otherwise: Option<u64>,
+}
+
+/// One entry of the channel map.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Release {
+    /// The architecture, or `all`.
+    pub architecture: Architecture,
+    /// The channel.
+    pub channel: Channel,
+    /// What it holds.
+    pub revision: u64,
+    /// Only a part of the devices gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progressive: Option<Progressive>,
+    /// Since when.
+    pub released: Timestamp,
+    /// When a branch closes by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
+/// What a channel held for a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Past {
+    /// The architecture, or `all`.
+    pub architecture: Architecture,
+    /// The channel.
+    pub channel: Channel,
+    /// What it held.
+    pub revision: u64,
+    /// From then...
+    pub from: Timestamp,
+    /// ...until then.
+    pub until: Timestamp,
+}
+
+/// The channel map of a snap, with its history.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Releases {
+    /// What is open: at most one entry per architecture and channel.
+    pub open: Vec<Release>,
+    /// What was, the latest last. Kept for [`MEMORY`]; of every channel the last entry of each revision that a device
+    /// may have to step through is kept for ever (`keep`, see [`Releases::forget`]).
+    #[serde(default)]
+    pub past: Vec<Past>,
+}
+
+/// What a device following a channel gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found<'m> {
+    /// The entry that answers.
+    pub release: &'m Release,
+    /// The revision: that of the entry, or what stands in for it.
+    pub revision: u64,
+    /// The channel that answers: a safer one where the asked one is closed.
+    pub channel: Channel,
+}
+
+impl Releases {
+    /// Puts `revision` into `channel` for these architectures. What was there before goes into the history. For `all`
+    /// the entries of single architectures go, as the revision is meant for them too.
+    pub fn release(
+        &mut self,
+        architectures: &[Architecture],
+        channel: &Channel,
+        revision: u64,
+        percentage: Option<f64>,
+        now: Timestamp,
+    ) {
+        let percentage = percentage.filter(|percentage| *percentage < 100.0);
+        for architecture in architectures {
+            let otherwise = self
+                .find(architecture, channel, now, 1.0)
+                .filter(|found| found.channel == *channel)
+                .map(|found| found.revision)
+                .filter(|before| *before != revision);
+            let everywhere = architecture.as_str() == ANY;
+            self.take_out(now, |open| {
+                open.channel == *channel && (everywhere || open.architecture == *architecture)
+            });
+            self.open.push(Release {
+                architecture: architecture.clone(),
+                channel: channel.clone(),
+                revision,
+                progressive: percentage.map(|percentage| Progressive {
+                    percentage,
+                    otherwise,
+                }),
+                released: now,
+                expires: channel.branch.as_ref().map(|_| now.plus_seconds(BRANCH_LIFE)),
+            });
+        }
+        self.open
+            .sort_by(|a, b| (&a.channel, &a.architecture).cmp(&(&b.channel, &b.architecture)));
+    }
+
+    /// Closes a channel for these architectures (none given: for all). False if nothing was open.
+    pub fn close(&mut self, channel: &Channel, architectures: &[Architecture], now: Timestamp) -> bool {
+        let before = self.open.len();
+        self.take_out(now, |open| {
+            open.channel == *channel
+                && (architectures.is_empty() || architectures.contains(&open.architecture))
+        });
+        self.open.len() < before
+    }
+
+    /// Closes branches whose time is over. False if there were none.
+    pub fn expire(&mut self, now: Timestamp) -> bool {
+        let before = self.open.len();
+        self.take_out(now, |open| open.expires.is_some_and(|end| end <= now));
+        self.open.len() < before
+    }
+
+    fn take_out(&mut self, now: Timestamp, which: impl Fn(&Release) -> bool) {
+        let past = &mut self.past;
+        self.open.retain(|open| {
+            let out = which(open);
+            if out {
+                past.push(Past {
+                    architecture: open.architecture.clone(),
+                    channel: open.channel.clone(),
+                    revision: open.revision,
+                    from: open.released,
+                    until: open.expires.map_or(now, |end| end.min(now)),
+                });
+            }
+            !out
+        });
+    }
+
+    /// Forgets what ended more than [`MEMORY`] ago, but not the last entry of a revision for which `keep` holds: one
+    /// that devices far behind may still have to step through (epochs).
+    pub fn forget(&mut self, now: Timestamp, keep: impl Fn(u64) -> bool) {
+        let oldest = now.plus_seconds(-MEMORY);
+        let kept: Vec<Past> = self
+            .past
+            .iter()
+            .enumerate()
+            .filter(|(at, past)| {
+                let later = || {
+                    self.past.iter().skip(at + 1).any(|later| {
+                        later.revision == past.revision
+                            && later.channel == past.channel
+                            && later.architecture == past.architecture
+                    })
+                };
+                past.until >= oldest || (keep(past.revision) && !later())
+            })
+            .map(|(_, past)| past.clone())
+            .collect();
+        self.past = kept;
+    }
+
+    /// What a device of `architecture` that follows `channel` gets. `chance`, from 0 up to 1, is the device's place among
+    /// all: it gets a progressive release if it lies below the percentage; 1 = never.
+    ///
+    /// A branch that is closed or over answers with its channel; a closed risk with the next safer one of the track.
+    pub fn find(
+        &self,
+        architecture: &Architecture,
+        channel: &Channel,
+        now: Timestamp,
+        chance: f64,
+    ) -> Option<Found<'_>> {
+        self.in_channel(architecture, channel, now, chance).or_else(|| {
+            let safer = channel.risk.and_safer();
+            safer
+                .map(|risk| Channel::new(channel.track.clone(), risk))
+                .filter(|safer| safer != channel)
+                .find_map(|safer| self.in_channel(architecture, &safer, now, chance))
+        })
+    }
+
+    fn in_channel(
+        &self,
+        architecture: &Architecture,
+        channel: &Channel,
+        now: Timestamp,
+        chance: f64,
+    ) -> Option<Found<'_>> {
+        let of = |name: &str| {
+            self.open.iter().find(|open| {
+                open.architecture.as_str() == name
+                    && open.channel == *channel
+                    && open.expires.is_none_or(|end| now < end)
+            })
+        };
+        let release = of(architecture.as_str()).or_else(|| of(ANY))?;
+        let revision = match &release.progressive {
+            Some(progressive) if chance * 100.0 >= progressive.percentage => progressive.otherwise?,
+            Some(_) | None => release.revision,
+        };
+        Some(Found {
+            release,
+            revision,
+            channel: channel.clone(),
+        })
+    }
+
+    /// What [`Self::find`] would have answered at `time`, as far as it is remembered; `chance` as there. For cohorts.
+    pub fn find_at(
+        &self,
+        architecture: &Architecture,
+        channel: &Channel,
+        time: Timestamp,
+    ) -> Option<(u64, Channel)> {
+        let branch = channel.branch.as_ref().map(|_| channel.clone());
+        let risks = channel.risk.and_safer();
+        let channels = branch
+            .into_iter()
+            .chain(risks.map(|risk| Channel::new(channel.track.clone(), risk)));
+        channels.into_iter().find_map(|channel| {
+            [architecture.as_str(), ANY]
+                .iter()
+                .find_map(|name| self.held_at(name, &channel, time))
+                .map(|revision| (revision, channel.clone()))
+        })
+    }
+
+    fn held_at(&self, architecture: &str, channel: &Channel, time: Timestamp) -> Option<u64> {
+        let past = self.past.iter().rev().find(|past| {
+            past.architecture.as_str() == architecture
+                && past.channel == *channel
+                && past.from <= time
+                && time < past.until
+        });
+        let open = || {
+            self.open
+                .iter()
+                .find(|open| {
+                    open.architecture.as_str() == architecture
+                        && open.channel == *channel
+                        && open.released <= time
+                        && open.expires.is_none_or(|end| time < end)
+                })
+                .map(|open| open.revision)
+        };
+        past.map(|past| past.revision).or_else(open)
+    }
+
+    /// Everything a channel held for an architecture, the newest first, each revision once.
+    pub fn history(&self, architecture: &Architecture, channel: &Channel) -> Vec<u64> {
+        let fits = |name: &Architecture| name == architecture || name.as_str() == ANY;
+        let mut revisions = Vec::new();
+        let open = self
+            .open
+            .iter()
+            .filter(|open| fits(&open.architecture) && open.channel == *channel)
+            .map(|open| open.revision);
+        let past = self
+            .past
+            .iter()
+            .rev()
+            .filter(|past| fits(&past.architecture) && past.channel == *channel)
+            .map(|past| past.revision);
+        for revision in open.chain(past) {
+            if !revisions.contains(&revision) {
+                revisions.push(revision);
+            }
+        }
+        revisions
+    }
+
+    /// What is open now, in the order people read it: tracks as they come (`latest` first), the safest risk first.
+    pub fn listed(&self, now: Timestamp) -> Vec<&Release> {
+        let mut open: Vec<&Release> = self
+            .open
+            .iter()
+            .filter(|open| open.expires.is_none_or(|end| now < end))
+            .collect();
+        let latest = Track::default();
+        open.sort_by_key(|open| {
+            let channel = &open.channel;
+            (
+                channel.track != latest,
+                channel.track.clone(),
+                channel.risk,
+                channel.branch.clone(),
+                open.architecture.clone(),
+            )
+        });
+        open
+    }
+
+    /// Whether any channel of a track is open.
+    pub fn has_track(&self, track: &Track) -> bool {
+        self.open.iter().any(|open| open.channel.track == *track)
+    }
+
+    /// Whether `revision` is in any channel, or stands in for one.
+    pub fn uses(&self, revision: u64) -> bool {
+        self.open.iter().any(|open| {
+            let otherwise = open.progressive.as_ref().and_then(|p| p.otherwise);
+            open.revision == revision || otherwise == Some(revision)
+        })
+    }
+}
+
+/// The riskier channels of a track that show what `risk` holds, because they are closed.
+pub fn followers(risk: Risk, is_open: impl Fn(Risk) -> bool) -> Vec<Risk> {
+    Risk::ALL
+        .into_iter()
+        .filter(|other| *other > risk)
+        .take_while(|other| !is_open(*other))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn arch(name: &str) -> Architecture {
+        name.parse().unwrap()
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(seconds)
+    }
+
+    fn find(map: &Releases, name: &str, channel: &str, now: i64, chance: f64) -> Option<(u64, String)> {
+        map.find(&arch(name), &channel.parse().unwrap(), at(now), chance)
+            .map(|found| (found.revision, found.channel.to_string()))
+    }
+
+    #[test]
+    fn closed_channels_follow_the_safer_ones() {
+        let mut map = Releases::default();
+        map.release(&[arch("amd64")], &"stable".parse().unwrap(), 1, None, at(10));
+        map.release(&[arch("amd64")], &"beta".parse().unwrap(), 2, None, at(20));
+        assert_eq!(
+            find(&map, "amd64", "edge", 30, 0.5),
+            Some((2, "latest/beta".into()))
+        );
+        assert_eq!(
+            find(&map, "amd64", "candidate", 30, 0.5),
+            Some((1, "latest/stable".into()))
+        );
+        assert_eq!(find(&map, "arm64", "edge", 30, 0.5), None);
+        assert_eq!(find(&map, "amd64", "2.0/edge", 30, 0.5), None);
+        assert!(map.close(&"beta".parse().unwrap(), &[], at(40)));
+        assert!(!map.close(&"beta".parse().unwrap(), &[], at(40)));
+        assert_eq!(
+            find(&map, "amd64", "edge", 50, 0.5),
+            Some((1, "latest/stable".into()))
+        );
+        assert_eq!(map.history(&arch("amd64"), &"beta".parse().unwrap()), [2]);
+    }
+
+    #[test]
+    fn a_branch_ends_by_itself() {
+        let mut map = Releases::default();
+        map.release(&[arch("all")], &"stable".parse().unwrap(), 1, None, at(0));
+        map.release(&[arch("all")], &"stable/fix".parse().unwrap(), 2, None, at(0));
+        let end = BRANCH_LIFE;
+        assert_eq!(find(&map, "amd64", "stable/fix", end - 1, 0.5).unwrap().0, 2);
+        assert_eq!(
+            find(&map, "amd64", "stable/fix", end, 0.5),
+            Some((1, "latest/stable".into()))
+        );
+        assert!(map.expire(at(end)));
+        assert_eq!(map.open.len(), 1);
+    }
+
+    #[test]
+    fn a_progressive_release_reaches_its_part() {
+        let mut map = Releases::default();
+        let stable: Channel = "stable".parse().unwrap();
+        map.release(&[arch("amd64")], &stable, 1, None, at(0));
+        map.release(&[arch("amd64")], &stable, 2, Some(20.0), at(10));
+        assert_eq!(find(&map, "amd64", "stable", 20, 0.19).unwrap().0, 2);
+        assert_eq!(find(&map, "amd64", "stable", 20, 0.2).unwrap().0, 1);
+        // Raising the percentage keeps what stands in.
+        map.release(&[arch("amd64")], &stable, 2, Some(60.0), at(30));
+        assert_eq!(find(&map, "amd64", "stable", 40, 0.9).unwrap().0, 1);
+        map.release(&[arch("amd64")], &stable, 2, Some(100.0), at(50));
+        assert_eq!(find(&map, "amd64", "stable", 60, 0.99).unwrap().0, 2);
+    }
+
+    #[test]
+    fn a_revision_for_all_replaces_those_of_single_architectures() {
+        let mut map = Releases::default();
+        let stable: Channel = "stable".parse().unwrap();
+        map.release(&[arch("amd64"), arch("arm64")], &stable, 1, None, at(0));
+        map.release(&[arch("all")], &stable, 2, None, at(10));
+        assert_eq!(find(&map, "arm64", "stable", 20, 0.5).unwrap().0, 2);
+        map.release(&[arch("arm64")], &stable, 3, None, at(20));
+        assert_eq!(find(&map, "arm64", "stable", 30, 0.5).unwrap().0, 3);
+        assert_eq!(find(&map, "amd64", "stable", 30, 0.5).unwrap().0, 2);
+    }
+
+    #[test]
+    fn the_past_is_remembered_for_cohorts_and_then_forgotten() {
+        let mut map = Releases::default();
+        let stable: Channel = "stable".parse().unwrap();
+        for (revision, time) in [(1, 100), (2, 200), (3, 300)] {
+            map.release(&[arch("amd64")], &stable, revision, None, at(time));
+        }
+        let then = |time| map.find_at(&arch("amd64"), &"edge".parse().unwrap(), at(time));
+        assert_eq!(then(50), None);
+        assert_eq!(then(150), Some((1, stable.clone())));
+        assert_eq!(then(200), Some((2, stable.clone())));
+        assert_eq!(then(999), Some((3, stable.clone())));
+        let mut later = map.clone();
+        later.forget(at(300 + MEMORY + 1), |revision| revision == 1);
+        let kept: Vec<u64> = later.past.iter().map(|past| past.revision).collect();
+        assert_eq!(kept, [1]);
+    }
+
+    #[test]
+    fn closed_riskier_channels_follow() {
+        assert_eq!(
+            followers(Risk::Stable, |risk| risk == Risk::Beta),
+            [Risk::Candidate]
+        );
+        assert_eq!(followers(Risk::Beta, |_| false), [Risk::Edge]);
+    }
+
+    proptest! {
+        /// Whatever is released and closed: an answer comes from an open entry of the same track, at most as risky, and
+        /// the riskiest of those; and `chance` only ever chooses between an entry and what stands in for it.
+        #[test]
+        fn the_riskiest_open_channel_answers(
+            steps in proptest::collection::vec((0usize..4, 1u64..9, any::<bool>(), proptest::option::of(1.0f64..99.0)), 0..24),
+            asked in 0usize..4,
+            chance in 0.0f64..1.0,
+        ) {
+            let mut map = Releases::default();
+            for (number, (risk, revision, close, percentage)) in steps.iter().enumerate() {
+                let channel = Channel::new(Track::default(), Risk::ALL[*risk]);
+                let now = at(number as i64);
+                if *close {
+                    map.close(&channel, &[], now);
+                } else {
+                    map.release(&[arch("amd64")], &channel, *revision, *percentage, now);
+                }
+            }
+            let asked = Channel::new(Track::default(), Risk::ALL[asked]);
+            let now = at(steps.len() as i64);
+            match map.find(&arch("amd64"), &asked, now, chance) {
+                None => {
+                    let all = map.find(&arch("amd64"), &asked, now, 0.0);
+                    prop_assert!(all.is_none_or(|found| found.release.progressive.is_some()));
+                }
+                Some(found) => {
+                    prop_assert!(found.channel.risk <= asked.risk);
+                    let release = found.release;
+                    let otherwise = release.progressive.as_ref().and_then(|p| p.otherwise);
+                    prop_assert!(found.revision == release.revision || Some(found.revision) == otherwise);
+                    let skipped = map.open.iter().filter(|open| {
+                        open.channel.risk <= asked.risk && open.channel.risk > found.channel.risk
+                    });
+                    for open in skipped {
+                        // Only what this device does not get, with nothing standing in, is passed over.
+                        let progressive = open.progressive.as_ref();
+                        prop_assert!(progressive.is_some_and(|p| p.otherwise.is_none() && chance * 100.0 >= p.percentage));
+                    }
+                }
+            }
+            // A device further up among all never gets less than one further down.
+            let low = map.find(&arch("amd64"), &asked, now, 0.0);
+            if let Some(high) = map.find(&arch("amd64"), &asked, now, 1.0) {
+                prop_assert!(low.is_some_and(|low| low.channel.risk >= high.channel.risk));
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The records of the catalogue.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::channel::Track;
+use super::releases::Releases;
+use super::visible::Placed;
+use crate::domain::blob::BlobId;
+use crate::domain::ident::{AccountId, Architecture, BrandId, SnapId, SnapName, StoreId};
+use crate::domain::snap::{ComponentType, Confinement, Epoch, SnapType};
+use crate::domain::time::Timestamp;
+
+/// What a store is for (admin-api.md 1.1). Base stores have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// For one product line or model of the brand.
+    Product,
+    /// For a partner of the brand.
+    Ecosystem,
+}
+
+/// A beginning that names of snaps registered in a store must have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SnapPrefix {
+    /// The beginning.
+    pub prefix: String,
+    /// Whether stores below take it over.
+    pub inheritable: bool,
+}
+
+/// A snap that an administrator put into a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Inclusion {
+    /// The store it was put into.
+    pub store_id: StoreId,
+    /// The snap.
+    pub snap_id: SnapId,
+    /// When.
+    pub since: Timestamp,
+}
+
+/// What people read about a snap. Taken from the first revision, and from later ones until somebody edits it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Listing {
+    /// At most 40 characters.
+    pub title: Option<String>,
+    /// At most 128 characters.
+    pub summary: String,
+    /// At most 4096 characters.
+    pub description: String,
+    /// An SPDX expression.
+    pub license: Option<String>,
+    /// The main page.
+    pub website: Option<String>,
+    /// Where to ask.
+    pub contact: Option<String>,
+    /// Further links, by kind.
+    pub links: BTreeMap<String, Vec<String>>,
+    /// Names of categories.
+    pub categories: BTreeSet<String>,
+    /// The icon, a blob.
+    pub icon: Option<Icon>,
+    /// Somebody edited it: revisions no longer change it.
+    pub edited: bool,
+}
+
+/// An icon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Icon {
+    /// The file.
+    pub blob: BlobId,
+    /// Its media type.
+    pub media: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A snap: its name, whose it is, what people read about it, what is released. Its declaration is an assertion.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SnapRecord {
+    /// Never changes.
+    pub id: SnapId,
+    /// Unique on the instance.
+    pub name: SnapName,
+    /// The brand whose base store it is registered in.
+    pub brand_id: BrandId,
+    /// That base store.
+    pub store_id: StoreId,
+    /// `publisher-id` of its declaration.
+    pub publisher_id: AccountId,
+    /// Who besides the publisher may upload and release.
+    #[serde(default)]
+    pub collaborators: BTreeSet<AccountId>,
+    /// None until the first revision.
+    #[serde(rename = "type")]
+    pub kind: Option<SnapType>,
+    /// Only for those who prove to belong to a store that shows it.
+    pub private: bool,
+    /// What people read.
+    #[serde(default)]
+    pub listing: Listing,
+    /// The tracks besides `latest`.
+    #[serde(default)]
+    pub tracks: BTreeSet<Track>,
+    /// Patterns of tracks that a publisher may make (regular expressions over the whole name).
+    #[serde(default)]
+    pub guardrails: Vec<String>,
+    /// What a channel without a track means on installation; none = `latest`.
+    #[serde(default)]
+    pub default_track: Option<Track>,
+    /// The highest revision; they are dense from 1 on.
+    pub newest_revision: u64,
+    /// The highest revision of each component.
+    #[serde(default)]
+    pub newest_components: BTreeMap<String, u64>,
+    /// What is where.
+    #[serde(default)]
+    pub releases: Releases,
+    /// When it was registered.
+    pub created: Timestamp,
+}
+
+impl SnapRecord {
+    /// What the visible-set rule needs to know.
+    pub fn placed(&self) -> Placed<'_> {
+        Placed {
+            id: &self.id,
+            name: &self.name,
+            store: &self.store_id,
+            private: self.private,
+        }
+    }
+}
+
+/// A component file that belongs to a revision of a snap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Component {
+    /// Its name within the snap.
+    pub name: String,
+    /// What it holds.
+    #[serde(rename = "type")]
+    pub kind: ComponentType,
+    /// The revision of the component.
+    pub revision: u64,
+    /// Its version, where it has one.
+    pub version: Option<String>,
+    /// For people.
+    pub summary: String,
+    /// The file.
+    pub blob: BlobId,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was uploaded.
+    pub created: Timestamp,
+}
+
+/// A revision of a snap: one file, and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RevisionRecord {
+    /// The snap.
+    pub snap_id: SnapId,
+    /// From 1 on.
+    pub revision: u64,
+    /// The file.
+    pub blob: BlobId,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-512, lower-case hex.
+    pub sha512: String,
+    /// From `snap.yaml`.
+    pub version: String,
+    /// From `snap.yaml`.
+    #[serde(rename = "type")]
+    pub kind: SnapType,
+    /// From `snap.yaml`.
+    pub base: Option<String>,
+    /// From `snap.yaml`; never empty.
+    pub architectures: BTreeSet<Architecture>,
+    /// From `snap.yaml`.
+    pub confinement: Confinement,
+    /// From `snap.yaml`.
+    pub epoch: Epoch,
+    /// From `snap.yaml`.
+    pub grade: Option<String>,
+    /// `global-upload`, or who signs its snap-revision by delegation.
+    pub provenance: String,
+    /// `meta/snap.yaml` as it stands in the file.
+    pub snap_yaml: String,
+    /// Identifiers of its applications for software centres.
+    #[serde(default)]
+    pub common_ids: Vec<String>,
+    /// The component files that go with it.
+    #[serde(default)]
+    pub components: Vec<Component>,
+    /// Who uploaded it.
+    pub developer_id: AccountId,
+    /// When.
+    pub created: Timestamp,
+}
+
+/// The text of a revision in a key: keys are ordered as texts.
+pub fn revision_key(revision: u64) -> String {
+    format!("{revision:010}")
+}
