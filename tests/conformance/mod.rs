@@ -5,6 +5,7 @@
 
 pub(crate) mod assertions;
 pub(crate) mod audit;
+pub(crate) mod blobs;
 pub(crate) mod claims;
 pub(crate) mod commits;
 pub(crate) mod decisions;
@@ -82,6 +83,19 @@ macro_rules! conformance_tests {
             audit: entries_of_a_commit_form_a_chain, a_chain_has_no_gaps_under_concurrency,
             every_start_begins_a_chain_of_its_own, entries_are_filtered_and_paged,
             checkpoints_are_numbered_without_gaps, two_processes_write_two_chains;
+        }
+    };
+}
+
+/// Like [`conformance_tests`], for stores of files; `$engine` implements [`blobs::BlobEngine`].
+#[macro_export]
+macro_rules! blob_conformance_tests {
+    ($engine:expr) => {
+        $crate::conformance_cases! { $engine;
+            blobs: a_kept_file_is_read_back, digests_do_not_depend_on_the_pieces, a_staged_file_has_a_path_until_dropped,
+            a_file_that_was_not_kept_is_not_there, any_part_of_a_file_is_streamed, keeping_twice_keeps_one,
+            files_are_listed_by_name_with_their_age, only_old_files_are_removed, an_open_file_outlives_its_removal,
+            kept_files_survive_a_restart, many_files_come_in_and_go_out_at_once;
         }
     };
 }

@@ -11,6 +11,7 @@
 
 mod architecture;
 mod assertion_verify;
+mod blobs;
 mod cli;
 #[path = "../conformance/mod.rs"]
 mod conformance;

@@ -3,6 +3,7 @@
 
 mod assertions;
 mod audit;
+mod blobs;
 mod registry;
 mod serials;
 
@@ -11,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+
+pub use self::blobs::MemoryBlobs;
 
 use self::audit::Journal;
 use self::registry::Records;
