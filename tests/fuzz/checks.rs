@@ -8,6 +8,7 @@ use hallmark::domain::assertion::{
     Assertion, Limits, PublicKey, SignatureBlock, Statement, StreamDecoder, Value, append_header, decode,
     encode_stream, parse_headers,
 };
+use hallmark::domain::snap::{ComponentYaml, SnapYaml};
 
 /// A throw-away key of the test vectors: `device-2048`.
 static KEY: LazyLock<PublicKey> = LazyLock::new(|| {
@@ -193,5 +194,22 @@ fn pruned(value: Value) -> Option<Value> {
                 .filter_map(|(key, entry)| Some((key, pruned(entry)?)));
             Some(Value::Map(entries.collect()))
         }
+    }
+}
+
+/// `snap.yaml` and `component.yaml`: what is accepted is kept verbatim and keeps the rules.
+pub(crate) fn snap_yaml(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(snap) = SnapYaml::parse(text) {
+        assert_eq!(snap.text, text);
+        assert!(!snap.architectures.is_empty() && !snap.version.is_empty());
+        assert!(snap.epoch.can_read(&snap.epoch));
+        assert!(snap.title.is_none_or(|title| title.chars().count() <= 40));
+        assert!(!snap.plugs.values().any(String::is_empty));
+    }
+    if let Ok(component) = ComponentYaml::parse(text) {
+        assert!(text.contains(&format!("{}+{}", component.snap, component.component)));
     }
 }

@@ -40,3 +40,8 @@ fn the_corpus_of_public_keys_and_signatures_passes() {
 fn the_corpus_of_statements_passes() {
     replay("statement", checks::statement);
 }
+
+#[test]
+fn the_corpus_of_snap_documents_passes() {
+    replay("snap_yaml", checks::snap_yaml);
+}
