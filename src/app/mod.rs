@@ -29,6 +29,7 @@ pub mod serials;
 pub mod sessions;
 pub mod sign;
 pub mod sign_model;
+pub mod store;
 pub mod system_user;
 pub mod tokens;
 pub mod trust;
@@ -50,7 +51,7 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use crate::domain::assertion::Limits;
-use crate::ports::{Clock, Commit, CommitOutcome, Entropy, Signer, Storage};
+use crate::ports::{Blobs, Clock, Commit, CommitOutcome, Entropy, Signer, Storage};
 
 /// The instance's own secrets; sealed at rest like keys.
 #[derive(Zeroize)]
@@ -92,6 +93,8 @@ pub struct ReadLimits {
     pub json: usize,
     /// The JSON body of a device's session request, which carries three assertions.
     pub session: usize,
+    /// The JSON body of a refresh, which may list thousands of snaps.
+    pub refresh: usize,
 }
 
 impl Default for ReadLimits {
@@ -100,6 +103,7 @@ impl Default for ReadLimits {
             assertion: Limits::default(),
             json: 1024 * 1024,
             session: 8 * 1024 * 1024,
+            refresh: 4 * 1024 * 1024,
         }
     }
 }
@@ -122,6 +126,8 @@ pub struct App {
     pub storage: Arc<dyn Storage>,
     /// All that signs.
     pub signer: Arc<dyn Signer>,
+    /// All files.
+    pub blobs: Arc<dyn Blobs>,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
@@ -132,6 +138,8 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// Guards against guessing; `Arc::default()`.
     pub guard: Arc<Guard>,
+    /// The catalogue in memory; `Arc::default()`.
+    pub catalog: Arc<store::Catalog>,
 }
 
 impl App {

@@ -44,7 +44,7 @@ impl Use {
     pub fn permissions(self) -> Option<&'static [Permission]> {
         use Permission as P;
         match self {
-            Self::PrepareImage => Some(&[P::BrandRead, P::ModelRead, P::AssertionRead]),
+            Self::PrepareImage => Some(&[P::BrandRead, P::ModelRead, P::AssertionRead, P::ImageBuild]),
             Self::Ci => Some(&[
                 P::BrandRead,
                 P::ModelRead,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::CliError;
+use crate::adapters::blobs_file::FileBlobs;
 use crate::adapters::passphrase::{NEXT, Passphrase, PassphraseError};
 use crate::adapters::seal::MasterKey;
 use crate::adapters::sled::{Sled, SledOptions};
@@ -14,11 +15,11 @@ use crate::adapters::softkey::{DEFAULT_QUEUE, SoftKeys};
 use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::app::instance::{self, Parts};
 use crate::app::{App, ReadLimits, Settings};
-use crate::config::{Config, ConfigError, DatabaseUrl, Flags, LogFilter, Source};
+use crate::config::{BlobsUrl, Config, ConfigError, DatabaseUrl, Flags, LogFilter, Source};
 use crate::domain::assertion::Limits;
 use crate::domain::vault::{Instance, Kdf};
 use crate::http::local::SOCKET;
-use crate::ports::{Seal, SealLabel, Storage};
+use crate::ports::{Blobs, Clock, Seal, SealLabel, Storage};
 use crate::telemetry;
 
 /// Where a local command finds its settings.
@@ -165,6 +166,20 @@ pub async fn derive(passphrase: Passphrase, kdf: &Kdf) -> Result<Arc<dyn Seal>, 
     }
 }
 
+/// The store of files that the settings name, made if it is not there.
+fn blobs(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Blobs>, CliError> {
+    match config.blobs() {
+        BlobsUrl::File(dir) => {
+            let opened = FileBlobs::open(&dir, Arc::clone(clock));
+            let blobs = opened.map_err(|error| CliError::failed(format!("cannot use {}", dir.display()), error))?;
+            Ok(Arc::new(blobs))
+        }
+        BlobsUrl::S3(_) => Err(CliError::Failed(
+            "cannot keep files in a bucket: this version keeps them in a directory; set blobs-url to file:DIR".to_owned(),
+        )),
+    }
+}
+
 /// The adapters of an instance on `storage`.
 pub fn parts(
     config: &Config,
@@ -180,13 +195,15 @@ pub fn parts(
         0 => DEFAULT_QUEUE,
         queue => queue,
     };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let signer = SoftKeys::with_pool(Arc::clone(&seal), threads, queue)
         .map_err(|e| CliError::failed("cannot start the signer", e))?;
     Ok(Parts {
         storage,
         signer: Arc::new(signer),
+        blobs: blobs(config, &clock)?,
         seal,
-        clock: Arc::new(SystemClock),
+        clock,
         entropy: Arc::new(SystemEntropy::default()),
         settings: Arc::new(Settings {
             public_url,
@@ -199,6 +216,7 @@ pub fn parts(
                 },
                 json: config.json_limit.value.0,
                 session: config.session_limit.value.0,
+                refresh: config.refresh_limit.value.0,
             },
             dev: config.dev.value.0,
         }),

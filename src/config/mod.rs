@@ -216,6 +216,8 @@ settings! {
     json_limit: Size, "json-limit", "HALLMARK_JSON_LIMIT", Size(1 << 20);
     /// Largest JSON body of a device's session request
     session_limit: Size, "session-limit", "HALLMARK_SESSION_LIMIT", Size(8 << 20);
+    /// Largest JSON body of a refresh
+    refresh_limit: Size, "refresh-limit", "HALLMARK_REFRESH_LIMIT", Size(4 << 20);
     /// Threads that sign; 0 = as many as there are processors
     signer_threads: Count, "signer-threads", "HALLMARK_SIGNER_THREADS", Count(0);
     /// Signatures that may wait for a thread; more are answered with 503

@@ -148,8 +148,19 @@ async fn read<B: Buf, E>(
     .unwrap_or(Err(BodyError::TooSlow))
 }
 
-/// A JSON body as `T`. The message names line and column.
+/// A JSON object as `T`. The message names line and column.
 pub fn json<T: DeserializeOwned, D: Dialect>(body: &[u8]) -> Result<T, Fault<D>> {
+    // A list would be taken for the fields in order.
+    if body
+        .trim_ascii_start()
+        .first()
+        .is_some_and(|first| *first != b'{')
+    {
+        return Err(Fault::invalid(
+            "invalid-request",
+            "cannot read the request body as JSON: an object is expected",
+        ));
+    }
     serde_json::from_slice(body).map_err(|e| {
         Fault::invalid(
             "invalid-request",

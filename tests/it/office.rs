@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use hallmark::adapters::memory::Memory;
+use hallmark::adapters::memory::{Memory, MemoryBlobs};
 use hallmark::adapters::system::SystemEntropy;
 use hallmark::app::{App, ReadLimits, Secrets, Settings};
 use hallmark::domain::access::{Account, Brand, Membership, Role, StoreRecord, Token, TokenText};
@@ -92,6 +92,7 @@ impl Office {
         let app = App {
             storage,
             signer: Arc::new(Keyless),
+            blobs: Arc::new(MemoryBlobs::new(clock.clone())),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
             secrets: Arc::new(Secrets {
@@ -106,6 +107,7 @@ impl Office {
                 dev: true,
             }),
             guard: Arc::default(),
+            catalog: Arc::default(),
         };
         let router = hallmark::http::router(&app, Metrics::default()).unwrap();
         let office = Self { app, router, clock };

@@ -17,7 +17,7 @@ use crate::domain::assertion::{Assertion, AssertionType, Headers, Ref, Statement
 use crate::domain::audit::AuditEvent;
 use crate::domain::ident::{AccountId, KeyId};
 use crate::domain::vault::{Instance, KeyState, SigningKey, is_throwaway};
-use crate::ports::{Clock, Entropy, Key, Seal, SealLabel, Signer, Storage, Versioned};
+use crate::ports::{Blobs, Clock, Entropy, Key, Seal, SealLabel, Signer, Storage, Versioned};
 
 /// Keys that are unsealed at the same time while opening.
 const LOAD_AT_ONCE: usize = 4;
@@ -30,6 +30,8 @@ pub struct Parts {
     pub signer: Arc<dyn Signer>,
     /// Seals the instance's secrets.
     pub seal: Arc<dyn Seal>,
+    /// All files.
+    pub blobs: Arc<dyn Blobs>,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
@@ -43,11 +45,13 @@ impl Parts {
         App {
             storage: self.storage,
             signer: self.signer,
+            blobs: self.blobs,
             clock: self.clock,
             entropy: self.entropy,
             secrets: Arc::new(secrets),
             settings: self.settings,
             guard: Arc::new(Guard::default()),
+            catalog: Arc::default(),
         }
     }
 }

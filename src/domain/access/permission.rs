@@ -143,6 +143,8 @@ permissions! {
     AssertionImport "assertion-import" Brand [Brand];
     /// Export assertions of the brand.
     AssertionRead "assertion-read" Brand [Admin, View, Brand];
+    /// See private snaps of the brand's stores and download them: what building images takes.
+    ImageBuild "image-build" Brand [Admin, Review, View, Access, Brand];
     /// Read the brand's part of the audit log.
     AuditRead "audit-read" Brand [Admin];
     /// Read and verify the whole audit log.
@@ -172,6 +174,7 @@ impl Permission {
             | Self::RemodelRead
             | Self::AssertionImport
             | Self::AssertionRead
+            | Self::ImageBuild
             | Self::AuditRead
             | Self::AuditVerify => true,
         }

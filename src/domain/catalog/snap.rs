@@ -116,6 +116,9 @@ pub struct SnapRecord {
     /// What a channel without a track means on installation; none = `latest`.
     #[serde(default)]
     pub default_track: Option<Track>,
+    /// The aliases its declaration sets up.
+    #[serde(default)]
+    pub aliases: BTreeSet<String>,
     /// The highest revision; they are dense from 1 on.
     pub newest_revision: u64,
     /// The highest revision of each component.
@@ -199,6 +202,9 @@ pub struct RevisionRecord {
     /// Identifiers of its applications for software centres.
     #[serde(default)]
     pub common_ids: Vec<String>,
+    /// The names of its applications.
+    #[serde(default)]
+    pub apps: Vec<String>,
     /// The component files that go with it.
     #[serde(default)]
     pub components: Vec<Component>,

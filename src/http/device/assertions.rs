@@ -1,16 +1,18 @@
 //! `GET /v2/assertions/{type}/{key...}`: one assertion, as it was received (device-api.md 6).
 //!
 //! Open to anybody, as devices and image builders fetch prerequisites before they have any credential. Nothing here
-//! is secret but system-user assertions (password hashes, e-mail addresses): those need a session of the brand.
+//! is secret but system-user assertions (password hashes, e-mail addresses), which need a session of the brand, and
+//! those about private snaps, which go to who sees the snap.
 
 use http::StatusCode;
 use warp::Filter;
 use warp::reply::Response;
 
-use super::{Presented, presented};
+use super::asking::{Asking, asking};
 use crate::app::App;
 use crate::app::assertions::{self, Lookup};
-use crate::domain::assertion::AssertionType;
+use crate::app::store::known_to;
+use crate::domain::assertion::{AssertionType, decode_bytes};
 use crate::http::endpoint::{Access, Endpoint, with};
 use crate::http::fault::{DeviceDialect, Fault};
 use crate::http::path::{self, Rest};
@@ -21,15 +23,13 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
     let get = warp::path!("v2" / "assertions" / ..)
         .and(path::rest())
         .and(query())
-        .and(presented())
+        .and(asking())
         .and(with(app.clone()))
-        .then(
-            |rest: Rest, query: Query, presented: Presented, app: App| async move {
-                get(&app, &rest, &query, &presented)
-                    .await
-                    .unwrap_or_else(warp::Reply::into_response)
-            },
-        )
+        .then(|rest: Rest, query: Query, asking: Asking, app: App| async move {
+            get(&app, &rest, &query, &asking)
+                .await
+                .unwrap_or_else(warp::Reply::into_response)
+        })
         .boxed();
     vec![
         Endpoint::get(
@@ -46,7 +46,7 @@ async fn get(
     app: &App,
     Rest(segments): &Rest,
     query: &Query,
-    presented: &Presented,
+    asking: &Asking,
 ) -> Result<Response, Fault<DeviceDialect>> {
     let (kind, key) = segments
         .split_first()
@@ -54,18 +54,20 @@ async fn get(
     let max_format = query.parse::<u32, _>("max-format")?;
     let lookup = Lookup::parse(kind, key, query.one("sequence")?).map_err(not_found)?;
     let absent = || not_found(format!("cannot find this {} assertion", lookup.kind()));
-    if lookup.kind() == AssertionType::SystemUser {
-        let session = presented.any_session(app).await?;
-        if session
-            .is_none_or(|session| Some(session.device.brand.as_str()) != key.first().map(String::as_str))
-        {
-            return Err(absent());
+    let (catalog, asker) = asking.enter(app).await?;
+    let found = assertions::find(app, &lookup, max_format).await?;
+    // Only some types are anybody's secret: the others need not be read to be served.
+    let found = found.filter(|encoded| match lookup.kind() {
+        AssertionType::SystemUser
+        | AssertionType::SnapDeclaration
+        | AssertionType::SnapRevision
+        | AssertionType::SnapResourceRevision
+        | AssertionType::SnapResourcePair => {
+            decode_bytes(encoded.clone()).is_ok_and(|assertion| known_to(&catalog, &asker, &assertion))
         }
-    }
-    assertions::find(app, &lookup, max_format)
-        .await?
-        .map(reply::assertions)
-        .ok_or_else(absent)
+        _public => true,
+    });
+    found.map(reply::assertions).ok_or_else(absent)
 }
 
 /// The code snapd compares; it looks at the body, not at the status.

@@ -1,7 +1,12 @@
 //! What snapd asks a store (device-api.md). Errors are an `error-list`, exactly `application/json`.
 
+mod asking;
 mod assertions;
+mod catalogue;
+mod download;
+mod refresh;
 mod sessions;
+mod snap;
 
 pub use sessions::{Presented, presented};
 
@@ -10,5 +15,12 @@ use crate::app::App;
 
 /// The endpoints of the device-facing store.
 pub fn endpoints(app: &App) -> Vec<Endpoint> {
-    [sessions::endpoints(app), assertions::endpoints(app)].concat()
+    [
+        sessions::endpoints(app),
+        assertions::endpoints(app),
+        refresh::endpoints(app),
+        catalogue::endpoints(app),
+        download::endpoints(app),
+    ]
+    .concat()
 }

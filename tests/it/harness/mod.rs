@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use hallmark::adapters::memory::Memory;
+use hallmark::adapters::memory::{Memory, MemoryBlobs};
 use hallmark::adapters::seal::{MasterKey, new_kdf};
 use hallmark::adapters::softkey::SoftKeys;
 use hallmark::adapters::system::SystemEntropy;
@@ -73,6 +73,7 @@ pub(crate) fn parts(
     Parts {
         storage,
         signer: Arc::new(SoftKeys::new(Arc::clone(&seal)).unwrap()),
+        blobs: Arc::new(MemoryBlobs::new(clock.clone())),
         seal,
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy::default()),

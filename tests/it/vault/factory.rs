@@ -8,7 +8,7 @@ use aws_lc_rs::signature::RSA_PKCS1_SHA512;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hallmark::adapters::memory::Memory;
+use hallmark::adapters::memory::{Memory, MemoryBlobs};
 use hallmark::adapters::softkey::SoftKeys;
 use hallmark::adapters::system::SystemEntropy;
 use hallmark::app::models::{self, ModelSettings, NewModel};
@@ -158,6 +158,7 @@ impl Factory {
         let app = App {
             storage,
             signer,
+            blobs: Arc::new(MemoryBlobs::new(clock.clone())),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
             secrets: Arc::new(Secrets {
@@ -167,6 +168,7 @@ impl Factory {
             }),
             settings: settings(true),
             guard: Arc::default(),
+            catalog: Arc::default(),
         };
         let root = TestKey::new("root");
         let (address, stop) = serve(&app).await;

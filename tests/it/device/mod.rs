@@ -1,5 +1,7 @@
 //! The device-facing store as snapd sees it: nonces, sessions, assertions; and what a brand imports and exports.
 
+mod store;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

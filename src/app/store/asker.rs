@@ -1,0 +1,116 @@
+//! Who asks, and which store that means.
+
+use super::view::Snapshot;
+use crate::app::sessions::{DeviceSession, NoSession, verify_session};
+use crate::app::{App, BrandCtx, Reason, authorize};
+use crate::domain::access::{Permission, TokenText};
+use crate::domain::catalog::Viewer;
+use crate::domain::ident::{Architecture, StoreId};
+
+/// What a request says of who makes it.
+#[derive(Clone, Debug, Default)]
+pub struct Presence {
+    /// The device session header.
+    pub device: Option<String>,
+    /// A token of an account, for image builders.
+    pub token: Option<TokenText>,
+    /// The store it names.
+    pub store: Option<StoreId>,
+    /// The architecture it names.
+    pub architecture: Option<Architecture>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// The device, where one proved to be it.
+    pub session: Option<DeviceSession>,
+    /// The architecture; `amd64` where none is named, as snapd's own default on most hosts.
+    pub architecture: Architecture,
+    store: Option<StoreId>,
+    belongs: bool,
+}
+
+impl Asker {
+    /// Who asks. A device is of the store of its model, whatever store it names besides, if that store is its brand's;
+    /// an account with a role in the brand of the store it names sees that store. Everybody else is a stranger.
+    ///
+    /// # Errors
+    /// If a session is presented that is none (any more), or a token that is unknown.
+    pub async fn identify(app: &App, catalog: &Snapshot, presence: &Presence) -> Result<Self, NoSession> {
+        let session = match verify_session(app, presence.device.as_deref()).await {
+            Ok(session) => Some(session),
+            Err(NoSession::Missing) => None,
+            Err(error) => return Err(error),
+        };
+        let architecture = presence
+            .architecture
+            .clone()
+            .map_or_else(default_architecture, Ok)?;
+        let (store, belongs) = match (&session, &presence.token) {
+            (Some(session), _) => place(catalog, session),
+            (None, Some(token)) => builder(app, catalog, presence.store.as_ref(), token).await?,
+            (None, None) => (presence.store.clone(), false),
+        };
+        Ok(Self {
+            session,
+            architecture,
+            store,
+            belongs,
+        })
+    }
+
+    /// For the visible-set rule.
+    pub fn viewer(&self) -> Viewer<'_> {
+        match &self.store {
+            Some(store) if self.belongs => Viewer::Of(store),
+            store => Viewer::Anyone(store.as_ref()),
+        }
+    }
+}
+
+/// The store of a device. A model may name any store, but only one of its brand opens to it.
+fn place(catalog: &Snapshot, session: &DeviceSession) -> (Option<StoreId>, bool) {
+    let brand = &session.device.brand;
+    match &session.store {
+        None => (catalog.base_store(brand).cloned(), true),
+        Some(named) => match named.parse::<StoreId>() {
+            Ok(store) => {
+                let own = catalog.brand_of(&store) == Some(brand);
+                (Some(store), own)
+            }
+            Err(_) => (None, false),
+        },
+    }
+}
+
+/// The store of somebody with a token: the one they name, else that of their only brand.
+async fn builder(
+    app: &App,
+    catalog: &Snapshot,
+    named: Option<&StoreId>,
+    token: &TokenText,
+) -> Result<(Option<StoreId>, bool), NoSession> {
+    let brand = named.and_then(|store| catalog.brand_of(store)).cloned();
+    if named.is_some() && brand.is_none() {
+        return Ok((named.cloned(), false));
+    }
+    match authorize::<BrandCtx>(app, Some(token), Permission::ImageBuild, brand).await {
+        Ok(ctx) => {
+            let store = named
+                .cloned()
+                .or_else(|| catalog.base_store(ctx.brand()).cloned());
+            Ok((store, true))
+        }
+        Err(refusal) if matches!(refusal.reason, Reason::NotFound | Reason::Invalid) => {
+            Ok((named.cloned(), false))
+        }
+        Err(refusal) => Err(NoSession::Refused(refusal)),
+    }
+}
+
+fn default_architecture() -> Result<Architecture, NoSession> {
+    "amd64"
+        .parse()
+        .map_err(|error: crate::domain::ident::IdentError| NoSession::Refused(error.into()))
+}

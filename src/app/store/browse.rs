@@ -1,0 +1,190 @@
+//! Looking around: the channel map of one snap, searches, names and categories (device-api.md 7).
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::asker::Asker;
+use super::view::{SnapEntry, Snapshot};
+use crate::domain::catalog::{Channel, Release, RevisionRecord, Risk, chance};
+use crate::domain::ident::Architecture;
+use crate::domain::snap::Confinement;
+use crate::domain::time::Timestamp;
+
+/// Results of one search.
+const MOST_RESULTS: usize = 250;
+/// The category that an empty search shows.
+pub const FEATURED: &str = "featured";
+
+/// What a channel shows to who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'c> {
+    /// The entry of the channel map.
+    pub release: &'c Release,
+    /// The revision the asker would get.
+    pub revision: &'c RevisionRecord,
+}
+
+/// The channel map for an architecture: the default track first, then `latest`, then the others; safest risk first.
+/// Branches are not shown: who is to use one is told its name.
+pub fn channel_map<'c>(
+    entry: &'c SnapEntry,
+    asker: &Asker,
+    architecture: &Architecture,
+    now: Timestamp,
+) -> Vec<Shown<'c>> {
+    let session = asker.session.as_ref();
+    let place = session.map_or(1.0, |session| chance(&session.device, &entry.record.id));
+    let releases = &entry.record.releases;
+    let mut channels: Vec<&Channel> = releases
+        .listed(now)
+        .into_iter()
+        .filter(|open| open.channel.branch.is_none())
+        .map(|open| &open.channel)
+        .collect();
+    channels.dedup();
+    let default = entry.record.default_track.clone().unwrap_or_default();
+    channels.sort_by_key(|channel| channel.track != default);
+    channels
+        .into_iter()
+        .filter_map(|channel| {
+            let found = releases.find(architecture, channel, now, place)?;
+            (found.channel == *channel).then_some(())?;
+            let revision = entry.revisions.get(&found.revision)?;
+            Some(Shown {
+                release: found.release,
+                revision,
+            })
+        })
+        .collect()
+}
+
+/// A search.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    /// Words that all must be in it.
+    pub words: Option<String>,
+    /// How its name begins.
+    pub name: Option<String>,
+    /// An identifier of one of its applications.
+    pub common_id: Option<String>,
+    /// Its category.
+    pub category: Option<String>,
+    /// Only private ones.
+    pub private: bool,
+    /// Only what is in this risk, of the default track.
+    pub risk: Option<Risk>,
+    /// Only these; empty = all.
+    pub confinement: Vec<Confinement>,
+}
+
+/// A result of a search.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// The snap.
+    pub entry: Arc<SnapEntry>,
+    /// The revision the asker would get.
+    pub revision: u64,
+    /// Where from.
+    pub channel: Channel,
+}
+
+/// The best results, the best first.
+pub fn find(catalog: &Snapshot, asker: &Asker, search: &Search, now: Timestamp) -> Vec<Hit> {
+    let wanted = search.words.as_deref().unwrap_or_default().to_lowercase();
+    let words: Vec<&str> = wanted.split_whitespace().collect();
+    let mut hits: Vec<(u8, &Arc<SnapEntry>)> = catalog
+        .seen(asker.viewer())
+        .filter(|entry| fits(entry, search, &words))
+        .map(|entry| (rank(entry, &wanted), entry))
+        .collect();
+    // Without a featured snap an empty search shows what there is: a brand's store is small.
+    if hits.is_empty() && search.category.as_deref() == Some(FEATURED) {
+        let all = Search {
+            category: None,
+            ..search.clone()
+        };
+        return find(catalog, asker, &all, now);
+    }
+    hits.sort_by(|(a, one), (b, other)| {
+        (Reverse(*a), &one.record.name).cmp(&(Reverse(*b), &other.record.name))
+    });
+    hits.into_iter()
+        .filter_map(|(_, entry)| installable(entry, asker, search.risk, &search.confinement, now))
+        .take(MOST_RESULTS)
+        .collect()
+}
+
+/// What the asker would get of a snap: the first entry of its channel map, in one of these confinements (none = any).
+fn installable(
+    entry: &Arc<SnapEntry>,
+    asker: &Asker,
+    risk: Option<Risk>,
+    confinement: &[Confinement],
+    now: Timestamp,
+) -> Option<Hit> {
+    let default = entry.record.default_track.clone().unwrap_or_default();
+    let shown = channel_map(entry, asker, &asker.architecture, now);
+    let shown = shown.into_iter().find(|shown| {
+        let channel = &shown.release.channel;
+        risk.is_none_or(|risk| channel.track == default && channel.risk <= risk)
+    })?;
+    let allowed = confinement.is_empty() || confinement.contains(&shown.revision.confinement);
+    allowed.then(|| Hit {
+        entry: Arc::clone(entry),
+        revision: shown.revision.revision,
+        channel: shown.release.channel.clone(),
+    })
+}
+
+fn fits(entry: &SnapEntry, search: &Search, words: &[&str]) -> bool {
+    let record = &entry.record;
+    (!search.private || record.private)
+        && words.iter().all(|word| entry.search_text.contains(word))
+        && search
+            .name
+            .as_ref()
+            .is_none_or(|name| record.name.as_str().starts_with(name.as_str()))
+        && search
+            .category
+            .as_ref()
+            .is_none_or(|category| record.listing.categories.contains(category))
+        && search.common_id.as_ref().is_none_or(|id| {
+            let newest = entry.revisions.values().next_back();
+            newest.is_some_and(|revision| revision.common_ids.contains(id))
+        })
+}
+
+/// How good a result is: the name itself, a name that begins so, a name that contains it, anything else.
+fn rank(entry: &SnapEntry, wanted: &str) -> u8 {
+    let name = entry.record.name.as_str();
+    if wanted.is_empty() {
+        0
+    } else if name == wanted {
+        3
+    } else if name.starts_with(wanted) {
+        2
+    } else {
+        u8::from(name.contains(wanted))
+    }
+}
+
+/// The categories of all snaps the asker sees, and [`FEATURED`].
+pub fn categories(catalog: &Snapshot, asker: &Asker) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = catalog
+        .seen(asker.viewer())
+        .flat_map(|entry| entry.record.listing.categories.iter().cloned())
+        .collect();
+    names.insert(FEATURED.to_owned());
+    names
+}
+
+/// All snaps the asker could install, by name.
+pub fn names(catalog: &Snapshot, asker: &Asker, confinement: &[Confinement], now: Timestamp) -> Vec<Hit> {
+    let mut hits: Vec<Hit> = catalog
+        .seen(asker.viewer())
+        .filter_map(|entry| installable(entry, asker, None, confinement, now))
+        .collect();
+    hits.sort_by(|one, other| one.entry.record.name.cmp(&other.entry.record.name));
+    hits
+}

@@ -1,0 +1,104 @@
+//! Which file a download path means, and whether who asks may have it.
+
+use std::str::FromStr;
+
+use super::asker::Asker;
+use super::view::Snapshot;
+use crate::app::{App, Refusal};
+use crate::domain::blob::BlobId;
+use crate::domain::ident::SnapId;
+
+/// A file to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct File {
+    /// The file.
+    pub blob: BlobId,
+}
+
+/// The name of a file below `/download/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileName {
+    snap: SnapId,
+    what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    /// `<snap-id>_<revision>.snap`
+    Snap(u64),
+    /// `<snap-id>+<component>_<revision>.comp`
+    Component(String, u64),
+}
+
+impl FromStr for FileName {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (stem, ending) = text.rsplit_once('.').ok_or(())?;
+        let (stem, revision) = stem.rsplit_once('_').ok_or(())?;
+        let canonical = !revision.starts_with('0') && revision.bytes().all(|b| b.is_ascii_digit());
+        let revision = revision.parse().ok().filter(|_| canonical).ok_or(())?;
+        let (snap, what) = match (ending, stem.split_once('+')) {
+            ("snap", None) => (stem, What::Snap(revision)),
+            ("comp", Some((snap, component))) => (snap, What::Component(component.to_owned(), revision)),
+            _other => return Err(()),
+        };
+        Ok(Self {
+            snap: snap.parse().map_err(|_| ())?,
+            what,
+        })
+    }
+}
+
+/// The file of this name; none if it is not there, or not for who asks.
+pub async fn find(
+    _app: &App,
+    catalog: &Snapshot,
+    asker: &Asker,
+    name: &FileName,
+) -> Result<Option<File>, Refusal> {
+    let Some(entry) = catalog.by_id(&name.snap, asker.viewer()) else {
+        return Ok(None);
+    };
+    let blob = match &name.what {
+        What::Snap(revision) => entry.revisions.get(revision).map(|found| found.blob),
+        What::Component(component, revision) => entry
+            .revisions
+            .values()
+            .flat_map(|found| &found.components)
+            .find(|found| found.name == *component && found.revision == *revision)
+            .map(|found| found.blob),
+    };
+    Ok(blob.map(|blob| File { blob }))
+}
+
+/// The icon of a snap, and its media type.
+pub fn icon(catalog: &Snapshot, snap: &SnapId, blob: BlobId) -> Option<(File, String)> {
+    let icon = catalog.any(snap)?.record.listing.icon.as_ref()?;
+    (icon.blob == blob).then(|| (File { blob }, icon.media.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_names_are_files() {
+        let id = "a".repeat(32);
+        for good in [format!("{id}_1.snap"), format!("{id}+docs-1_12.comp")] {
+            assert!(good.parse::<FileName>().is_ok(), "{good}");
+        }
+        for bad in [
+            format!("{id}_01.snap"),
+            format!("{id}_0.snap"),
+            format!("{id}_+1.snap"),
+            format!("{id}_.snap"),
+            format!("{id}_1.comp"),
+            format!("{id}+x_1.snap"),
+            "x_1.snap".to_owned(),
+            String::new(),
+        ] {
+            assert!(bad.parse::<FileName>().is_err(), "{bad}");
+        }
+    }
+}

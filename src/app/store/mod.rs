@@ -1,0 +1,19 @@
+//! What a store answers (device-api.md): who asks and which store that means, which snaps they see, which revision they
+//! get. Reads only; [`view`] keeps the catalogue in memory for them.
+
+mod asker;
+mod browse;
+mod cohort;
+pub mod download;
+mod fetch;
+mod refresh;
+pub mod view;
+
+pub use asker::{Asker, Presence};
+pub use browse::{FEATURED, Hit, Search, Shown, categories, channel_map, find, names};
+pub use cohort::create as create_cohorts;
+pub use download::File;
+pub(crate) use fetch::known_to;
+pub use fetch::{Group, GroupAnswer, GroupError, Wanted, WantedKey, fetch};
+pub use refresh::{Action, ActionError, Context, Found, Installed, Kind, SnapAction, refresh};
+pub use view::{Catalog, Publisher, SnapEntry, Snapshot};

@@ -1,0 +1,323 @@
+//! Which revision answers each action of `POST /v2/snaps/refresh` (device-api.md 5, 16). Exactly one answer per action,
+//! in the order of the request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::asker::Asker;
+use super::cohort;
+use super::view::{SnapEntry, Snapshot};
+use crate::app::App;
+use crate::domain::catalog::{Ask, Channel, RevisionRecord, Track, chance, offer};
+use crate::domain::ident::{Architecture, SnapId, SnapName};
+use crate::domain::snap::Epoch;
+use crate::domain::time::Timestamp;
+
+/// A snap the device has.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    /// Its id.
+    pub snap_id: String,
+    /// What names this instance of it in the request.
+    pub instance_key: String,
+    /// What is installed.
+    pub revision: u64,
+    /// What it follows.
+    pub tracking_channel: Option<String>,
+    /// The epoch of what is installed.
+    pub epoch: Epoch,
+    /// Its cohort.
+    pub cohort_key: Option<String>,
+}
+
+/// The snaps a device has, by instance key.
+#[derive(Clone, Debug, Default)]
+pub struct Context(HashMap<String, Installed>);
+
+impl Context {
+    /// From the request; an instance key that comes twice is refused with its text.
+    pub fn new(installed: Vec<Installed>) -> Result<Self, String> {
+        let mut by_key = HashMap::with_capacity(installed.len());
+        for entry in installed {
+            if let Some(twice) = by_key.insert(entry.instance_key.clone(), entry) {
+                return Err(twice.instance_key);
+            }
+        }
+        Ok(Self(by_key))
+    }
+
+    /// The entry of an instance key.
+    pub fn get(&self, instance_key: &str) -> Option<&Installed> {
+        self.0.get(instance_key)
+    }
+
+    /// All entries, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Installed> {
+        self.0.values()
+    }
+}
+
+/// What to do with a snap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Make it known to a device that does not have it.
+    Install,
+    /// Like that, for a person or an image.
+    Download,
+    /// Something newer for what is installed.
+    Refresh,
+}
+
+/// An action on a snap.
+#[derive(Clone, Debug)]
+pub struct SnapAction {
+    /// What to do.
+    pub kind: Kind,
+    /// Names it in the request.
+    pub instance_key: String,
+    /// Which snap, on installation and download.
+    pub name: Option<String>,
+    /// Which snap, on refresh.
+    pub snap_id: Option<String>,
+    /// From where.
+    pub channel: Option<String>,
+    /// Exactly this.
+    pub revision: Option<u64>,
+    /// The cohort it shall join.
+    pub cohort_key: Option<String>,
+    /// The epoch of what is there, when a local snap is amended.
+    pub epoch: Option<Epoch>,
+}
+
+/// One action of a request; what is none of these is answered as an error of its own.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// On a snap.
+    Snap(SnapAction),
+    /// Assertions.
+    Fetch(super::fetch::Group),
+    /// Something else: its name and instance key.
+    Unknown(String, Option<String>),
+}
+
+/// The revision for an action.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The snap.
+    pub entry: Arc<SnapEntry>,
+    /// The revision.
+    pub revision: u64,
+    /// Where it comes from, if a channel answers.
+    pub effective: Option<Channel>,
+    /// What to follow instead of what was asked for.
+    pub redirect: Option<Channel>,
+    /// What the device has, on refresh: deltas start there.
+    pub installed: Option<u64>,
+}
+
+impl Found {
+    /// The record of the revision.
+    pub fn record(&self) -> Option<&RevisionRecord> {
+        self.entry.revisions.get(&self.revision)
+    }
+}
+
+/// Why there is no revision for an action.
+#[derive(Clone, Debug)]
+pub struct ActionError {
+    /// What the client compares (device-api.md 5.6).
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// Where the snap could be had: architecture and channel.
+    pub releases: Vec<(Architecture, Channel)>,
+    /// The snap, as far as the asker may know it.
+    pub snap: Option<(SnapId, SnapName)>,
+}
+
+/// The answer to an action on a snap.
+pub fn refresh(
+    app: &App,
+    catalog: &Snapshot,
+    asker: &Asker,
+    context: &Context,
+    action: &SnapAction,
+) -> Result<Found, ActionError> {
+    match action.kind {
+        Kind::Refresh => upgrade(app, catalog, asker, context, action),
+        Kind::Install | Kind::Download => new(app, catalog, asker, action),
+    }
+}
+
+fn new(app: &App, catalog: &Snapshot, asker: &Asker, action: &SnapAction) -> Result<Found, ActionError> {
+    let name = action.name.as_deref().unwrap_or_default();
+    let by_name = name
+        .parse()
+        .ok()
+        .and_then(|name| catalog.by_name(&name, asker.viewer()));
+    let by_id = || {
+        let id = action.snap_id.as_deref().filter(|_| name.is_empty())?;
+        catalog.by_id(&id.parse().ok()?, asker.viewer())
+    };
+    let entry = by_name.or_else(by_id).ok_or_else(|| {
+        absent(
+            "name-not-found",
+            &format!("there is no snap {name:?} in this store"),
+        )
+    })?;
+    if let Some(revision) = action.revision {
+        return exactly(entry, asker, revision, None);
+    }
+    let now = app.clock.now();
+    let default = entry.record.default_track.clone().unwrap_or_default();
+    let text = action.channel.as_deref().unwrap_or("stable");
+    let (channel, bare) = channel(entry, text, &default)?;
+    let ask = Ask {
+        architecture: &asker.architecture,
+        channel: &channel,
+        cohort: cohort_time(app, entry, action.cohort_key.as_deref()),
+        epoch: action.epoch.as_ref(),
+        chance: place(asker, entry),
+        now,
+    };
+    let offer = offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
+        .ok_or_else(|| none_there(entry, now))?;
+    Ok(Found {
+        entry: Arc::clone(entry),
+        revision: offer.revision,
+        effective: Some(offer.channel),
+        redirect: (bare && channel.track != Track::default()).then_some(channel),
+        installed: None,
+    })
+}
+
+fn upgrade(
+    app: &App,
+    catalog: &Snapshot,
+    asker: &Asker,
+    context: &Context,
+    action: &SnapAction,
+) -> Result<Found, ActionError> {
+    let installed = context.get(&action.instance_key).ok_or_else(|| {
+        let key = &action.instance_key;
+        absent("invalid-instance-key", &format!("{key:?} is not in the context"))
+    })?;
+    let id = action.snap_id.as_deref().unwrap_or(&installed.snap_id);
+    if id != installed.snap_id {
+        return Err(absent(
+            "invalid-snap-id",
+            &format!("snap-id {id:?} is not that of the instance in the context"),
+        ));
+    }
+    let entry = id
+        .parse()
+        .ok()
+        .and_then(|id| catalog.by_id(&id, asker.viewer()))
+        .ok_or_else(|| {
+            absent(
+                "id-not-found",
+                &format!("there is no snap of id {id:?} in this store"),
+            )
+        })?;
+    if let Some(revision) = action.revision {
+        return exactly(entry, asker, revision, Some(installed.revision));
+    }
+    let now = app.clock.now();
+    let text = action
+        .channel
+        .as_deref()
+        .or(installed.tracking_channel.as_deref())
+        .unwrap_or("stable");
+    // Here `stable` is what it says: a device that follows it was told so, or is of before tracks.
+    let (channel, _) = channel(entry, text, &Track::default())?;
+    let cohort = action.cohort_key.as_deref().or(installed.cohort_key.as_deref());
+    let ask = Ask {
+        architecture: &asker.architecture,
+        channel: &channel,
+        cohort: cohort_time(app, entry, cohort),
+        epoch: Some(&installed.epoch),
+        chance: place(asker, entry),
+        now,
+    };
+    let offer = offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
+        .ok_or_else(|| none_there(entry, now))?;
+    Ok(Found {
+        entry: Arc::clone(entry),
+        revision: offer.revision,
+        effective: Some(offer.channel),
+        redirect: None,
+        installed: Some(installed.revision),
+    })
+}
+
+/// A revision asked for by its number, as validation sets and people do: it need not be in any channel.
+fn exactly(
+    entry: &Arc<SnapEntry>,
+    asker: &Asker,
+    revision: u64,
+    installed: Option<u64>,
+) -> Result<Found, ActionError> {
+    let fits = entry.revisions.get(&revision).is_some_and(|found| {
+        let architectures = &found.architectures;
+        architectures.contains(&asker.architecture) || architectures.iter().any(|name| name.as_str() == "all")
+    });
+    if !fits {
+        return Err(ActionError {
+            code: "revision-not-found",
+            message: format!(
+                "cannot find revision {revision} of snap {:?} for {}",
+                entry.record.name, asker.architecture
+            ),
+            releases: Vec::new(),
+            snap: Some((entry.record.id.clone(), entry.record.name.clone())),
+        });
+    }
+    Ok(Found {
+        entry: Arc::clone(entry),
+        revision,
+        effective: None,
+        redirect: None,
+        installed,
+    })
+}
+
+fn channel(entry: &SnapEntry, text: &str, default: &Track) -> Result<(Channel, bool), ActionError> {
+    Channel::parse(text, default).map_err(|error| ActionError {
+        code: "invalid-channel",
+        message: format!("cannot find the revision: {error}"),
+        releases: Vec::new(),
+        snap: Some((entry.record.id.clone(), entry.record.name.clone())),
+    })
+}
+
+fn cohort_time(app: &App, entry: &SnapEntry, key: Option<&str>) -> Option<Timestamp> {
+    cohort::open(app, &entry.record.id, key?)
+}
+
+/// The device's place among all; strangers are behind everybody: what is not for all is not for them.
+fn place(asker: &Asker, entry: &SnapEntry) -> f64 {
+    let session = asker.session.as_ref();
+    session.map_or(1.0, |session| chance(&session.device, &entry.record.id))
+}
+
+fn absent(code: &'static str, why: &str) -> ActionError {
+    ActionError {
+        code,
+        message: format!("cannot find the snap: {why}"),
+        releases: Vec::new(),
+        snap: None,
+    }
+}
+
+fn none_there(entry: &SnapEntry, now: Timestamp) -> ActionError {
+    let listed = entry.record.releases.listed(now);
+    ActionError {
+        code: "revision-not-found",
+        message: "no snap revision available as specified".to_owned(),
+        releases: listed
+            .into_iter()
+            .map(|open| (open.architecture.clone(), open.channel.clone()))
+            .collect(),
+        snap: Some((entry.record.id.clone(), entry.record.name.clone())),
+    }
+}

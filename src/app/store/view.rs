@@ -1,0 +1,354 @@
+//! The catalogue in memory: every read path works on one consistent picture of it, without touching the database.
+//!
+//! Writers put what they changed into [`CatalogHead`] in the same commit; a picture that is behind reads only that
+//! again. Where the storage counts its commits ([`crate::ports::Storage::generation`]), nothing is asked at all while
+//! it stands still; elsewhere one small record is read per request.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::Mutex;
+
+use crate::app::{App, Refusal};
+use crate::domain::access::{Account, Brand, StoreRecord};
+use crate::domain::assertion::{AssertionType, Ref, Typed, decode};
+use crate::domain::catalog::{
+    CatalogHead, Changed, Inclusion, RevisionRecord, SnapRecord, Stores, Viewer, sees,
+};
+use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
+use crate::domain::snap::Epoch;
+use crate::ports::Key;
+
+/// The catalogue as it was at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    sequence: u64,
+    snaps: HashMap<SnapId, Arc<SnapEntry>>,
+    names: HashMap<SnapName, SnapId>,
+    stores: HashMap<StoreId, Arc<StoreRecord>>,
+    included: HashMap<StoreId, Arc<HashSet<SnapId>>>,
+}
+
+/// A snap with everything that is known of it.
+#[derive(Debug)]
+pub struct SnapEntry {
+    /// The snap.
+    pub record: SnapRecord,
+    /// Its revisions.
+    pub revisions: BTreeMap<u64, RevisionRecord>,
+    /// Who publishes it.
+    pub publisher: Publisher,
+    /// What a search looks through: name, title, summary and publisher, in lower case.
+    pub search_text: String,
+}
+
+/// Who publishes a snap, as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publisher {
+    /// The account.
+    pub id: AccountId,
+    /// Its public name.
+    pub username: String,
+    /// For people.
+    pub display_name: String,
+    /// `unproven`, `verified` or `starred`.
+    pub validation: String,
+}
+
+impl SnapEntry {
+    /// The epoch of a revision.
+    pub fn epoch_of(&self, revision: u64) -> Option<&Epoch> {
+        self.revisions.get(&revision).map(|found| &found.epoch)
+    }
+}
+
+impl Stores for Snapshot {
+    fn store(&self, id: &StoreId) -> Option<&StoreRecord> {
+        self.stores.get(id).map(|store| &**store)
+    }
+
+    fn includes(&self, store: &StoreId, snap: &SnapId) -> bool {
+        self.included.get(store).is_some_and(|snaps| snaps.contains(snap))
+    }
+}
+
+impl Snapshot {
+    /// A snap by its id, if `viewer` sees it.
+    pub fn by_id(&self, id: &SnapId, viewer: Viewer<'_>) -> Option<&Arc<SnapEntry>> {
+        self.snaps.get(id).filter(|entry| self.sees(entry, viewer))
+    }
+
+    /// A snap by its name, if `viewer` sees it.
+    pub fn by_name(&self, name: &SnapName, viewer: Viewer<'_>) -> Option<&Arc<SnapEntry>> {
+        self.by_id(self.names.get(name)?, viewer)
+    }
+
+    /// A snap, whoever asks: only for what is nobody's secret.
+    pub(super) fn any(&self, id: &SnapId) -> Option<&Arc<SnapEntry>> {
+        self.snaps.get(id)
+    }
+
+    /// All snaps that `viewer` sees, in no order.
+    pub fn seen(&self, viewer: Viewer<'_>) -> impl Iterator<Item = &Arc<SnapEntry>> {
+        self.snaps.values().filter(move |entry| self.sees(entry, viewer))
+    }
+
+    /// Whether `viewer` may have an assertion about this snap: unknown ids are nobody's secret.
+    pub fn may_know(&self, id: &str, viewer: Viewer<'_>) -> bool {
+        let Ok(id) = id.parse::<SnapId>() else { return true };
+        self.snaps
+            .get(&id)
+            .is_none_or(|entry| !entry.record.private || self.sees(entry, viewer))
+    }
+
+    /// The brand of a store.
+    pub fn brand_of(&self, store: &StoreId) -> Option<&BrandId> {
+        self.stores.get(store).map(|store| &store.brand_id)
+    }
+
+    /// The base store of a brand.
+    pub fn base_store(&self, brand: &BrandId) -> Option<&StoreId> {
+        let mut bases = self
+            .stores
+            .values()
+            .filter(|store| store.brand_id == *brand && store.parent.is_none());
+        // The one `init` made is named after the brand.
+        let named = brand.as_str().parse::<StoreId>().ok();
+        named
+            .and_then(|id| self.stores.get(&id))
+            .filter(|store| store.brand_id == *brand)
+            .or_else(|| bases.next())
+            .map(|store| &store.id)
+    }
+
+    /// How many snaps there are.
+    pub fn len(&self) -> usize {
+        self.snaps.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.snaps.is_empty()
+    }
+
+    fn sees(&self, entry: &SnapEntry, viewer: Viewer<'_>) -> bool {
+        sees(self, entry.record.placed(), viewer)
+    }
+
+    fn put(&mut self, entry: SnapEntry) {
+        self.names
+            .insert(entry.record.name.clone(), entry.record.id.clone());
+        self.snaps.insert(entry.record.id.clone(), Arc::new(entry));
+    }
+
+    /// All of the catalogue.
+    async fn load(app: &App, sequence: u64) -> Result<Self, Refusal> {
+        let storage = &*app.storage;
+        let everything = || Key(Vec::new());
+        let mut picture = Self {
+            sequence,
+            ..Self::default()
+        };
+        for found in storage.all::<StoreRecord>(everything()).await? {
+            picture
+                .stores
+                .insert(found.record.id.clone(), Arc::new(found.record));
+        }
+        let mut included: HashMap<StoreId, HashSet<SnapId>> = HashMap::new();
+        for found in storage.all::<Inclusion>(everything()).await? {
+            let Inclusion {
+                store_id, snap_id, ..
+            } = found.record;
+            included.entry(store_id).or_default().insert(snap_id);
+        }
+        picture.included = included
+            .into_iter()
+            .map(|(store, snaps)| (store, Arc::new(snaps)))
+            .collect();
+        // Snaps before revisions: a release never names a revision that is not read yet.
+        let snaps = storage.all::<SnapRecord>(everything()).await?;
+        let mut revisions: HashMap<SnapId, BTreeMap<u64, RevisionRecord>> = HashMap::new();
+        for found in storage.all::<RevisionRecord>(everything()).await? {
+            let record = found.record;
+            revisions
+                .entry(record.snap_id.clone())
+                .or_default()
+                .insert(record.revision, record);
+        }
+        let mut publishers = HashMap::new();
+        for found in snaps {
+            let record = found.record;
+            let publisher = match publishers.get(&record.publisher_id) {
+                Some(known) => Clone::clone(known),
+                None => {
+                    let found = publisher(app, &record.publisher_id).await?;
+                    publishers.insert(record.publisher_id.clone(), found.clone());
+                    found
+                }
+            };
+            let revisions = revisions.remove(&record.id).unwrap_or_default();
+            picture.put(SnapEntry::new(record, revisions, publisher));
+        }
+        Ok(picture)
+    }
+
+    /// Reads what changed again.
+    async fn follow(&mut self, app: &App, changes: &[Changed], sequence: u64) -> Result<(), Refusal> {
+        let storage = &*app.storage;
+        let changes: HashSet<&Changed> = changes.iter().collect();
+        for change in changes {
+            match change {
+                Changed::Store(id) => {
+                    match storage.find::<StoreRecord>([id.as_str()]).await? {
+                        Some(found) => self.stores.insert(id.clone(), Arc::new(found.record)),
+                        None => self.stores.remove(id),
+                    };
+                    let included = storage.all::<Inclusion>([id.as_str()]).await?;
+                    let included = included.into_iter().map(|found| found.record.snap_id).collect();
+                    self.included.insert(id.clone(), Arc::new(included));
+                }
+                Changed::Snap(id) => {
+                    let Some(found) = storage.find::<SnapRecord>([id.as_str()]).await? else {
+                        if let Some(gone) = self.snaps.remove(id) {
+                            self.names.remove(&gone.record.name);
+                        }
+                        continue;
+                    };
+                    let revisions = storage.all::<RevisionRecord>([id.as_str()]).await?;
+                    let revisions = revisions
+                        .into_iter()
+                        .map(|found| (found.record.revision, found.record))
+                        .collect();
+                    let publisher = publisher(app, &found.record.publisher_id).await?;
+                    self.put(SnapEntry::new(found.record, revisions, publisher));
+                }
+            }
+        }
+        self.sequence = sequence;
+        Ok(())
+    }
+}
+
+impl Clone for Snapshot {
+    fn clone(&self) -> Self {
+        Self {
+            sequence: self.sequence,
+            snaps: self.snaps.clone(),
+            names: self.names.clone(),
+            stores: self.stores.clone(),
+            included: self.included.clone(),
+        }
+    }
+}
+
+impl SnapEntry {
+    fn new(record: SnapRecord, revisions: BTreeMap<u64, RevisionRecord>, publisher: Publisher) -> Self {
+        let title = record.listing.title.as_deref().unwrap_or_default();
+        let search_text = [
+            record.name.as_str(),
+            title,
+            &record.listing.summary,
+            &publisher.username,
+            &publisher.display_name,
+        ]
+        .join("\n")
+        .to_lowercase();
+        Self {
+            record,
+            revisions,
+            publisher,
+            search_text,
+        }
+    }
+}
+
+/// Who an account is to people: what its account assertion says, else its record.
+async fn publisher(app: &App, id: &AccountId) -> Result<Publisher, Refusal> {
+    let reference = Ref::new(AssertionType::Account, [id.as_str()]);
+    if let Some(stored) = app.storage.assertion(&reference, u32::MAX).await?
+        && let Ok(assertion) = decode(&stored.encoded)
+        && let Typed::Account(account) = assertion.typed()
+    {
+        return Ok(Publisher {
+            id: id.clone(),
+            username: assertion.text("username").unwrap_or(id.as_str()).to_owned(),
+            display_name: account.display_name.clone(),
+            validation: account.validation.clone(),
+        });
+    }
+    let (username, display_name) = match app.storage.find::<Account>([id.as_str()]).await? {
+        Some(found) => (found.record.username.to_string(), found.record.display_name),
+        None => {
+            let brand = app.storage.find::<Brand>([id.as_str()]).await?;
+            let name = brand.map_or_else(|| id.to_string(), |found| found.record.name);
+            (id.to_string(), name)
+        }
+    };
+    Ok(Publisher {
+        id: id.clone(),
+        username,
+        display_name,
+        validation: "unproven".to_owned(),
+    })
+}
+
+/// The picture, kept up to date. One per process.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    picture: RwLock<Option<Arc<Snapshot>>>,
+    /// The storage's count of commits up to which the picture is known to be right, plus one; 0 = none.
+    checked: AtomicU64,
+    /// Only one at a time brings it up to date.
+    loading: Mutex<()>,
+}
+
+impl Catalog {
+    /// The catalogue as it is now: every commit that was answered before this call is in it.
+    pub async fn current(&self, app: &App) -> Result<Arc<Snapshot>, Refusal> {
+        let generation = app.storage.generation();
+        if let Some(picture) = self.fresh(generation) {
+            return Ok(picture);
+        }
+        let _one_at_a_time = self.loading.lock().await;
+        // Counted before anything is read: a commit meanwhile makes the next call look again.
+        let generation = app.storage.generation();
+        if let Some(picture) = self.fresh(generation) {
+            return Ok(picture);
+        }
+        let head = app.storage.find::<CatalogHead>(["head"]).await?;
+        let head = head.map(|found| found.record).unwrap_or_default();
+        let held = self.held();
+        let picture = match held {
+            Some(held) if held.sequence == head.sequence => held,
+            Some(held) => match head.since(held.sequence) {
+                Some(changes) => {
+                    let mut next = Snapshot::clone(&held);
+                    next.follow(app, changes, head.sequence).await?;
+                    Arc::new(next)
+                }
+                None => Arc::new(Snapshot::load(app, head.sequence).await?),
+            },
+            None => Arc::new(Snapshot::load(app, head.sequence).await?),
+        };
+        *self.picture.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&picture));
+        if let Some(generation) = generation {
+            self.checked.store(generation.wrapping_add(1), Ordering::Release);
+        }
+        Ok(picture)
+    }
+
+    fn fresh(&self, generation: Option<u64>) -> Option<Arc<Snapshot>> {
+        let known = self.checked.load(Ordering::Acquire);
+        (generation?.wrapping_add(1) == known)
+            .then(|| self.held())
+            .flatten()
+    }
+
+    fn held(&self) -> Option<Arc<Snapshot>> {
+        self.picture
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

@@ -1,0 +1,140 @@
+//! Who asks: both spellings of the device headers on every path (device-api.md 1.2).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, StatusCode};
+use warp::Filter;
+
+use crate::app::App;
+use crate::app::store::{Asker, Presence, Snapshot};
+use crate::domain::access::TokenText;
+use crate::http::fault::{DeviceDialect, Fault};
+
+/// Who asks, as far as the headers say; never rejects.
+#[derive(Clone, Debug)]
+pub(super) struct Asking {
+    presence: Presence,
+}
+
+/// The headers of a request to the store.
+pub(super) fn asking() -> impl Filter<Extract = (Asking,), Error = Infallible> + Clone + Send + Sync + 'static
+{
+    warp::header::headers_cloned().map(|headers: HeaderMap| Asking::read(&headers))
+}
+
+impl Asking {
+    fn read(headers: &HeaderMap) -> Self {
+        let text = |names: [&str; 2]| {
+            let value = names.into_iter().find_map(|name| headers.get(name));
+            value.map(|value| value.to_str().unwrap_or("-").trim())
+        };
+        let named = |names| text(names).filter(|text| !text.is_empty());
+        Self {
+            presence: Presence {
+                // A value that is no text cannot be a session of ours either.
+                device: text(["snap-device-authorization", "x-device-authorization"]).map(str::to_owned),
+                token: headers
+                    .get(AUTHORIZATION)
+                    .and_then(|value| token(value.to_str().ok()?)),
+                store: named(["snap-device-store", "x-ubuntu-store"]).and_then(|text| text.parse().ok()),
+                architecture: named(["snap-device-architecture", "x-ubuntu-architecture"])
+                    .and_then(|text| text.parse().ok()),
+            },
+        }
+    }
+
+    /// The catalogue as it is now, and who asks.
+    pub(super) async fn enter(&self, app: &App) -> Result<(Arc<Snapshot>, Asker), Fault<DeviceDialect>> {
+        let catalog = app.catalog.current(app).await?;
+        let asker = Asker::identify(app, &catalog, &self.presence).await?;
+        Ok((catalog, asker))
+    }
+
+    /// Whether an architecture was named.
+    pub(super) fn names_architecture(&self) -> bool {
+        self.presence.architecture.is_some()
+    }
+}
+
+/// A token in the forms tools send it in: `Bearer hmk_…`, `Macaroon hmk_…`, `Macaroon root="hmk_…"`. A user macaroon of
+/// another kind is no token; it is ignored, as nobody has logged in here with one.
+fn token(header: &str) -> Option<TokenText> {
+    let (scheme, rest) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") && !scheme.eq_ignore_ascii_case("macaroon") {
+        return None;
+    }
+    let first = rest.split(',').next()?.trim();
+    let bare = first.strip_prefix("root=").unwrap_or(first).trim_matches('"');
+    TokenText::parse(bare)
+}
+
+/// What is not seen, or not there: the same answer.
+pub(super) fn not_found(message: impl std::fmt::Display) -> Fault<DeviceDialect> {
+    Fault::new(StatusCode::NOT_FOUND, "resource-not-found", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_are_read_and_empty_values_are_none() {
+        for (session, store, architecture) in [
+            (
+                "snap-device-authorization",
+                "snap-device-store",
+                "snap-device-architecture",
+            ),
+            (
+                "x-device-authorization",
+                "x-ubuntu-store",
+                "x-ubuntu-architecture",
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(session, "Macaroon root=\"x\"".parse().unwrap());
+            headers.insert(store, "acme".parse().unwrap());
+            headers.insert(architecture, "arm64".parse().unwrap());
+            let presence = Asking::read(&headers).presence;
+            assert_eq!(presence.device.as_deref(), Some("Macaroon root=\"x\""));
+            assert_eq!(presence.store, Some("acme".parse().unwrap()));
+            assert_eq!(presence.architecture, Some("arm64".parse().unwrap()));
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("snap-device-store", "".parse().unwrap());
+        headers.insert(
+            "snap-accept-delta-format",
+            "snap-1-1-xdelta3, xdelta3".parse().unwrap(),
+        );
+        let asking = Asking::read(&headers);
+        assert_eq!(asking.presence.store, None);
+    }
+
+    #[test]
+    fn tokens_are_read_in_the_forms_tools_send() {
+        let text = TokenText::generate(|buffer| buffer.fill(9));
+        let text = text.reveal();
+        for header in [
+            format!("Bearer {text}"),
+            format!("Macaroon {text}"),
+            format!("macaroon root=\"{text}\""),
+            format!("Macaroon root=\"{text}\", discharge=\"d\""),
+        ] {
+            assert_eq!(
+                token(&header).map(|token| token.reveal().to_owned()).as_deref(),
+                Some(text),
+                "{header}"
+            );
+        }
+        for other in [
+            "Macaroon root=\"MDAy\", discharge=\"x\"",
+            "Basic YTpi",
+            "Bearer",
+            "",
+        ] {
+            assert!(token(other).is_none(), "{other}");
+        }
+    }
+}

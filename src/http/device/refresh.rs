@@ -1,0 +1,399 @@
+//! `POST /v2/snaps/refresh`: install, refresh, download, fetch-assertions (device-api.md 5).
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::{Value, json};
+use warp::reply::Response;
+use warp::{Filter, Reply as _};
+
+use super::asking::{Asking, asking};
+use super::snap::{Snap, WithYaml};
+use crate::app::store::{
+    Action, ActionError, Asker, Context, Found, Group, GroupAnswer, GroupError, Installed, Kind, SnapAction,
+    Snapshot, Wanted, WantedKey, fetch, refresh,
+};
+use crate::app::{App, Reason};
+use crate::domain::snap::Epoch;
+use crate::http::body;
+use crate::http::endpoint::{Access, BodyShape, Endpoint, with};
+use crate::http::fault::{DeviceDialect, Fault};
+use crate::http::fields;
+use crate::http::reply;
+
+/// Snaps a device may have, and actions it may ask for, at a time.
+const MOST: usize = 2_000;
+/// Assertions asked about at a time, over all groups.
+const MOST_ASSERTIONS: usize = 4_000;
+/// A session with less than this left, in seconds, is renewed by the device while it gets its answer.
+const SOON: i64 = 2 * 3600;
+
+pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
+    let refresh = warp::path!("v2" / "snaps" / "refresh")
+        .and(body::up_to(app.settings.limits.refresh))
+        .and(asking())
+        .and(with(app.clone()))
+        .then(|body: Bytes, asking: Asking, app: App| async move {
+            answer(&app, &asking, &body)
+                .await
+                .unwrap_or_else(Fault::into_response)
+        })
+        .boxed();
+    vec![
+        Endpoint::post(
+            "/v2/snaps/refresh",
+            Access::Open,
+            "Find what to install, refresh and download, and newer assertions",
+            refresh,
+        )
+        .with_body(Some(BodyShape {
+            media: "application/json",
+            fields: fields::of::<RequestBody>(),
+        })),
+    ]
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct RequestBody {
+    #[serde(default)]
+    context: Option<Vec<ContextEntry>>,
+    #[serde(default)]
+    actions: Option<Vec<ActionEntry>>,
+    #[serde(default)]
+    assertion_max_formats: Option<HashMap<String, u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct ContextEntry {
+    snap_id: String,
+    instance_key: String,
+    revision: i64,
+    #[serde(default)]
+    tracking_channel: Option<String>,
+    #[serde(default)]
+    epoch: Option<Epoch>,
+    #[serde(default)]
+    cohort_key: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct ActionEntry {
+    action: String,
+    #[serde(default)]
+    instance_key: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    snap_id: Option<String>,
+    #[serde(default)]
+    channel: Option<String>,
+    #[serde(default)]
+    revision: Option<u64>,
+    #[serde(default)]
+    cohort_key: Option<String>,
+    #[serde(default)]
+    epoch: Option<Epoch>,
+    #[serde(default)]
+    key: Option<String>,
+    #[serde(default)]
+    assertions: Option<Vec<AssertionEntry>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct AssertionEntry {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    primary_key: Option<Vec<String>>,
+    #[serde(default)]
+    sequence_key: Option<Vec<String>>,
+    #[serde(default)]
+    sequence: Option<u64>,
+    #[serde(default)]
+    if_newer_than: Option<i64>,
+    #[serde(default)]
+    if_sequence_equal_or_newer_than: Option<u64>,
+    #[serde(default)]
+    if_sequence_newer_than: Option<u64>,
+}
+
+async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fault<DeviceDialect>> {
+    let request: RequestBody = body::json(body)?;
+    let (catalog, asker) = asking.enter(app).await?;
+    let max_formats = request.assertion_max_formats.unwrap_or_default();
+    let context = context(request.context.unwrap_or_default())?;
+    let actions = actions(request.actions.unwrap_or_default())?;
+    // Written piece by piece: a device with many snaps has a long answer, and none of it is needed twice.
+    let mut out = Vec::with_capacity(512 + actions.len() * 2048);
+    out.extend_from_slice(b"{\"results\":[");
+    for (number, action) in actions.iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        match action {
+            Action::Snap(action) => {
+                let answer = refresh(app, &catalog, &asker, &context, action);
+                write(&mut out, &snap_result(app, action, &answer))?;
+            }
+            Action::Fetch(group) => {
+                let answer = group_answer(app, &catalog, &asker, group, &max_formats).await?;
+                write(&mut out, &answer)?;
+            }
+            Action::Unknown(name, key) => write(
+                &mut out,
+                &json!({
+                    "result": "error",
+                    "instance-key": key,
+                    "error": {"code": "invalid-action", "message": format!("cannot do {name:?}: there is no such action")},
+                }),
+            )?,
+        }
+    }
+    out.extend_from_slice(b"],\"error-list\":");
+    write(&mut out, &notices(app, &asker))?;
+    out.push(b'}');
+    Ok(reply::bytes(StatusCode::OK, "application/json", out))
+}
+
+fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Fault<DeviceDialect>> {
+    serde_json::to_writer(out, value).map_err(|error| Fault::internal(&error))
+}
+
+/// What the device should do besides: renew a session that ends soon (device-api.md 5.6).
+fn notices(app: &App, asker: &Asker) -> Vec<Value> {
+    let ends = asker.session.as_ref().map(|session| session.expires);
+    let soon = ends.is_some_and(|ends| ends < app.clock.now().plus_seconds(SOON));
+    soon.then(|| {
+        json!({
+            "code": "device-authorization-needs-refresh",
+            "message": "the device session ends soon",
+        })
+    })
+    .into_iter()
+    .collect()
+}
+
+fn context(entries: Vec<ContextEntry>) -> Result<Context, Fault<DeviceDialect>> {
+    if entries.len() > MOST {
+        return Err(too_many("context", MOST));
+    }
+    let installed = entries
+        .into_iter()
+        .map(|entry| Installed {
+            snap_id: entry.snap_id,
+            instance_key: entry.instance_key,
+            // Local revisions are negative: nothing of ours is equal to them.
+            revision: u64::try_from(entry.revision).unwrap_or_default(),
+            tracking_channel: entry.tracking_channel.filter(|channel| !channel.is_empty()),
+            epoch: entry.epoch.unwrap_or_default(),
+            cohort_key: entry.cohort_key.filter(|key| !key.is_empty()),
+        })
+        .collect();
+    Context::new(installed).map_err(|key| {
+        Fault::invalid(
+            "invalid-request",
+            format!("cannot read the context: instance-key {key:?} is there twice"),
+        )
+    })
+}
+
+fn actions(entries: Vec<ActionEntry>) -> Result<Vec<Action>, Fault<DeviceDialect>> {
+    if entries.len() > MOST {
+        return Err(too_many("actions", MOST));
+    }
+    let mut assertions = 0;
+    let mut keys = std::collections::HashSet::new();
+    let mut actions = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let kind = match entry.action.as_str() {
+            "install" => Some(Kind::Install),
+            "download" => Some(Kind::Download),
+            "refresh" => Some(Kind::Refresh),
+            _other => None,
+        };
+        if let Some(key) = &entry.instance_key
+            && !keys.insert(key.clone())
+        {
+            return Err(Fault::invalid(
+                "invalid-request",
+                format!("cannot read the actions: instance-key {key:?} is there twice"),
+            ));
+        }
+        actions.push(match kind {
+            Some(kind) => Action::Snap(SnapAction {
+                kind,
+                instance_key: entry.instance_key.unwrap_or_default(),
+                name: entry.name,
+                snap_id: entry.snap_id,
+                channel: entry.channel.filter(|channel| !channel.is_empty()),
+                revision: entry.revision.filter(|revision| *revision > 0),
+                cohort_key: entry.cohort_key.filter(|key| !key.is_empty()),
+                epoch: entry.epoch,
+            }),
+            None if entry.action == "fetch-assertions" => {
+                let wanted = entry.assertions.unwrap_or_default();
+                assertions += wanted.len();
+                if assertions > MOST_ASSERTIONS {
+                    return Err(too_many("assertions", MOST_ASSERTIONS));
+                }
+                Action::Fetch(Group {
+                    key: entry.key.unwrap_or_default(),
+                    wanted: wanted.into_iter().map(Wanted::from).collect(),
+                })
+            }
+            None => Action::Unknown(entry.action.chars().take(64).collect(), entry.instance_key),
+        });
+    }
+    Ok(actions)
+}
+
+fn too_many(what: &str, most: usize) -> Fault<DeviceDialect> {
+    Fault::of(
+        Reason::Invalid,
+        "invalid-request",
+        format!("cannot answer: more than {most} {what}"),
+    )
+}
+
+impl From<AssertionEntry> for Wanted {
+    fn from(entry: AssertionEntry) -> Self {
+        let key = match (entry.primary_key, entry.sequence_key) {
+            (None, Some(key)) => WantedKey::Sequence {
+                key,
+                number: entry.sequence,
+                at_least: entry.if_sequence_equal_or_newer_than,
+                above: entry.if_sequence_newer_than,
+            },
+            (primary, _) => WantedKey::Primary(primary.unwrap_or_default()),
+        };
+        Self {
+            kind: entry.kind,
+            key,
+            // Negative: the device has none.
+            newer_than: entry.if_newer_than.and_then(|known| u64::try_from(known).ok()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct SnapResult<'a> {
+    result: &'static str,
+    instance_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snap_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_channel: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_channel: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snap: Option<Snap<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Value>,
+}
+
+fn snap_result<'a>(
+    app: &App,
+    action: &'a SnapAction,
+    answer: &'a Result<Found, ActionError>,
+) -> SnapResult<'a> {
+    let mut result = SnapResult {
+        result: match action.kind {
+            Kind::Install => "install",
+            Kind::Download => "download",
+            Kind::Refresh => "refresh",
+        },
+        instance_key: &action.instance_key,
+        snap_id: action.snap_id.as_deref(),
+        name: action.name.as_deref(),
+        effective_channel: None,
+        redirect_channel: None,
+        snap: None,
+        error: None,
+    };
+    match answer {
+        Ok(found) if let Some(record) = found.record() => {
+            let entry = &*found.entry;
+            result.snap_id = Some(entry.record.id.as_str());
+            result.name = Some(entry.record.name.as_str());
+            result.effective_channel = found.effective.as_ref().map(ToString::to_string);
+            result.redirect_channel = found.redirect.as_ref().map(ToString::to_string);
+            result.snap = Some(Snap::new(app, entry, record, WithYaml::Yes));
+        }
+        Ok(found) => {
+            // A release names a revision that is not there: the catalogue is damaged.
+            let name = &found.entry.record.name;
+            tracing::error!(snap = %name, revision = found.revision, "a release names an unknown revision");
+            result.result = "error";
+            result.error = Some(json!({
+                "code": "revision-not-found",
+                "message": "no snap revision available as specified",
+            }));
+        }
+        Err(error) => {
+            result.result = "error";
+            if let Some((id, name)) = &error.snap {
+                result.snap_id = Some(id.as_str());
+                result.name = Some(name.as_str());
+            }
+            result.error = Some(action_error(error));
+        }
+    }
+    result
+}
+
+fn action_error(error: &ActionError) -> Value {
+    let releases: Vec<Value> = error
+        .releases
+        .iter()
+        .map(|(architecture, channel)| json!({"architecture": architecture, "channel": channel}))
+        .collect();
+    if releases.is_empty() {
+        json!({"code": error.code, "message": error.message})
+    } else {
+        json!({"code": error.code, "message": error.message, "extra": {"releases": releases}})
+    }
+}
+
+async fn group_answer(
+    app: &App,
+    catalog: &Snapshot,
+    asker: &Asker,
+    group: &Group,
+    max_formats: &HashMap<String, u32>,
+) -> Result<Value, Fault<DeviceDialect>> {
+    let max_format = |kind: &str| max_formats.get(kind).copied().unwrap_or_default();
+    let GroupAnswer { paths, errors } = fetch(app, catalog, asker, group, max_format).await?;
+    let urls: Vec<String> = paths
+        .into_iter()
+        .map(|path| format!("{}{path}", app.settings.public_url))
+        .collect();
+    Ok(json!({
+        "result": "fetch-assertions",
+        "key": group.key,
+        "assertion-stream-urls": urls,
+        "error-list": errors.iter().map(group_error).collect::<Vec<_>>(),
+    }))
+}
+
+fn group_error(error: &GroupError) -> Value {
+    let (name, key) = match &error.wanted.key {
+        WantedKey::Primary(key) => ("primary-key", key),
+        WantedKey::Sequence { key, .. } => ("sequence-key", key),
+    };
+    json!({
+        "code": error.code,
+        "message": error.message,
+        "type": error.wanted.kind,
+        name: key,
+    })
+}

@@ -1,0 +1,210 @@
+//! The snap object of refresh, info and find (device-api.md 5.5). Everything is always sent: clients take what they
+//! asked for, and a field that is missing where it was wanted breaks them.
+
+use serde::Serialize;
+
+use crate::app::App;
+use crate::app::store::SnapEntry;
+use crate::domain::blob::BlobId;
+use crate::domain::catalog::{Component, Icon, RevisionRecord};
+use crate::domain::ident::{Architecture, SnapId};
+use crate::domain::snap::{Confinement, Epoch, SnapType};
+use crate::domain::time::Timestamp;
+
+/// A snap in one revision.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Snap<'a> {
+    architectures: Vec<&'a Architecture>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<&'a str>,
+    categories: Vec<Category<'a>>,
+    common_ids: &'a [String],
+    confinement: Confinement,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contact: Option<&'a str>,
+    created_at: Timestamp,
+    description: &'a str,
+    download: Download,
+    epoch: &'a Epoch,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    license: Option<&'a str>,
+    links: &'a std::collections::BTreeMap<String, Vec<String>>,
+    media: Vec<Media>,
+    name: &'a str,
+    /// Always empty: anything in it makes a snap a paid one.
+    prices: Nothing,
+    private: bool,
+    publisher: Publisher<'a>,
+    resources: Vec<Resource<'a>>,
+    revision: u64,
+    snap_id: &'a SnapId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snap_yaml: Option<&'a str>,
+    summary: &'a str,
+    title: &'a str,
+    #[serde(rename = "type")]
+    kind: SnapType,
+    version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    website: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Nothing {}
+
+#[derive(Debug, Serialize)]
+struct Category<'a> {
+    name: &'a str,
+    featured: bool,
+}
+
+/// A file to download.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Download {
+    url: String,
+    size: u64,
+    sha3_384: BlobId,
+}
+
+#[derive(Debug, Serialize)]
+struct Media {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    url: String,
+    width: u32,
+    height: u32,
+}
+
+/// Who publishes a snap.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Publisher<'a> {
+    id: &'a str,
+    username: &'a str,
+    display_name: &'a str,
+    validation: &'a str,
+}
+
+impl<'a> From<&'a crate::app::store::Publisher> for Publisher<'a> {
+    fn from(publisher: &'a crate::app::store::Publisher) -> Self {
+        Self {
+            id: publisher.id.as_str(),
+            username: &publisher.username,
+            display_name: &publisher.display_name,
+            validation: &publisher.validation,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Resource<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    kind: String,
+    revision: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    created_at: Timestamp,
+    description: &'a str,
+    download: Download,
+}
+
+/// Whether the text of `snap.yaml` goes along: only refresh needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WithYaml {
+    Yes,
+    No,
+}
+
+impl<'a> Snap<'a> {
+    /// A snap in a revision.
+    pub(super) fn new(app: &App, entry: &'a SnapEntry, revision: &'a RevisionRecord, yaml: WithYaml) -> Self {
+        let record = &entry.record;
+        let listing = &record.listing;
+        Self {
+            architectures: revision.architectures.iter().collect(),
+            base: revision.base.as_deref(),
+            categories: listing
+                .categories
+                .iter()
+                .map(|name| Category {
+                    name,
+                    featured: name == super::catalogue::FEATURED,
+                })
+                .collect(),
+            common_ids: &revision.common_ids,
+            confinement: revision.confinement,
+            contact: listing.contact.as_deref(),
+            created_at: revision.created,
+            description: &listing.description,
+            download: Download {
+                url: snap_url(app, &record.id, revision.revision),
+                size: revision.size,
+                sha3_384: revision.blob,
+            },
+            epoch: &revision.epoch,
+            license: listing.license.as_deref(),
+            links: &listing.links,
+            media: listing
+                .icon
+                .iter()
+                .map(|icon| media(app, &record.id, icon))
+                .collect(),
+            name: record.name.as_str(),
+            prices: Nothing {},
+            private: record.private,
+            publisher: Publisher::from(&entry.publisher),
+            resources: revision
+                .components
+                .iter()
+                .map(|component| resource(app, &record.id, component))
+                .collect(),
+            revision: revision.revision,
+            snap_id: &record.id,
+            snap_yaml: (yaml == WithYaml::Yes).then_some(revision.snap_yaml.as_str()),
+            summary: &listing.summary,
+            title: listing.title.as_deref().unwrap_or(record.name.as_str()),
+            kind: revision.kind,
+            version: &revision.version,
+            website: listing.website.as_deref(),
+        }
+    }
+}
+
+fn resource<'a>(app: &App, snap: &SnapId, component: &'a Component) -> Resource<'a> {
+    let Component { name, revision, .. } = component;
+    Resource {
+        name,
+        kind: format!("component/{}", component.kind),
+        revision: *revision,
+        version: component.version.as_deref(),
+        created_at: component.created,
+        description: &component.summary,
+        download: Download {
+            url: format!(
+                "{}/download/{snap}+{name}_{revision}.comp",
+                app.settings.public_url
+            ),
+            size: component.size,
+            sha3_384: component.blob,
+        },
+    }
+}
+
+/// Icons are fetched without any credential: what names them is their content.
+fn media(app: &App, snap: &SnapId, icon: &Icon) -> Media {
+    Media {
+        kind: "icon",
+        url: format!("{}/download/{snap}/{}", app.settings.public_url, icon.blob),
+        // Not known for every format; clients do not use it.
+        width: 0,
+        height: 0,
+    }
+}
+
+fn snap_url(app: &App, snap: &SnapId, revision: u64) -> String {
+    format!("{}/download/{snap}_{revision}.snap", app.settings.public_url)
+}

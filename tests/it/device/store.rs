@@ -1,0 +1,671 @@
+//! What a registered device asks a store: refresh, info, find, names, cohorts, downloads; and that nobody sees what is
+//! not theirs. The catalogue is written as records here; management has tests of its own.
+
+use hallmark::domain::access::StoreRecord;
+use hallmark::domain::blob::BlobId;
+use hallmark::domain::catalog::{
+    CatalogHead, Changed, Channel, Inclusion, Listing, Releases, RevisionRecord, SnapRecord, Track,
+};
+use hallmark::domain::ident::{Architecture, BrandId, SnapId, StoreId};
+use hallmark::domain::snap::{Confinement, Epoch, SnapType};
+use hallmark::domain::time::Timestamp;
+use hallmark::ports::{Change, Commit, CommitOutcome};
+use serde_json::{Value, json};
+
+use super::{Answer, Field};
+
+/// A catalogue being written.
+struct Stock<'f> {
+    field: &'f Field,
+}
+
+fn id(name: &str) -> SnapId {
+    format!("{name:x<32}").replace('-', "0").parse().unwrap()
+}
+
+impl Stock<'_> {
+    fn now(&self) -> Timestamp {
+        self.field.app.clock.now()
+    }
+
+    async fn write(&self, records: Vec<Change>, changed: Changed) {
+        let head = self
+            .field
+            .app
+            .storage
+            .find::<CatalogHead>(["head"])
+            .await
+            .unwrap();
+        let change = match head {
+            None => Change::create(&CatalogHead::default().after([changed])),
+            Some(found) => Change::replace(&found.record.after([changed]), found.version),
+        };
+        let mut commit = Commit {
+            records,
+            ..Commit::default()
+        };
+        commit.records.push(change);
+        let outcome = self.field.app.storage.commit(commit).await.unwrap();
+        assert_eq!(outcome, CommitOutcome::Done);
+    }
+
+    /// A store of a brand that may take snaps from these.
+    async fn store(&self, store: &str, brand: &str, sources: &[&str]) {
+        let id: StoreId = store.parse().unwrap();
+        let mut record = StoreRecord::new(id.clone(), brand.parse().unwrap(), store.to_owned(), self.now());
+        record.parent = (store != brand).then(|| brand.parse().unwrap());
+        record.inclusion_sources = sources.iter().map(|source| source.parse().unwrap()).collect();
+        self.write(vec![Change::create(&record)], Changed::Store(id))
+            .await;
+    }
+
+    async fn include(&self, store: &str, snap: &str) {
+        let store_id: StoreId = store.parse().unwrap();
+        let inclusion = Inclusion {
+            store_id: store_id.clone(),
+            snap_id: id(snap),
+            since: self.now(),
+        };
+        self.write(vec![Change::create(&inclusion)], Changed::Store(store_id))
+            .await;
+    }
+
+    /// A snap of the base store of `brand`, with nothing released.
+    async fn snap(&self, name: &str, brand: &str, private: bool) {
+        let brand_id: BrandId = brand.parse().unwrap();
+        let record = SnapRecord {
+            id: id(name),
+            name: name.parse().unwrap(),
+            store_id: brand.parse().unwrap(),
+            publisher_id: brand_id.clone().into(),
+            brand_id,
+            collaborators: Default::default(),
+            kind: Some(SnapType::App),
+            private,
+            listing: Listing {
+                title: Some(name.to_uppercase()),
+                summary: format!("What {name} does"),
+                ..Listing::default()
+            },
+            tracks: Default::default(),
+            guardrails: Vec::new(),
+            default_track: None,
+            aliases: Default::default(),
+            newest_revision: 0,
+            newest_components: Default::default(),
+            releases: Releases::default(),
+            created: self.now(),
+        };
+        self.write(vec![Change::create(&record)], Changed::Snap(id(name)))
+            .await;
+    }
+
+    async fn edit(&self, name: &str, change: impl FnOnce(&mut SnapRecord)) {
+        let mut found = self
+            .field
+            .app
+            .storage
+            .find::<SnapRecord>([id(name).as_str()])
+            .await
+            .unwrap()
+            .unwrap();
+        change(&mut found.record);
+        let change = Change::replace(&found.record, found.version);
+        self.write(vec![change], Changed::Snap(id(name))).await;
+    }
+
+    async fn release(&self, name: &str, revision: u64, channel: &str) {
+        let channel: Channel = channel.parse().unwrap();
+        let now = self.now();
+        self.edit(name, |record| {
+            record.releases.release(
+                &["all".parse::<Architecture>().unwrap()],
+                &channel,
+                revision,
+                None,
+                now,
+            );
+        })
+        .await;
+    }
+
+    /// A revision whose file is `content`.
+    async fn revision(
+        &self,
+        name: &str,
+        revision: u64,
+        content: &str,
+        change: impl FnOnce(&mut RevisionRecord),
+    ) {
+        let mut staging = self.field.app.blobs.stage().await.unwrap();
+        staging.write(content.to_owned().into()).await.unwrap();
+        let staged = staging.finish().await.unwrap();
+        let digest = staged.digest();
+        staged.keep().await.unwrap();
+        let mut record = RevisionRecord {
+            snap_id: id(name),
+            revision,
+            blob: digest.id,
+            size: digest.size,
+            sha512: String::new(),
+            version: format!("1.{revision}"),
+            kind: SnapType::App,
+            base: Some("core22".to_owned()),
+            architectures: ["all".parse().unwrap()].into(),
+            confinement: Confinement::Strict,
+            epoch: Epoch::default(),
+            grade: None,
+            provenance: "global-upload".to_owned(),
+            snap_yaml: format!("name: {name}\nversion: '1.{revision}'\n"),
+            common_ids: Vec::new(),
+            apps: vec![name.to_owned()],
+            components: Vec::new(),
+            developer_id: "acme".parse().unwrap(),
+            created: self.now(),
+        };
+        change(&mut record);
+        self.write(vec![Change::create(&record)], Changed::Snap(id(name)))
+            .await;
+    }
+
+    /// A snap with revision 1 in stable.
+    async fn simple(&self, name: &str, brand: &str, private: bool) {
+        self.snap(name, brand, private).await;
+        self.revision(name, 1, &format!("{name} one"), |_| ()).await;
+        self.release(name, 1, "stable").await;
+    }
+}
+
+/// A device of acme in `acme-store`, with snaps in its store, in the brand's and in another brand's.
+async fn field() -> Field {
+    let field = Field::new().await;
+    let stock = Stock { field: &field };
+    stock.store("acme-store", "acme", &["acme"]).await;
+    stock.store("other", "other", &[]).await;
+    for (name, brand, private) in [
+        ("agent", "acme", false),
+        ("secret", "acme", true),
+        ("elsewhere", "acme", false),
+        ("theirs", "other", false),
+        ("their-secret", "other", true),
+    ] {
+        stock.simple(name, brand, private).await;
+    }
+    stock.include("acme-store", "agent").await;
+    stock.include("acme-store", "secret").await;
+    field
+}
+
+struct Device<'f> {
+    field: &'f Field,
+    session: String,
+}
+
+impl Device<'_> {
+    async fn get(&self, path: &str) -> Answer {
+        let headers = [
+            ("snap-device-authorization", self.session.as_str()),
+            ("snap-device-architecture", "amd64"),
+        ];
+        self.field.call("GET", path, &headers, "").await
+    }
+
+    async fn refresh(&self, context: Value, actions: Value) -> Value {
+        let headers = [
+            ("snap-device-authorization", self.session.as_str()),
+            ("snap-device-architecture", "amd64"),
+        ];
+        let body = json!({"context": context, "actions": actions, "fields": ["name"]}).to_string();
+        let answer = self
+            .field
+            .call("POST", "/v2/snaps/refresh", &headers, &body)
+            .await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+        answer.json()
+    }
+
+    /// The results of installing these, by name: the revision, or the code of the error.
+    async fn install(&self, names: &[&str], channel: &str) -> Vec<String> {
+        let actions: Vec<Value> = names
+            .iter()
+            .enumerate()
+            .map(|(n, name)| json!({"action": "install", "instance-key": format!("install-{n}"), "name": name, "channel": channel, "epoch": null}))
+            .collect();
+        let answer = self.refresh(json!([]), json!(actions)).await;
+        outcomes(&answer)
+    }
+}
+
+fn outcomes(answer: &Value) -> Vec<String> {
+    let results = answer["results"].as_array().unwrap();
+    results
+        .iter()
+        .map(|result| match result["result"].as_str().unwrap() {
+            "error" => result["error"]["code"].as_str().unwrap().to_owned(),
+            _ => format!(
+                "{}@{}",
+                result["snap"]["revision"],
+                result["effective-channel"].as_str().unwrap_or("-")
+            ),
+        })
+        .collect()
+}
+
+fn installed(name: &str, revision: u64, channel: &str) -> Value {
+    json!({
+        "snap-id": id(name), "instance-key": id(name), "revision": revision, "tracking-channel": channel,
+        "epoch": {"read": [0], "write": [0]}, "refreshed-date": "2026-01-02T03:04:05Z",
+    })
+}
+
+fn refresh_action(name: &str) -> Value {
+    json!({"action": "refresh", "instance-key": id(name), "snap-id": id(name)})
+}
+
+async fn device(field: &Field) -> Device<'_> {
+    Device {
+        field,
+        session: field.session().await,
+    }
+}
+
+#[tokio::test]
+async fn a_device_gets_what_its_store_shows_and_one_answer_per_action() {
+    let field = field().await;
+    let device = device(&field).await;
+    assert_eq!(
+        device
+            .install(
+                &[
+                    "agent",
+                    "secret",
+                    "elsewhere",
+                    "theirs",
+                    "their-secret",
+                    "nothing"
+                ],
+                "stable"
+            )
+            .await,
+        [
+            "1@latest/stable",
+            "1@latest/stable",
+            "name-not-found",
+            "name-not-found",
+            "name-not-found",
+            "name-not-found"
+        ]
+    );
+    let answer = device
+        .refresh(
+            json!([installed("agent", 1, "latest/stable")]),
+            json!([
+                refresh_action("agent"),
+                refresh_action("theirs"),
+                {"action": "dance", "instance-key": "dance-1"},
+                {"action": "download", "instance-key": "download-1", "name": "agent", "revision": 1},
+                {"action": "download", "instance-key": "download-2", "name": "agent", "revision": 7},
+            ]),
+        )
+        .await;
+    assert_eq!(
+        outcomes(&answer),
+        [
+            "1@latest/stable",
+            "invalid-instance-key",
+            "invalid-action",
+            "1@-",
+            "revision-not-found"
+        ]
+    );
+    let results = answer["results"].as_array().unwrap();
+    let keys: Vec<&str> = results
+        .iter()
+        .map(|r| r["instance-key"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            id("agent").as_str(),
+            id("theirs").as_str(),
+            "dance-1",
+            "download-1",
+            "download-2"
+        ]
+    );
+    let snap = &results[0]["snap"];
+    assert_eq!(snap["download"]["size"], "agent one".len());
+    assert_eq!(snap["download"]["sha3-384"], BlobId::of(b"agent one").to_string());
+    assert_eq!(snap["publisher"]["validation"], "verified");
+    assert_eq!(snap["epoch"], json!({"read": [0], "write": [0]}));
+    assert_eq!(snap["prices"], json!({}));
+    assert_eq!(snap["type"], "app");
+}
+
+#[tokio::test]
+async fn strangers_see_what_is_not_private_in_the_store_they_name() {
+    let field = field().await;
+    let info = |name: &'static str, store: Option<&'static str>| {
+        let field = &field;
+        async move {
+            let headers: Vec<(&str, &str)> = store
+                .map(|store| ("snap-device-store", store))
+                .into_iter()
+                .collect();
+            let path = format!("/v2/snaps/info/{name}?architecture=amd64");
+            field.call("GET", &path, &headers, "").await.status
+        }
+    };
+    assert_eq!(info("agent", Some("acme-store")).await, 200);
+    assert_eq!(info("agent", None).await, 200);
+    assert_eq!(info("secret", Some("acme-store")).await, 404);
+    assert_eq!(info("secret", None).await, 404);
+    assert_eq!(info("elsewhere", Some("acme-store")).await, 404);
+    assert_eq!(info("theirs", Some("acme-store")).await, 404);
+    assert_eq!(info("agent", Some("nowhere")).await, 404);
+}
+
+#[tokio::test]
+async fn a_model_that_names_another_brands_store_opens_nothing_there() {
+    let field = field().await;
+    let model = super::sign_model(&field.app, "other", "1").await;
+    let request = field.request(&field.nonce().await, &[]).await;
+    let answer = field.open(&request, &field.serial, &model).await;
+    let session = format!(
+        "Macaroon root=\"{}\"",
+        answer.json()["macaroon"].as_str().unwrap()
+    );
+    let device = Device {
+        field: &field,
+        session,
+    };
+    assert_eq!(
+        device.install(&["theirs", "their-secret"], "stable").await,
+        ["1@latest/stable", "name-not-found"]
+    );
+    let path = format!("/download/{}_1.snap", id("their-secret"));
+    assert_eq!(device.get(&path).await.status, 404);
+}
+
+#[tokio::test]
+async fn files_come_whole_or_in_part_and_private_ones_only_to_their_store() {
+    let field = field().await;
+    let device = device(&field).await;
+    let path = format!("/download/{}_1.snap", id("agent"));
+    let answer = field.get(&path).await;
+    assert_eq!((answer.status, &answer.body[..]), (200, b"agent one".as_slice()));
+    assert_eq!(answer.header("accept-ranges"), "bytes");
+    assert_eq!(answer.header("content-length"), "9");
+    let etag = answer.header("etag").to_owned();
+    for (headers, status, body, range) in [
+        (vec![("range", "bytes=6-")], 206, "one", "bytes 6-8/9"),
+        (vec![("range", "bytes=0-0")], 206, "a", "bytes 0-0/9"),
+        (vec![("range", "bytes=9-")], 416, "", "bytes */9"),
+        (
+            vec![("range", "bytes=6-"), ("if-range", "\"other\"")],
+            200,
+            "agent one",
+            "",
+        ),
+        (
+            vec![("range", "bytes=6-"), ("if-range", &etag)],
+            206,
+            "one",
+            "bytes 6-8/9",
+        ),
+        (vec![("if-none-match", &etag)], 304, "", ""),
+    ] {
+        let answer = field.call("GET", &path, &headers, "").await;
+        assert_eq!(
+            (answer.status, &answer.body[..]),
+            (status, body.as_bytes()),
+            "{headers:?}"
+        );
+        assert_eq!(answer.header("content-range"), range, "{headers:?}");
+    }
+    assert_eq!(field.call("HEAD", &path, &[], "").await.status, 200);
+    let secret = format!("/download/{}_1.snap", id("secret"));
+    assert_eq!(field.get(&secret).await.status, 404);
+    assert_eq!(device.get(&secret).await.status, 200);
+    for none in [
+        format!("/download/{}_2.snap", id("agent")),
+        "/download/agent_1.snap".to_owned(),
+    ] {
+        assert_eq!(device.get(&none).await.status, 404, "{none}");
+    }
+}
+
+#[tokio::test]
+async fn a_release_is_seen_at_once_and_a_closed_channel_follows_the_safer_one() {
+    let field = field().await;
+    let device = device(&field).await;
+    let stock = Stock { field: &field };
+    stock.revision("agent", 2, "agent two", |_| ()).await;
+    let context = json!([installed("agent", 1, "latest/edge")]);
+    let ask = || device.refresh(context.clone(), json!([refresh_action("agent")]));
+    assert_eq!(outcomes(&ask().await), ["1@latest/stable"]);
+    stock.release("agent", 2, "edge").await;
+    assert_eq!(outcomes(&ask().await), ["2@latest/edge"]);
+    let now = field.app.clock.now();
+    stock
+        .edit("agent", |record| {
+            record.releases.close(&"edge".parse().unwrap(), &[], now);
+            record.releases.close(&"stable".parse().unwrap(), &[], now);
+            record.releases.release(
+                &["arm64".parse().unwrap()],
+                &"beta".parse().unwrap(),
+                2,
+                None,
+                now,
+            );
+        })
+        .await;
+    let answer = ask().await;
+    assert_eq!(outcomes(&answer), ["revision-not-found"]);
+    assert_eq!(
+        answer["results"][0]["error"]["extra"]["releases"],
+        json!([{"architecture": "arm64", "channel": "latest/beta"}])
+    );
+    assert_eq!(answer["results"][0]["name"], "agent");
+}
+
+#[tokio::test]
+async fn the_default_track_redirects_an_installation() {
+    let field = field().await;
+    let device = device(&field).await;
+    let stock = Stock { field: &field };
+    stock.revision("agent", 2, "agent two", |_| ()).await;
+    stock.release("agent", 2, "2.0/stable").await;
+    stock
+        .edit("agent", |record| {
+            record.default_track = Some("2.0".parse::<Track>().unwrap());
+        })
+        .await;
+    let install = |channel: Value| {
+        let action = json!({"action": "install", "instance-key": "install-1", "name": "agent", "channel": channel, "epoch": null});
+        device.refresh(json!([]), json!([action]))
+    };
+    let answer = install(json!("stable")).await;
+    assert_eq!(answer["results"][0]["redirect-channel"], "2.0/stable");
+    assert_eq!(answer["results"][0]["snap"]["revision"], 2);
+    let answer = install(json!("latest/stable")).await;
+    assert_eq!(answer["results"][0]["redirect-channel"], Value::Null);
+    assert_eq!(answer["results"][0]["snap"]["revision"], 1);
+    let answer = install(Value::Null).await;
+    assert_eq!(answer["results"][0]["snap"]["revision"], 2);
+    let info = device.get("/v2/snaps/info/agent?architecture=amd64").await.json();
+    let names: Vec<&str> = info["channel-map"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["channel"]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["2.0/stable", "stable"]);
+    assert_eq!(info["default-track"], "2.0");
+}
+
+#[tokio::test]
+async fn a_cohort_stays_where_it_was_made() {
+    let field = field().await;
+    let device = device(&field).await;
+    let stock = Stock { field: &field };
+    let headers = [("snap-device-authorization", device.session.as_str())];
+    let keys = async |names: Value| {
+        let body = json!({"snaps": names}).to_string();
+        field.call("POST", "/v2/cohorts", &headers, &body).await
+    };
+    let answer = keys(json!(["agent"])).await;
+    let key = answer.json()["cohort-keys"]["agent"].as_str().unwrap().to_owned();
+    assert_eq!(keys(json!(["agent", "theirs"])).await.status, 404);
+    field.clock.advance(10);
+    stock.revision("agent", 2, "agent two", |_| ()).await;
+    stock.release("agent", 2, "stable").await;
+    let context = json!([installed("agent", 1, "latest/stable")]);
+    for (cohort, revision) in [(None, 2), (Some(key.as_str()), 1), (Some("nonsense"), 2)] {
+        let mut action = refresh_action("agent");
+        action["cohort-key"] = json!(cohort);
+        let answer = device.refresh(context.clone(), json!([action])).await;
+        assert_eq!(answer["results"][0]["snap"]["revision"], revision, "{cohort:?}");
+    }
+}
+
+#[tokio::test]
+async fn searching_finds_what_is_seen_and_the_content_types_are_exact() {
+    let field = field().await;
+    let device = device(&field).await;
+    let names = |answer: &Answer| -> Vec<String> {
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, "application/json")
+        );
+        let json = answer.json();
+        let results = json["results"].as_array().unwrap();
+        results
+            .iter()
+            .map(|r| r["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        names(&device.get("/v2/snaps/find?q=what").await),
+        ["agent", "secret"]
+    );
+    assert_eq!(names(&device.get("/v2/snaps/find?q=agent+does").await), ["agent"]);
+    assert_eq!(names(&device.get("/v2/snaps/find?q=their").await), [""; 0]);
+    assert_eq!(
+        names(&device.get("/v2/snaps/find?category=featured").await),
+        ["agent", "secret"]
+    );
+    assert_eq!(
+        names(&device.get("/v2/snaps/find?private=true").await),
+        ["secret"]
+    );
+    assert_eq!(
+        names(&device.get("/v2/snaps/find?q=agent&confinement=classic").await),
+        [""; 0]
+    );
+    let answer = device
+        .get("/api/v1/snaps/names?confinement=strict%2Cclassic")
+        .await;
+    assert_eq!(answer.header("content-type"), "application/hal+json");
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(
+        text.starts_with("{\"_embedded\":{\"clickindex:package\":[{\"package_name\":\"agent\""),
+        "{text}"
+    );
+    let answer = device.get("/api/v1/snaps/sections").await;
+    assert_eq!(answer.header("content-type"), "application/hal+json");
+    assert_eq!(
+        answer.json()["_embedded"]["clickindex:sections"][0]["name"],
+        "featured"
+    );
+    assert_eq!(
+        device.get("/v2/snaps/categories").await.json()["categories"][0]["name"],
+        "featured"
+    );
+}
+
+#[tokio::test]
+async fn assertions_are_offered_only_when_they_are_newer() {
+    let field = field().await;
+    let device = device(&field).await;
+    let groups = json!([
+        {"action": "fetch-assertions", "key": "A", "assertions": [
+            {"type": "account", "primary-key": ["acme"], "if-newer-than": 0}]},
+        {"action": "fetch-assertions", "key": "B", "assertions": [{"type": "account", "primary-key": ["acme"]}]},
+        {"action": "fetch-assertions", "key": "C", "assertions": [{"type": "account", "primary-key": ["nobody"]}]},
+        {"action": "fetch-assertions", "key": "D", "assertions": [
+            {"type": "validation-set", "sequence-key": ["16", "acme", "base"], "if-sequence-equal-or-newer-than": 3}]},
+        {"action": "fetch-assertions", "key": "E", "assertions": [{"type": "banana", "primary-key": []}]},
+    ]);
+    let answer = device.refresh(json!([]), groups).await;
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.len(), 5);
+    assert_eq!(results[0]["assertion-stream-urls"], json!([]));
+    let url = results[1]["assertion-stream-urls"][0].as_str().unwrap();
+    let path = url.strip_prefix(&field.app.settings.public_url).unwrap();
+    assert_eq!(
+        field.get(path).await.header("content-type"),
+        "application/x.ubuntu.assertion"
+    );
+    for (number, kind, key) in [
+        (2, "account", "primary-key"),
+        (3, "validation-set", "sequence-key"),
+        (4, "banana", "primary-key"),
+    ] {
+        let error = &results[number]["error-list"][0];
+        assert_eq!(
+            (error["code"].as_str(), error["type"].as_str()),
+            (Some("not-found"), Some(kind))
+        );
+        assert!(error[key].is_array());
+    }
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_as_a_whole() {
+    let field = field().await;
+    let device = device(&field).await;
+    let headers = [("snap-device-authorization", device.session.as_str())];
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let twice = json!([installed("agent", 1, "stable"), installed("agent", 2, "stable")]);
+    let many: Vec<Value> = (0..2001)
+        .map(|n| installed(&format!("s{n}"), 1, "stable"))
+        .collect();
+    for body in [
+        "".to_owned(),
+        "{".to_owned(),
+        "[]".to_owned(),
+        deep,
+        json!({"context": {}, "actions": []}).to_string(),
+        json!({"context": twice, "actions": []}).to_string(),
+        json!({"context": many, "actions": []}).to_string(),
+        json!({"actions": [{"action": "install", "instance-key": "a", "name": 7}]}).to_string(),
+        json!({"actions": [refresh_action("agent"), refresh_action("agent")]}).to_string(),
+        json!({"context": [{"snap-id": "x", "instance-key": "x", "revision": 1, "epoch": {"read": [2, 1], "write": [1]}}]}).to_string(),
+    ] {
+        let answer = field.call("POST", "/v2/snaps/refresh", &headers, &body).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid-request"), "{}", &body[..body.len().min(200)]);
+    }
+    let nothing = device.refresh(json!([]), json!([])).await;
+    assert_eq!(nothing, json!({"results": [], "error-list": []}));
+}
+
+#[tokio::test]
+async fn a_session_that_ends_soon_is_renewed_and_one_that_ended_is_refused_with_the_challenge() {
+    let field = field().await;
+    let device = device(&field).await;
+    field.clock.advance(23 * 3600);
+    let answer = device.refresh(json!([]), json!([])).await;
+    assert_eq!(
+        answer["error-list"][0]["code"],
+        "device-authorization-needs-refresh"
+    );
+    field.clock.advance(3600);
+    let answer = device.get("/v2/snaps/find?q=agent").await;
+    assert_eq!(answer.status, 401);
+    assert!(
+        answer
+            .header("www-authenticate")
+            .contains("refresh_device_session=1")
+    );
+}
