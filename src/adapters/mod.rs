@@ -8,4 +8,5 @@ pub mod postgres;
 pub mod seal;
 pub mod sled;
 pub mod softkey;
+pub mod squashfs;
 pub mod system;

@@ -10,6 +10,7 @@ mod registry;
 mod seal;
 mod serials;
 mod signer;
+mod snap_files;
 mod world;
 
 pub use assertions::{AssertionFilter, AssertionStore, PutRule, StoredAssertion};
@@ -19,6 +20,7 @@ pub use registry::{Change, Expect, Key, Kind, Record, Registry, StoredRecord, Ve
 pub use seal::{Seal, SealError, SealLabel};
 pub use serials::{ApprovalRow, IssuedSerial, LedgerStats, SerialFilter, SerialLedger, StandingRow};
 pub use signer::{KeyMaterial, NewKey, SignError, Signer};
+pub use snap_files::{Description, Icon, IconKind, SnapContents, SnapFileError, SnapFiles};
 pub use world::{Clock, Entropy};
 
 use crate::domain::audit::{AuditEvent, Checkpoint};

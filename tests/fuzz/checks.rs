@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
+use hallmark::adapters::squashfs::inspect_image;
 use hallmark::domain::assertion::{
     Assertion, Limits, PublicKey, SignatureBlock, Statement, StreamDecoder, Value, append_header, decode,
     encode_stream, parse_headers,
 };
 use hallmark::domain::snap::{ComponentYaml, SnapYaml};
+use hallmark::ports::{Icon, SnapFileError};
 
 /// A throw-away key of the test vectors: `device-2048`.
 static KEY: LazyLock<PublicKey> = LazyLock::new(|| {
@@ -211,5 +213,21 @@ pub(crate) fn snap_yaml(data: &[u8]) {
     }
     if let Ok(component) = ComponentYaml::parse(text) {
         assert!(text.contains(&format!("{}+{}", component.snap, component.component)));
+    }
+}
+
+/// Snap files: bytes are to blame for whatever is wrong, and what is taken keeps its limits.
+pub(crate) fn snap_file(data: &[u8]) {
+    match inspect_image(data) {
+        Ok(contents) => {
+            assert!(contents.hooks.is_sorted() && contents.source_hooks.is_sorted());
+            assert!(
+                contents
+                    .icon
+                    .is_none_or(|icon| icon.bytes.len() <= Icon::MAX_BYTES)
+            );
+        }
+        Err(SnapFileError::Refused(why)) => assert!(!why.is_empty()),
+        Err(SnapFileError::Unreadable(why)) => panic!("unreadable: {why}"),
     }
 }

@@ -45,3 +45,8 @@ fn the_corpus_of_statements_passes() {
 fn the_corpus_of_snap_documents_passes() {
     replay("snap_yaml", checks::snap_yaml);
 }
+
+#[test]
+fn the_corpus_of_snap_files_passes() {
+    replay("snap_file", checks::snap_file);
+}

@@ -32,6 +32,7 @@ mod plant;
 mod postgres;
 mod properties;
 mod small_disk;
+mod squashfs;
 mod storage;
 mod storage_crash;
 mod templates;
