@@ -3,6 +3,7 @@
 
 use crate::domain::access::{Account, Brand, Membership, Permission, Role, Scope, Token, TokenText};
 use crate::domain::audit::{Actor, AuditEvent};
+use crate::domain::catalog::SnapRecord;
 use crate::domain::ident::{AccountId, BrandId};
 use crate::domain::time::Timestamp;
 
@@ -209,6 +210,14 @@ impl Grant {
         by_rank && in_scopes && (token.person || !permission.person_only())
     }
 
+    /// Whether the instance operator acts, or who owns the data directory.
+    fn operates(&self) -> bool {
+        match self {
+            Self::Local => true,
+            Self::Remote { operator, .. } => *operator,
+        }
+    }
+
     fn actor(&self) -> Actor {
         match self {
             Self::Local => Actor::Local,
@@ -266,6 +275,55 @@ impl BrandCtx {
     /// For acts that need a second permission: whether the caller has that one too.
     pub fn may(&self, permission: Permission) -> bool {
         self.grant.allows(permission)
+    }
+
+    /// The account that acts; none for local commands.
+    pub fn account(&self) -> Option<&AccountId> {
+        match &self.grant {
+            Grant::Local => None,
+            Grant::Remote { token, .. } => Some(&token.account_id),
+        }
+    }
+
+    /// Whether the instance operator acts, or who owns the data directory: they host snaps for anybody.
+    pub fn operates(&self) -> bool {
+        self.grant.operates()
+    }
+
+    /// Whether the caller may act as the publisher `account`: it is their own; or the brand's, and they act for it; the
+    /// operator for all.
+    pub fn speaks_for(&self, account: &AccountId) -> bool {
+        match &self.grant {
+            Grant::Local => true,
+            Grant::Remote {
+                operator,
+                roles,
+                token,
+            } => {
+                let of_brand = account.as_str() == self.brand.as_str() && roles.contains(&Role::Brand);
+                *operator || token.account_id == *account || of_brand
+            }
+        }
+    }
+
+    /// Whether the caller may do what `permission` names to this snap (admin-api.md 1.2): publishers and collaborators
+    /// publish and release their own, reviewers decide about those of others, and see all.
+    pub fn may_with(&self, snap: &SnapRecord, permission: Permission) -> bool {
+        if snap.brand_id != self.brand || !self.grant.allows(permission) {
+            return false;
+        }
+        let own = || {
+            self.speaks_for(&snap.publisher_id)
+                || self
+                    .account()
+                    .is_some_and(|account| snap.collaborators.contains(account))
+        };
+        match permission {
+            Permission::SnapPublish | Permission::SnapRelease => own(),
+            Permission::SnapDeclare => self.operates() || !own(),
+            Permission::SnapRead => own() || self.grant.allows(Permission::SnapReadAll),
+            _ => true,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod audit;
 mod authorize;
 mod brand_key;
 pub mod brands;
+pub mod catalog;
 pub mod doctor;
 pub mod instance;
 mod issue_error;

@@ -24,7 +24,7 @@ const MAX_DESCRIPTION: usize = 200;
 pub enum Use {
     /// Building images: reads models and assertions.
     PrepareImage,
-    /// Continuous integration: reads what builds and releases need to know.
+    /// Continuous integration: reads what builds and releases need to know, publishes and releases its owner's snaps.
     Ci,
     /// Everything its owner may do, except what only persons may.
     Admin,
@@ -44,13 +44,24 @@ impl Use {
     pub fn permissions(self) -> Option<&'static [Permission]> {
         use Permission as P;
         match self {
-            Self::PrepareImage => Some(&[P::BrandRead, P::ModelRead, P::AssertionRead, P::ImageBuild]),
+            Self::PrepareImage => Some(&[
+                P::BrandRead,
+                P::ModelRead,
+                P::AssertionRead,
+                P::SnapRead,
+                P::SnapReadAll,
+                P::ImageBuild,
+            ]),
             Self::Ci => Some(&[
                 P::BrandRead,
                 P::ModelRead,
                 P::AssertionRead,
+                P::SnapRead,
+                P::SnapReadAll,
                 P::KeyRead,
                 P::MemberRead,
+                P::SnapPublish,
+                P::SnapRelease,
             ]),
             Self::Admin => None,
         }

@@ -1,12 +1,13 @@
-//! What a server does besides answering: audit checkpoints, and clearing away tokens that have expired and reservations
-//! of other processes that ended badly.
+//! What a server does besides answering: audit checkpoints, and clearing away tokens and branches that have expired and
+//! reservations of other processes that ended badly.
 
 use std::time::Duration;
 
 use super::audit::{CHECKPOINT_EVERY, Checkpoints};
+use super::catalog::releases;
 use super::{App, serial_job, tokens};
 
-/// How often expired tokens are cleared away, in rounds of [`CHECKPOINT_EVERY`]: once an hour.
+/// How often expired tokens and branches are cleared away, in rounds of [`CHECKPOINT_EVERY`]: once an hour.
 const SWEEP_EVERY: u32 = 60;
 
 /// Runs until `stop` is ready: a checkpoint every minute while audit entries come in, and a last one at the end.
@@ -20,10 +21,13 @@ async fn rounds(app: App, stop: impl Future<Output = ()>, every: Duration) {
     let mut checkpoints = Checkpoints::default();
     let mut stop = std::pin::pin!(stop);
     for round in 0u32.. {
-        if round % SWEEP_EVERY == 0
-            && let Err(error) = tokens::sweep(&app).await
-        {
-            tracing::error!(%error, "cannot clear expired tokens away");
+        if round % SWEEP_EVERY == 0 {
+            if let Err(error) = tokens::sweep(&app).await {
+                tracing::error!(%error, "cannot clear expired tokens away");
+            }
+            if let Err(error) = releases::expire(&app).await {
+                tracing::error!(%error, "cannot close branches whose time is over");
+            }
         }
         if let Err(error) = serial_job::void_abandoned(&app).await {
             tracing::error!(%error, "cannot look for reservations that were left open");

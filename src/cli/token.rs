@@ -21,7 +21,7 @@ pub(super) enum Verb {
 
 #[derive(Debug, Args)]
 pub(super) struct Create {
-    /// What it is for: prepare-image and ci read, admin does all you may except what needs a person
+    /// What it is for: prepare-image reads, ci publishes and releases snaps too, admin does all you may except what needs a person
     #[arg(long = "for", value_name = "USE", default_value = "ci")]
     purpose: Use,
     /// How long it is good: 90d, 12h, 30m

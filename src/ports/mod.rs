@@ -44,7 +44,7 @@ pub enum StoreError {
 }
 
 /// Everything one use case changes, applied atomically and durably.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// Records to create, replace or delete.
     pub records: Vec<Change>,

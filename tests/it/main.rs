@@ -35,6 +35,7 @@ mod small_disk;
 mod squashfs;
 mod storage;
 mod storage_crash;
+mod store;
 mod templates;
 mod vault;
 mod vectors;

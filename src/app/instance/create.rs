@@ -7,11 +7,12 @@ use super::{
 };
 use crate::app::accounts::{by_email, made_up_username, random_id};
 use crate::app::sign::{record, sign, stored};
-use crate::app::{App, InstanceCtx, Password, Reason, Refusal, Secrets};
+use crate::app::{App, InstanceCtx, Password, Reason, Refusal, Secrets, catalog};
 use crate::domain::access::secret::random_letters;
 use crate::domain::access::{Account, Brand, Membership, Role, StoreRecord};
 use crate::domain::assertion::{AssertionType, Headers, Statement};
 use crate::domain::audit::{Actor, AuditEvent};
+use crate::domain::catalog::Changed;
 use crate::domain::ident::{AccountId, BrandId, Email, KeyName, StoreId};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::{Instance, Kdf, KeyPurpose, KeyState, SigningKey, is_reserved};
@@ -189,13 +190,13 @@ pub async fn create_brand(app: &App, ctx: &InstanceCtx, new: NewBrand) -> Result
             .records
             .push(Change::create(&first_member(&brand, admin, now)));
     }
-    match app.storage.commit(commit).await {
+    match catalog::apply(app, commit, &[Changed::Store(brand.base_store.clone())]).await {
         Ok(CommitOutcome::Done) => Ok(brand),
         outcome => {
             for key in &keys {
                 app.signer.unload(&key.key_id).await;
             }
-            outcome.map_err(Refusal::from).and(Err(taken()))
+            outcome.and(Err(taken()))
         }
     }
 }

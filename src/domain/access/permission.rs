@@ -145,6 +145,26 @@ permissions! {
     AssertionRead "assertion-read" Brand [Admin, View, Brand];
     /// See private snaps of the brand's stores and download them: what building images takes.
     ImageBuild "image-build" Brand [Admin, Review, View, Access, Brand];
+    /// Make device-view stores.
+    StoreCreate "store-create" Brand [Admin];
+    /// Change who sees a store and what happens to uploads.
+    StoreManage "store-manage" Brand [Admin];
+    /// Say which stores may take snaps from which, and how names of snaps begin; make base stores.
+    StoreProvision "store-provision" Instance [];
+    /// Put single snaps into stores, and take them out again.
+    InclusionManage "inclusion-manage" Brand [Admin];
+    /// See snaps: publishers see their own, on top of it `snap-read-all` shows the others.
+    SnapRead "snap-read" Brand [Admin, Review, View, Access, Brand];
+    /// See everybody's snaps, on top of `snap-read`.
+    SnapReadAll "snap-read-all" Brand [Admin, Review, View];
+    /// Register names, upload revisions, edit what people read: one's own snaps, the operator all.
+    SnapPublish "snap-publish" Brand [Access];
+    /// Release revisions and close channels: one's own snaps, the operator all.
+    SnapRelease "snap-release" Brand [Access];
+    /// Change snap-declarations: of snaps that are not one's own, the operator all.
+    SnapDeclare "snap-declare" Brand [Review];
+    /// Say which tracks publishers may make.
+    TrackManage "track-manage" Brand [Admin];
     /// Read the brand's part of the audit log.
     AuditRead "audit-read" Brand [Admin];
     /// Read and verify the whole audit log.
@@ -175,6 +195,16 @@ impl Permission {
             | Self::AssertionImport
             | Self::AssertionRead
             | Self::ImageBuild
+            | Self::StoreCreate
+            | Self::StoreManage
+            | Self::StoreProvision
+            | Self::InclusionManage
+            | Self::SnapRead
+            | Self::SnapReadAll
+            | Self::SnapPublish
+            | Self::SnapRelease
+            | Self::SnapDeclare
+            | Self::TrackManage
             | Self::AuditRead
             | Self::AuditVerify => true,
         }

@@ -132,8 +132,13 @@ impl Statement {
     /// Reads the same from YAML. Unquoted numbers, booleans and dates are taken as the text they are written in
     /// (`revision: 1` is the string `1`); null, tags and repeated keys are refused.
     pub fn from_yaml(text: &str) -> Result<Self, StatementError> {
+        Self::from_yaml_with(text, &Headers::default())
+    }
+
+    /// Like [`Self::from_yaml`], with headers a tool adds, as in [`Self::from_json_with`].
+    pub fn from_yaml_with(text: &str, complement: &Headers) -> Result<Self, StatementError> {
         let headers = yaml::headers(text).map_err(StatementError::Syntax)?;
-        Self::from_headers(headers, &Headers::default())
+        Self::from_headers(headers, complement)
     }
 
     fn from_headers(mut headers: Headers, complement: &Headers) -> Result<Self, StatementError> {

@@ -3,14 +3,20 @@
 
 mod channel;
 mod head;
+mod naming;
 mod offer;
+mod release_rules;
 mod releases;
 mod snap;
 mod visible;
 
 pub use channel::{Channel, LATEST, Risk, Track};
 pub use head::{CatalogHead, Changed};
+pub use naming::{NameRefusal, Registrant, may_be, may_register};
 pub use offer::{Ask, Offer, chance, offer};
+pub use release_rules::{
+    PatternError, ReleaseRefusal, check_pattern, guarded, held_there, may_release, released_for,
+};
 pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, MEMORY, Past, Progressive, Release, Releases, followers};
 pub use snap::{
     Component, Icon, Inclusion, Listing, RevisionRecord, SnapPrefix, SnapRecord, StoreKind, revision_key,

@@ -1,4 +1,4 @@
-//! Brands, their stores, and who has which role there.
+//! Brands, and who has which role in their stores.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,7 @@ use super::{Created, Input, Json, Native, NoContent, Outcome};
 use crate::app::instance::{self, NewBrand};
 use crate::app::members::{self, Member};
 use crate::app::{App, BrandCtx, InstanceCtx, OwnCtx, Refusal, brands};
-use crate::domain::access::{Brand, Permission, ReviewPolicy, Role, StoreRecord};
-use crate::domain::catalog::{SnapPrefix, StoreKind};
+use crate::domain::access::{Brand, Permission, Role};
 use crate::domain::ident::{AccountId, BrandId, Email, StoreId, Username};
 use crate::domain::time::Timestamp;
 use crate::http::endpoint::Endpoint;
@@ -35,18 +34,6 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
             P::BrandRead,
             "Show a brand",
             show_brand,
-        ),
-        native.get(
-            "/hallmark/v1/stores",
-            P::BrandRead,
-            "List the stores of a brand",
-            list_stores,
-        ),
-        native.get(
-            "/hallmark/v1/stores/{store}",
-            P::BrandRead,
-            "Show a store",
-            show_store,
         ),
         native.get(
             "/hallmark/v1/stores/{store}/members",
@@ -140,61 +127,6 @@ async fn create_brand(
 
 async fn show_brand(app: App, ctx: BrandCtx, _input: Input) -> Outcome<Json<BrandView>> {
     Ok(Json(brands::show(&app, &ctx).await?.into()))
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct StoreView {
-    id: StoreId,
-    brand_id: BrandId,
-    name: String,
-    parent: Option<StoreId>,
-    kind: Option<StoreKind>,
-    private: bool,
-    manual_review_policy: ReviewPolicy,
-    allowed_inclusion_source_stores: BTreeSet<StoreId>,
-    allowed_inclusion_target_stores: BTreeSet<StoreId>,
-    store_whitelist: BTreeSet<StoreId>,
-    snap_name_prefixes: Vec<SnapPrefix>,
-    created_at: Timestamp,
-}
-
-impl From<StoreRecord> for StoreView {
-    fn from(store: StoreRecord) -> Self {
-        Self {
-            id: store.id,
-            brand_id: store.brand_id,
-            name: store.name,
-            parent: store.parent,
-            kind: store.kind,
-            private: store.private,
-            manual_review_policy: store.review_policy,
-            allowed_inclusion_source_stores: store.inclusion_sources,
-            allowed_inclusion_target_stores: store.inclusion_targets,
-            store_whitelist: store.whole_stores,
-            snap_name_prefixes: store.name_prefixes,
-            created_at: store.created,
-        }
-    }
-}
-
-async fn list_stores(app: App, ctx: BrandCtx, _input: Input) -> Outcome<Json<Vec<StoreView>>> {
-    Ok(Json(
-        brands::stores(&app, &ctx)
-            .await?
-            .into_iter()
-            .map(StoreView::from)
-            .collect(),
-    ))
-}
-
-async fn show_store(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<StoreView>> {
-    Ok(Json(
-        brands::store(&app, &ctx, &input.variable("store")?)
-            .await?
-            .record
-            .into(),
-    ))
 }
 
 #[derive(Debug, Serialize)]

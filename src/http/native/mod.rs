@@ -17,6 +17,8 @@ mod models;
 mod own;
 mod remodel;
 mod serials;
+mod snaps;
+mod stores;
 
 pub use answer::{Answer, Created, Json, NoContent};
 pub use input::{Body, Input, Nothing, Raw};
@@ -51,6 +53,8 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         models::endpoints(&native),
         remodel::endpoints(&native),
         serials::endpoints(&native),
+        stores::endpoints(&native),
+        snaps::endpoints(&native),
     ]
     .concat()
 }

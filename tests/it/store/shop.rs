@@ -1,0 +1,279 @@
+//! A store behind a real socket, on memory storage, with people who manage it.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use hallmark::app::App;
+use hallmark::domain::access::{Account, Membership, Role, Token, TokenText};
+use hallmark::domain::assertion::{Assertion, AssertionType, Ref, decode};
+use hallmark::domain::catalog::{RevisionRecord, SnapRecord};
+use hallmark::http::metrics::Metrics;
+use hallmark::http::serve::{Limits, Listener, Server};
+use hallmark::ports::{Change, Commit, CommitOutcome};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{TestClock, instance};
+
+pub const BRAND: &str = "acme";
+
+/// A store that serves.
+pub struct Shop {
+    pub app: App,
+    pub clock: Arc<TestClock>,
+    pub address: SocketAddr,
+    pub http: reqwest::Client,
+    home: tempfile::TempDir,
+    stop: CancellationToken,
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The first code of an error list.
+    pub fn code(&self) -> &str {
+        self.body["error-list"][0]["code"].as_str().unwrap_or_default()
+    }
+
+    /// What a successful answer says.
+    pub fn ok(self) -> Value {
+        assert!((200..300).contains(&self.status), "{self:?}");
+        self.body
+    }
+
+    /// Status and code of a refusal.
+    pub fn refusal(&self) -> (u16, &str) {
+        (self.status, self.code())
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Shop {
+    /// Brand `acme` with its own root, and these people: `operator`, `admin`, `pub` and `pub2` (publishers), `rev`
+    /// (reviewer), `view`, `brand` (publisher who acts for the brand too); their tokens are their names.
+    pub async fn new() -> Self {
+        let (app, clock) = instance().await;
+        Self::serving(app, clock).await
+    }
+
+    pub async fn serving(app: App, clock: Arc<TestClock>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = hallmark::http::router(&app, Metrics::default()).unwrap();
+        let stop = CancellationToken::new();
+        let serving = Server::new(router, Limits::default(), Vec::new());
+        tokio::spawn(serving.run(Listener::Tcp(listener), stop.clone()));
+        let shop = Self {
+            app,
+            clock,
+            address,
+            http: plain_client(),
+            home: tempfile::TempDir::new().unwrap(),
+            stop,
+        };
+        shop.person("operator", &[], true).await;
+        shop.person("admin", &[Role::Admin], false).await;
+        shop.person("pub", &[Role::Access], false).await;
+        shop.person("pub2", &[Role::Access], false).await;
+        shop.person("rev", &[Role::Review], false).await;
+        shop.person("view", &[Role::View], false).await;
+        shop.person("brand", &[Role::Access, Role::Brand], false).await;
+        shop
+    }
+
+    /// The id of a person's account.
+    pub fn account(name: &str) -> String {
+        format!("{name:0<32}")
+    }
+
+    async fn person(&self, name: &str, roles: &[Role], operator: bool) {
+        let now = self.app.clock.now();
+        let account = Account {
+            id: Self::account(name).parse().unwrap(),
+            email: format!("{name}@people.example").parse().unwrap(),
+            username: format!("{name}-name").parse().unwrap(),
+            display_name: name.to_uppercase(),
+            password: None,
+            operator,
+            disabled: false,
+            created: now,
+        };
+        let mut records = vec![Change::create(&account)];
+        if !roles.is_empty() {
+            records.push(Change::create(&Membership {
+                brand_id: BRAND.parse().unwrap(),
+                store_id: BRAND.parse().unwrap(),
+                account_id: account.id.clone(),
+                roles: roles.to_vec(),
+                changed: now,
+            }));
+        }
+        let text = token(name);
+        records.push(Change::create(&Token {
+            id: name.to_owned(),
+            account_id: account.id.clone(),
+            hash: text.hash(),
+            description: "test".to_owned(),
+            permissions: None,
+            brand_id: None,
+            person: true,
+            created: now,
+            expires: now.plus_seconds(100_000_000),
+        }));
+        self.commit(Commit {
+            records,
+            ..Commit::default()
+        })
+        .await;
+    }
+
+    pub async fn commit(&self, commit: Commit) {
+        assert_eq!(
+            self.app.storage.commit(commit).await.unwrap(),
+            CommitOutcome::Done
+        );
+    }
+
+    /// Calls the native API below `/hallmark/v1`; a body of null is none.
+    pub async fn call(&self, who: &str, method: &str, path: &str, body: Value) -> Answer {
+        let url = format!("http://{}/hallmark/v1{path}", self.address);
+        let mut request = self
+            .http
+            .request(method.parse().unwrap(), url)
+            .bearer_auth(token(who).reveal());
+        if !body.is_null() {
+            request = request.body(body.to_string());
+        }
+        answer(request).await
+    }
+
+    /// Runs the program as somebody.
+    pub async fn run(&self, who: &str, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hallmark"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HALLMARK_HOME", self.home.path())
+            .env("HALLMARK_SERVER", format!("http://{}", self.address))
+            .env("HALLMARK_TOKEN", token(who).reveal())
+            .stdin(Stdio::null());
+        let ended = tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap();
+        Ended {
+            status: ended.status.code().unwrap(),
+            out: String::from_utf8(ended.stdout).unwrap(),
+            err: String::from_utf8(ended.stderr).unwrap(),
+        }
+    }
+
+    /// Runs a verb that must do what it is asked, and gives what it prints as JSON.
+    pub async fn json(&self, who: &str, arguments: &[&str]) -> Value {
+        let ended = self.run(who, &[arguments, &["--format", "json"]].concat()).await;
+        assert_eq!(ended.status, 0, "{arguments:?} {ended:?}");
+        serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {}", ended.out))
+    }
+
+    /// The record of a snap.
+    pub async fn snap(&self, name: &str) -> SnapRecord {
+        let found = self.app.storage.find_unique::<SnapRecord>("name", name).await;
+        found.unwrap().unwrap().record
+    }
+
+    /// The newest stored assertion of this reference.
+    pub async fn assertion<const N: usize>(&self, kind: AssertionType, key: [&str; N]) -> Option<Assertion> {
+        let stored = self
+            .app
+            .storage
+            .assertion(&Ref::new(kind, key), kind.info().max_format)
+            .await
+            .unwrap();
+        stored.map(|stored| decode(&stored.encoded).unwrap())
+    }
+
+    /// Makes a revision of a registered snap without a file.
+    pub async fn revise(&self, name: &str, change: impl FnOnce(&mut RevisionRecord)) -> u64 {
+        let found = self
+            .app
+            .storage
+            .find_unique::<SnapRecord>("name", name)
+            .await
+            .unwrap()
+            .unwrap();
+        let mut snap = found.record;
+        snap.newest_revision += 1;
+        let mut revision = RevisionRecord {
+            snap_id: snap.id.clone(),
+            revision: snap.newest_revision,
+            blob: hallmark::domain::blob::BlobId::of(format!("{name} {}", snap.newest_revision).as_bytes()),
+            size: 4096,
+            sha512: "0".repeat(128),
+            version: "1.0".to_owned(),
+            kind: hallmark::domain::snap::SnapType::App,
+            base: None,
+            architectures: ["amd64".parse().unwrap()].into(),
+            confinement: hallmark::domain::snap::Confinement::Strict,
+            epoch: hallmark::domain::snap::Epoch::default(),
+            grade: None,
+            provenance: "global-upload".to_owned(),
+            snap_yaml: String::new(),
+            common_ids: Vec::new(),
+            apps: Vec::new(),
+            components: Vec::new(),
+            developer_id: snap.publisher_id.clone(),
+            created: self.app.clock.now(),
+        };
+        change(&mut revision);
+        self.commit(Commit {
+            records: vec![Change::replace(&snap, found.version), Change::create(&revision)],
+            ..Commit::default()
+        })
+        .await;
+        revision.revision
+    }
+}
+
+/// A person's token.
+pub fn token(who: &str) -> TokenText {
+    TokenText::generate(|buffer| {
+        buffer
+            .iter_mut()
+            .zip(who.bytes().cycle())
+            .for_each(|(to, from)| *to = from);
+    })
+}
+
+pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = response.bytes().await.unwrap();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answer { status, body }
+}
+
+/// For plain HTTP, which needs no certificates.
+fn plain_client() -> reqwest::Client {
+    // Fails only when a provider is installed already, which is as good.
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder().tls_certs_only([]).build().unwrap()
+}
