@@ -1,23 +1,26 @@
 //! Incoming files. Hashing SHA3-384 is the slowest part; SHA-512 and writing run beside it on another thread, so that
 //! a file comes in as fast as SHA3-384 alone. Threads are held only while there is something to do.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::fs::{Timespec, Timestamps};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 
 use super::{Inner, blocking, make_directory, unavailable};
 use crate::domain::blob::{BlobDigest, BlobId, BlobIdHasher, Sha512Hasher};
 use crate::ports::{BlobError, Staged, Staging};
 
-/// How much is collected before it is handed to the threads. An incoming file holds at most three times as much.
-const BATCH: usize = 512 << 10;
+/// How much is collected before it is handed to the threads.
+const BATCH: usize = 256 << 10;
+/// Most batches that wait for a thread. So an incoming file holds at most 2 MiB.
+const QUEUE: usize = 5;
 
 const WRITING: &str = "write a staged file";
 
@@ -88,52 +91,131 @@ impl Drop for StagedFile {
     }
 }
 
-/// A value that one job at a time works on.
+/// A value that batches are worked into, in order, on a thread that is held only while there are any.
 #[derive(Debug)]
 struct Lane<T> {
-    job: Option<JoinHandle<(T, io::Result<()>)>>,
-    idle: Option<T>,
+    inner: Arc<LaneInner<T>>,
+}
+
+type Batch = Arc<[Bytes]>;
+
+#[derive(Debug)]
+struct LaneInner<T> {
+    state: Mutex<LaneState<T>>,
+    /// A batch is done, or all is over.
+    progress: Notify,
+    work: fn(&mut T, &[u8]) -> io::Result<()>,
+}
+
+#[derive(Debug)]
+struct LaneState<T> {
+    waiting: VecDeque<Batch>,
+    /// Away while a thread works on it.
+    value: Option<T>,
+    failed: Option<BlobError>,
 }
 
 impl<T: Send + 'static> Lane<T> {
-    fn new(value: T) -> Self {
+    fn new(value: T, work: fn(&mut T, &[u8]) -> io::Result<()>) -> Self {
         Self {
-            job: None,
-            idle: Some(value),
+            inner: Arc::new(LaneInner {
+                state: Mutex::new(LaneState {
+                    waiting: VecDeque::new(),
+                    value: Some(value),
+                    failed: None,
+                }),
+                progress: Notify::new(),
+                work,
+            }),
         }
     }
 
-    /// Waits for the running job, if there is one.
-    async fn settled(&mut self) -> Result<T, BlobError> {
-        if let Some(job) = self.job.as_mut() {
-            let (value, done) = job.await.map_err(|stopped| BlobError::Unavailable {
-                doing: WRITING,
-                why: stopped.to_string(),
-            })?;
-            self.job = None;
-            done.map_err(|error| unavailable(WRITING, &error))?;
-            self.idle = Some(value);
+    /// Puts a batch at the end, once there is room.
+    async fn put(&self, batch: Batch) -> Result<(), BlobError> {
+        self.until(|state| state.waiting.len() < QUEUE).await?;
+        let mut state = self.inner.lock();
+        state.waiting.push_back(batch);
+        if let Some(value) = state.value.take() {
+            let worker = Worker {
+                lane: Arc::clone(&self.inner),
+                value: Some(value),
+            };
+            tokio::task::spawn_blocking(move || worker.run());
         }
-        // Empty only after an error.
-        self.idle.take().ok_or_else(|| BlobError::Unavailable {
-            doing: WRITING,
-            why: "an earlier piece of it could not be written".to_owned(),
-        })
-    }
-
-    /// Starts `work` on the value once the job before is done.
-    async fn start(
-        &mut self,
-        batch: &Arc<[Bytes]>,
-        work: fn(&mut T, &[u8]) -> io::Result<()>,
-    ) -> Result<(), BlobError> {
-        let mut value = self.settled().await?;
-        let batch = Arc::clone(batch);
-        self.job = Some(tokio::task::spawn_blocking(move || {
-            let done = batch.iter().try_for_each(|piece| work(&mut value, piece));
-            (value, done)
-        }));
         Ok(())
+    }
+
+    /// The value, once all batches are worked in. It is gone then.
+    async fn finish(&self) -> Result<T, BlobError> {
+        self.until(|state| state.value.is_some()).await?;
+        self.inner.lock().value.take().ok_or_else(stopped)
+    }
+
+    async fn until(&self, condition: fn(&LaneState<T>) -> bool) -> Result<(), BlobError> {
+        loop {
+            {
+                let state = self.inner.lock();
+                if let Some(failed) = &state.failed {
+                    return Err(failed.clone());
+                }
+                if condition(&state) {
+                    return Ok(());
+                }
+            }
+            self.inner.progress.notified().await;
+        }
+    }
+}
+
+impl<T> LaneInner<T> {
+    fn lock(&self) -> MutexGuard<'_, LaneState<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Works batches in until none is waiting. If it is dropped before, the lane has failed.
+struct Worker<T> {
+    lane: Arc<LaneInner<T>>,
+    value: Option<T>,
+}
+
+impl<T> Worker<T> {
+    fn run(mut self) {
+        while let Some(value) = self.value.as_mut() {
+            let batch = {
+                let mut state = self.lane.lock();
+                match state.waiting.pop_front() {
+                    Some(batch) => batch,
+                    None => {
+                        state.value = self.value.take();
+                        break;
+                    }
+                }
+            };
+            self.lane.progress.notify_one();
+            if let Err(error) = batch.iter().try_for_each(|piece| (self.lane.work)(value, piece)) {
+                self.lane.lock().failed = Some(unavailable(WRITING, &error));
+                break;
+            }
+        }
+    }
+}
+
+impl<T> Drop for Worker<T> {
+    fn drop(&mut self) {
+        if self.value.is_some() {
+            let mut state = self.lane.lock();
+            state.waiting.clear();
+            state.failed.get_or_insert_with(stopped);
+        }
+        self.lane.progress.notify_one();
+    }
+}
+
+fn stopped() -> BlobError {
+    BlobError::Unavailable {
+        doing: WRITING,
+        why: "it was stopped".to_owned(),
     }
 }
 
@@ -152,8 +234,18 @@ impl Incoming {
     pub(super) fn create(store: Arc<Inner>) -> io::Result<Self> {
         let staged = StagedFile::create(store)?;
         Ok(Self {
-            id: Lane::new(BlobIdHasher::default()),
-            rest: Lane::new((Sha512Hasher::default(), Arc::clone(&staged.file))),
+            id: Lane::new(BlobIdHasher::default(), |hasher, piece| {
+                hasher.update(piece);
+                Ok(())
+            }),
+            rest: Lane::new(
+                (Sha512Hasher::default(), Arc::clone(&staged.file)),
+                |(hasher, file), piece| {
+                    (&**file).write_all(piece)?;
+                    hasher.update(piece);
+                    Ok(())
+                },
+            ),
             staged,
             pending: Vec::new(),
             pending_len: 0,
@@ -162,21 +254,10 @@ impl Incoming {
     }
 
     async fn hand_over(&mut self) -> Result<(), BlobError> {
-        let batch: Arc<[Bytes]> = std::mem::take(&mut self.pending).into();
+        let batch: Batch = std::mem::take(&mut self.pending).into();
         self.pending_len = 0;
-        self.id
-            .start(&batch, |hasher, piece| {
-                hasher.update(piece);
-                Ok(())
-            })
-            .await?;
-        self.rest
-            .start(&batch, |(hasher, file), piece| {
-                (&**file).write_all(piece)?;
-                hasher.update(piece);
-                Ok(())
-            })
-            .await
+        self.id.put(Arc::clone(&batch)).await?;
+        self.rest.put(batch).await
     }
 }
 
@@ -197,8 +278,8 @@ impl Staging for Incoming {
 
     async fn finish(mut self: Box<Self>) -> Result<Box<dyn Staged>, BlobError> {
         self.hand_over().await?;
-        let id = self.id.settled().await?.finish();
-        let (sha512, _) = self.rest.settled().await?;
+        let id = self.id.finish().await?.finish();
+        let (sha512, _) = self.rest.finish().await?;
         Ok(Box::new(Complete {
             digest: BlobDigest {
                 id,
