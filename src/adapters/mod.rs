@@ -10,3 +10,4 @@ pub mod sled;
 pub mod softkey;
 pub mod squashfs;
 pub mod system;
+pub mod vcdiff;

@@ -9,6 +9,7 @@ mod authorize;
 mod brand_key;
 pub mod brands;
 pub mod catalog;
+pub mod devices;
 pub mod doctor;
 pub mod instance;
 mod issue_error;
@@ -141,6 +142,8 @@ pub struct App {
     pub guard: Arc<Guard>,
     /// The catalogue in memory; `Arc::default()`.
     pub catalog: Arc<store::Catalog>,
+    /// What devices reported and was not written yet; `Arc::default()`.
+    pub reports: Arc<store::Reports>,
 }
 
 impl App {

@@ -2,6 +2,7 @@
 //! Data goes to stdout, everything else to stderr; exit status 0 done, 1 refused or failed, 2 usage,
 //! 3 server not reachable; a closed pipe is success.
 
+mod device;
 mod error;
 mod help;
 pub mod output;
@@ -112,6 +113,9 @@ enum Command {
     /// Serials: the signing log, allow-lists, re-issue policies, approvals
     #[command(subcommand)]
     Serial(serial::Verb),
+    /// Devices and what they last reported
+    #[command(subcommand)]
+    Device(device::Verb),
     /// Which devices may become another model
     #[command(subcommand)]
     Remodel(remodel::Verb),
@@ -192,6 +196,7 @@ impl Command {
             Self::Audit(verb) => verb.run(cx).await,
             Self::Model(verb) => verb.run(cx).await,
             Self::Serial(verb) => verb.run(cx).await,
+            Self::Device(verb) => verb.run(cx).await,
             Self::Remodel(verb) => verb.run(cx).await,
             Self::SystemUser(verb) => verb.run(cx).await,
             Self::Completions(command) => command.run(cx),

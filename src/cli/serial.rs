@@ -205,7 +205,7 @@ impl List {
             Format::Table => {
                 let limit = self.limit.unwrap_or(TABLE_ROWS);
                 let mut rows = Vec::new();
-                let more = pages(&client, query, limit, |row| {
+                let more = pages(&client, "serials", query, limit, |row| {
                     rows.push(row);
                     Ok(())
                 })
@@ -221,11 +221,17 @@ impl List {
             Format::Json => {
                 let mut first = true;
                 cx.out.data(b"[")?;
-                pages(&client, query, self.limit.unwrap_or(usize::MAX), |row| {
-                    cx.out.data(if first { b"\n  " } else { b",\n  " })?;
-                    first = false;
-                    cx.out.data(row.to_string().as_bytes())
-                })
+                pages(
+                    &client,
+                    "serials",
+                    query,
+                    self.limit.unwrap_or(usize::MAX),
+                    |row| {
+                        cx.out.data(if first { b"\n  " } else { b",\n  " })?;
+                        first = false;
+                        cx.out.data(row.to_string().as_bytes())
+                    },
+                )
                 .await?;
                 cx.out.data(if first { b"]\n" } else { b"\n]\n" })
             }
@@ -233,9 +239,10 @@ impl List {
     }
 }
 
-/// Hands every row to `take`, newest first, at most `limit`; true if there are more.
-async fn pages(
+/// Hands every row of the list `noun` to `take`, newest first, at most `limit`; true if there are more.
+pub(super) async fn pages(
     client: &Client,
+    noun: &'static str,
     query: Vec<(&str, String)>,
     limit: usize,
     mut take: impl FnMut(Value) -> Result<(), CliError>,
@@ -249,8 +256,8 @@ async fn pages(
             .collect();
         page.push(("limit", PAGE));
         page.extend(before.as_deref().map(|before| ("before", before)));
-        let mut answer = client.get(&native(&["serials"]), &page).await?;
-        let rows = answer.get_mut("serials").map(Value::take);
+        let mut answer = client.get(&native(&[noun]), &page).await?;
+        let rows = answer.get_mut(noun).map(Value::take);
         for row in rows.as_ref().and_then(Value::as_array).into_iter().flatten() {
             if left == 0 {
                 return Ok(true);

@@ -2,6 +2,7 @@
 //! finish, flushes, and ends with status 0; a second signal ends at once.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::local;
 use super::open::{self, SettingsArgs};
 use super::{CliError, Cx};
+use crate::adapters::vcdiff::Vcdiff;
 use crate::app::issue_serial::Vault;
 use crate::app::{self, App};
 use crate::config::Config;
@@ -70,6 +72,8 @@ impl Running {
         }
         let (socket, socket_file) = local::listen(config).await?;
         Vault::new(app.clone()).recover().await?;
+        // The first device need not wait for it.
+        app.catalog.current(&app).await?;
         let router = http::router(&app, Metrics::default()).map_err(|e| CliError::Failed(e.to_string()))?;
         let server = Server::new(router, limits, config.trusted_proxies.value.0.clone());
         let stop = stop_on_signal()?;
@@ -78,6 +82,14 @@ impl Running {
         let (owner, stop_owner) = (Server::new(owner, limits, Vec::new()), stop.clone());
         let drained = CancellationToken::new();
         let upkeep = app::upkeep(app.clone(), drained.clone().cancelled_owned());
+        let limit = u64::try_from(config.delta_limit.value.0).unwrap_or(u64::MAX);
+        let deltas = app::store::deltas(
+            app.clone(),
+            Arc::new(Vcdiff),
+            limit,
+            drained.clone().cancelled_owned(),
+        );
+        let reports = app::store::reports(app.clone(), drained.clone().cancelled_owned());
         let serving = server.run(Listener::Tcp(listener), stop.clone());
         let tasks = vec![
             tokio::spawn(async move {
@@ -89,6 +101,8 @@ impl Running {
                 drained.cancel();
             }),
             tokio::spawn(upkeep),
+            tokio::spawn(deltas),
+            tokio::spawn(reports),
         ];
         Ok(Self {
             app,

@@ -218,6 +218,8 @@ settings! {
     session_limit: Size, "session-limit", "HALLMARK_SESSION_LIMIT", Size(8 << 20);
     /// Largest JSON body of a refresh
     refresh_limit: Size, "refresh-limit", "HALLMARK_REFRESH_LIMIT", Size(4 << 20);
+    /// Largest snap that deltas are made for; 0 = none are made
+    delta_limit: Size, "delta-limit", "HALLMARK_DELTA_LIMIT", Size(64 << 20);
     /// Threads that sign; 0 = as many as there are processors
     signer_threads: Count, "signer-threads", "HALLMARK_SIGNER_THREADS", Count(0);
     /// Signatures that may wait for a thread; more are answered with 503

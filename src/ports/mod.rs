@@ -6,6 +6,7 @@
 mod assertions;
 mod audit;
 mod blobs;
+mod deltas;
 mod registry;
 mod seal;
 mod serials;
@@ -16,6 +17,7 @@ mod world;
 pub use assertions::{AssertionFilter, AssertionStore, PutRule, StoredAssertion};
 pub use audit::{AuditFilter, AuditLog};
 pub use blobs::{Blob, BlobEntry, BlobError, BlobStream, Blobs, Staged, Staging};
+pub use deltas::Deltas;
 pub use registry::{Change, Expect, Key, Kind, Record, Registry, StoredRecord, Versioned};
 pub use seal::{Seal, SealError, SealLabel};
 pub use serials::{ApprovalRow, IssuedSerial, LedgerStats, SerialFilter, SerialLedger, StandingRow};

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::domain::access::{Account, Brand, Membership, StoreRecord, Token};
-use crate::domain::catalog::{CatalogHead, Inclusion, RevisionRecord, SnapRecord, revision_key};
+use crate::domain::catalog::{
+    CatalogHead, DeltaRecord, DeviceReport, Inclusion, RevisionRecord, SnapRecord, device_uuid, revision_key,
+};
+use crate::domain::ident::DeviceId;
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SigningKey};
 
 /// The kinds of records; each is a tree or a table of its own.
@@ -26,6 +29,8 @@ pub enum Kind {
     Snap,
     SnapRevision,
     Inclusion,
+    Delta,
+    Device,
     /// The one record about the last changes of the catalogue; key `["head"]`.
     Catalog,
 }
@@ -45,6 +50,8 @@ impl Kind {
         Kind::Snap,
         Kind::SnapRevision,
         Kind::Inclusion,
+        Kind::Delta,
+        Kind::Device,
         Kind::Catalog,
     ];
 
@@ -63,6 +70,8 @@ impl Kind {
             Self::Snap => "snap",
             Self::SnapRevision => "snap_revision",
             Self::Inclusion => "inclusion",
+            Self::Delta => "delta",
+            Self::Device => "device",
             Self::Catalog => "catalog",
         }
     }
@@ -74,6 +83,8 @@ impl Kind {
             Self::Account | Self::Brand | Self::Store | Self::Token | Self::Snap => &["id"],
             Self::SnapRevision => &["snap_id", "revision"],
             Self::Inclusion => &["store_id", "snap_id"],
+            Self::Delta => &["snap_id", "source", "target"],
+            Self::Device => &["brand_id", "model", "serial"],
             Self::Membership => &["brand_id", "store_id", "account_id"],
             Self::SigningKey => &["account_id", "name"],
             Self::Model => &["brand_id", "name"],
@@ -367,6 +378,35 @@ impl Record for Inclusion {
     const KIND: Kind = Kind::Inclusion;
     fn key(&self) -> Key {
         Key::from([self.store_id.as_str(), self.snap_id.as_str()])
+    }
+}
+
+impl Record for DeltaRecord {
+    const KIND: Kind = Kind::Delta;
+    fn key(&self) -> Key {
+        let (source, target) = (revision_key(self.source), revision_key(self.target));
+        Key::from([self.snap_id.as_str(), &source, &target])
+    }
+}
+
+impl DeviceReport {
+    /// The key of what a device reported.
+    pub fn key_of(device: &DeviceId) -> Key {
+        Key::from([
+            device.brand.as_str(),
+            device.model.as_str(),
+            device.serial.as_str(),
+        ])
+    }
+}
+
+impl Record for DeviceReport {
+    const KIND: Kind = Kind::Device;
+    fn key(&self) -> Key {
+        Self::key_of(&self.device)
+    }
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        vec![("uuid", device_uuid(&self.device).to_string())]
     }
 }
 

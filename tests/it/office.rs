@@ -108,6 +108,7 @@ impl Office {
             }),
             guard: Arc::default(),
             catalog: Arc::default(),
+            reports: Arc::default(),
         };
         let router = hallmark::http::router(&app, Metrics::default()).unwrap();
         let office = Self { app, router, clock };

@@ -13,7 +13,7 @@ use super::{assertions, rows};
 use crate::domain::access::{Account, Brand, Membership, StoreRecord, Token};
 use crate::domain::assertion::AssertionType;
 use crate::domain::audit::{AuditEvent, ChainHead, entry_hash};
-use crate::domain::catalog::{CatalogHead, Inclusion, RevisionRecord, SnapRecord};
+use crate::domain::catalog::{CatalogHead, DeltaRecord, DeviceReport, Inclusion, RevisionRecord, SnapRecord};
 use crate::domain::ident::{BrandId, DeviceId, ModelName};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SerialState, SigningKey};
 use crate::ports::{Kind, Record, StoreError};
@@ -95,6 +95,8 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::Snap => parse::<SnapRecord>(&json),
             Kind::SnapRevision => parse::<RevisionRecord>(&json),
             Kind::Inclusion => parse::<Inclusion>(&json),
+            Kind::Delta => parse::<DeltaRecord>(&json),
+            Kind::Device => parse::<DeviceReport>(&json),
             Kind::Catalog => parse::<CatalogHead>(&json),
         }
     })?;

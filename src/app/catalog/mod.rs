@@ -1,7 +1,7 @@
 //! The catalogue: stores and what they show, snaps and their releases. Everything that changes it goes through
 //! [`changes`], so that readers can follow by number.
 
-mod changes;
+pub(crate) mod changes;
 pub mod declare;
 pub mod inclusions;
 mod publishers;

@@ -52,6 +52,7 @@ impl Parts {
             settings: self.settings,
             guard: Arc::new(Guard::default()),
             catalog: Arc::default(),
+            reports: Arc::default(),
         }
     }
 }

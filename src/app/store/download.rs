@@ -24,6 +24,8 @@ pub struct FileName {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum What {
+    /// `<snap-id>_<source>_<target>.<format>`
+    Delta(u64, u64, String),
     /// `<snap-id>_<revision>.snap`
     Snap(u64),
     /// `<snap-id>+<component>_<revision>.comp`
@@ -36,8 +38,17 @@ impl FromStr for FileName {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (stem, ending) = text.rsplit_once('.').ok_or(())?;
         let (stem, revision) = stem.rsplit_once('_').ok_or(())?;
-        let canonical = !revision.starts_with('0') && revision.bytes().all(|b| b.is_ascii_digit());
-        let revision = revision.parse().ok().filter(|_| canonical).ok_or(())?;
+        let number = |text: &str| {
+            let canonical = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
+            text.parse::<u64>().ok().filter(|_| canonical).ok_or(())
+        };
+        let revision = number(revision)?;
+        if let Some((snap, source)) = stem.split_once('_').filter(|_| ending != "snap") {
+            return Ok(Self {
+                snap: snap.parse().map_err(|_| ())?,
+                what: What::Delta(number(source)?, revision, ending.to_owned()),
+            });
+        }
         let (snap, what) = match (ending, stem.split_once('+')) {
             ("snap", None) => (stem, What::Snap(revision)),
             ("comp", Some((snap, component))) => (snap, What::Component(component.to_owned(), revision)),
@@ -61,6 +72,12 @@ pub async fn find(
         return Ok(None);
     };
     let blob = match &name.what {
+        What::Delta(source, target, format) => entry
+            .deltas
+            .get(&(*source, *target))
+            .filter(|delta| delta.format == *format)
+            .and_then(|delta| delta.file.as_ref())
+            .map(|file| file.blob),
         What::Snap(revision) => entry.revisions.get(revision).map(|found| found.blob),
         What::Component(component, revision) => entry
             .revisions
@@ -85,7 +102,11 @@ mod tests {
     #[test]
     fn only_whole_names_are_files() {
         let id = "a".repeat(32);
-        for good in [format!("{id}_1.snap"), format!("{id}+docs-1_12.comp")] {
+        for good in [
+            format!("{id}_1.snap"),
+            format!("{id}+docs-1_12.comp"),
+            format!("{id}_1_2.xdelta3"),
+        ] {
             assert!(good.parse::<FileName>().is_ok(), "{good}");
         }
         for bad in [
@@ -94,6 +115,8 @@ mod tests {
             format!("{id}_+1.snap"),
             format!("{id}_.snap"),
             format!("{id}_1.comp"),
+            format!("{id}_1_2.snap"),
+            format!("{id}_01_2.xdelta3"),
             format!("{id}+x_1.snap"),
             "x_1.snap".to_owned(),
             String::new(),

@@ -4,16 +4,20 @@
 mod asker;
 mod browse;
 mod cohort;
+mod delta_work;
 pub mod download;
 mod fetch;
 mod refresh;
+mod reports;
 pub mod view;
 
 pub use asker::{Asker, Presence};
 pub use browse::{FEATURED, Hit, Search, Shown, categories, channel_map, find, names};
 pub use cohort::create as create_cohorts;
+pub use delta_work::{deltas, make_deltas};
 pub use download::File;
 pub(crate) use fetch::known_to;
 pub use fetch::{Group, GroupAnswer, GroupError, Wanted, WantedKey, fetch};
 pub use refresh::{Action, ActionError, Context, Found, Installed, Kind, SnapAction, refresh};
+pub use reports::{Reports, flush as flush_reports, reports};
 pub use view::{Catalog, Publisher, SnapEntry, Snapshot};

@@ -1,7 +1,7 @@
 //! Which revision answers each action of `POST /v2/snaps/refresh` (device-api.md 5, 16). Exactly one answer per action,
 //! in the order of the request.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::asker::Asker;
@@ -32,12 +32,12 @@ pub struct Installed {
 
 /// The snaps a device has, by instance key.
 #[derive(Clone, Debug, Default)]
-pub struct Context(HashMap<String, Installed>);
+pub struct Context(BTreeMap<String, Installed>);
 
 impl Context {
     /// From the request; an instance key that comes twice is refused with its text.
     pub fn new(installed: Vec<Installed>) -> Result<Self, String> {
-        let mut by_key = HashMap::with_capacity(installed.len());
+        let mut by_key = BTreeMap::new();
         for entry in installed {
             if let Some(twice) = by_key.insert(entry.instance_key.clone(), entry) {
                 return Err(twice.instance_key);
@@ -51,7 +51,7 @@ impl Context {
         self.0.get(instance_key)
     }
 
-    /// All entries, in no order.
+    /// All entries, by instance key.
     pub fn iter(&self) -> impl Iterator<Item = &Installed> {
         self.0.values()
     }

@@ -14,7 +14,7 @@ use crate::app::{App, Refusal};
 use crate::domain::access::{Account, Brand, StoreRecord};
 use crate::domain::assertion::{AssertionType, Ref, Typed, decode};
 use crate::domain::catalog::{
-    CatalogHead, Changed, Inclusion, RevisionRecord, SnapRecord, Stores, Viewer, sees,
+    CatalogHead, Changed, DeltaRecord, Inclusion, RevisionRecord, SnapRecord, Stores, Viewer, sees,
 };
 use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
 use crate::domain::snap::Epoch;
@@ -37,6 +37,8 @@ pub struct SnapEntry {
     pub record: SnapRecord,
     /// Its revisions.
     pub revisions: BTreeMap<u64, RevisionRecord>,
+    /// What was made of deltas, by source and target.
+    pub deltas: BTreeMap<(u64, u64), DeltaRecord>,
     /// Who publishes it.
     pub publisher: Publisher,
     /// What a search looks through: name, title, summary and publisher, in lower case.
@@ -89,6 +91,16 @@ impl Snapshot {
         self.snaps.get(id)
     }
 
+    /// The name of a snap, for who manages devices that have it.
+    pub fn name_of(&self, id: &SnapId) -> Option<&SnapName> {
+        self.snaps.get(id).map(|entry| &entry.record.name)
+    }
+
+    /// Every snap, in no order: for work that nobody asked for.
+    pub(super) fn every(&self) -> impl Iterator<Item = &Arc<SnapEntry>> {
+        self.snaps.values()
+    }
+
     /// All snaps that `viewer` sees, in no order.
     pub fn seen(&self, viewer: Viewer<'_>) -> impl Iterator<Item = &Arc<SnapEntry>> {
         self.snaps.values().filter(move |entry| self.sees(entry, viewer))
@@ -120,6 +132,11 @@ impl Snapshot {
             .filter(|store| store.brand_id == *brand)
             .or_else(|| bases.next())
             .map(|store| &store.id)
+    }
+
+    /// The number of the last change it knows.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// How many snaps there are.
@@ -176,6 +193,11 @@ impl Snapshot {
                 .or_default()
                 .insert(record.revision, record);
         }
+        let mut deltas: HashMap<SnapId, Vec<DeltaRecord>> = HashMap::new();
+        for found in storage.all::<DeltaRecord>(everything()).await? {
+            let record = found.record;
+            deltas.entry(record.snap_id.clone()).or_default().push(record);
+        }
         let mut publishers = HashMap::new();
         for found in snaps {
             let record = found.record;
@@ -188,7 +210,8 @@ impl Snapshot {
                 }
             };
             let revisions = revisions.remove(&record.id).unwrap_or_default();
-            picture.put(SnapEntry::new(record, revisions, publisher));
+            let deltas = deltas.remove(&record.id).unwrap_or_default();
+            picture.put(SnapEntry::new(record, revisions, deltas, publisher));
         }
         Ok(picture)
     }
@@ -220,8 +243,10 @@ impl Snapshot {
                         .into_iter()
                         .map(|found| (found.record.revision, found.record))
                         .collect();
+                    let deltas = storage.all::<DeltaRecord>([id.as_str()]).await?;
+                    let deltas = deltas.into_iter().map(|found| found.record).collect();
                     let publisher = publisher(app, &found.record.publisher_id).await?;
-                    self.put(SnapEntry::new(found.record, revisions, publisher));
+                    self.put(SnapEntry::new(found.record, revisions, deltas, publisher));
                 }
             }
         }
@@ -243,7 +268,12 @@ impl Clone for Snapshot {
 }
 
 impl SnapEntry {
-    fn new(record: SnapRecord, revisions: BTreeMap<u64, RevisionRecord>, publisher: Publisher) -> Self {
+    fn new(
+        record: SnapRecord,
+        revisions: BTreeMap<u64, RevisionRecord>,
+        deltas: Vec<DeltaRecord>,
+        publisher: Publisher,
+    ) -> Self {
         let title = record.listing.title.as_deref().unwrap_or_default();
         let search_text = [
             record.name.as_str(),
@@ -257,6 +287,10 @@ impl SnapEntry {
         Self {
             record,
             revisions,
+            deltas: deltas
+                .into_iter()
+                .map(|delta| ((delta.source, delta.target), delta))
+                .collect(),
             publisher,
             search_text,
         }

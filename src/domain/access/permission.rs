@@ -133,6 +133,8 @@ permissions! {
     SerialManage "serial-manage" Brand [Admin];
     /// Read the serial log.
     SerialRead "read-serial-log" Brand [Admin];
+    /// See devices and what they reported.
+    DeviceRead "device-read" Brand [Admin, View];
     /// Remodel rules.
     RemodelManage "remodel-manage" Brand [Admin];
     /// See remodel rules.
@@ -190,6 +192,7 @@ impl Permission {
             | Self::ModelRead
             | Self::SerialManage
             | Self::SerialRead
+            | Self::DeviceRead
             | Self::RemodelManage
             | Self::RemodelRead
             | Self::AssertionImport

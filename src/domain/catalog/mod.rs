@@ -2,15 +2,18 @@
 //! device-api.md 16). Pure rules and the records they work on.
 
 mod channel;
+mod delta;
 mod head;
 mod naming;
 mod offer;
 mod release_rules;
 mod releases;
+mod report;
 mod snap;
 mod visible;
 
 pub use channel::{Channel, LATEST, Risk, Track};
+pub use delta::{DeltaFile, DeltaRecord, WORTHWHILE, is_worthwhile, likely_steps};
 pub use head::{CatalogHead, Changed};
 pub use naming::{NameRefusal, Registrant, may_be, may_register};
 pub use offer::{Ask, Offer, chance, offer};
@@ -18,6 +21,7 @@ pub use release_rules::{
     PatternError, ReleaseRefusal, check_pattern, guarded, held_there, may_release, released_for,
 };
 pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, MEMORY, Past, Progressive, Release, Releases, followers};
+pub use report::{DeviceReport, ReportedSnap, device_uuid};
 pub use snap::{
     Component, Icon, Inclusion, Listing, RevisionRecord, SnapPrefix, SnapRecord, StoreKind, revision_key,
 };

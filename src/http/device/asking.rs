@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, StatusCode};
 use warp::Filter;
 
@@ -16,6 +16,10 @@ use crate::http::fault::{DeviceDialect, Fault};
 #[derive(Clone, Debug)]
 pub(super) struct Asking {
     presence: Presence,
+    /// Formats of deltas the client takes, the best first.
+    pub(super) delta_formats: Vec<String>,
+    /// The client, as it names itself; at most 128 bytes.
+    pub(super) client: Option<String>,
 }
 
 /// The headers of a request to the store.
@@ -31,7 +35,18 @@ impl Asking {
             value.map(|value| value.to_str().unwrap_or("-").trim())
         };
         let named = |names| text(names).filter(|text| !text.is_empty());
+        let formats = headers.get("snap-accept-delta-format");
+        let formats = formats.and_then(|value| value.to_str().ok()).unwrap_or_default();
         Self {
+            delta_formats: formats
+                .split(',')
+                .map(|format| format.trim().to_owned())
+                .filter(|format| !format.is_empty())
+                .collect(),
+            client: headers
+                .get(USER_AGENT)
+                .and_then(|value| value.to_str().ok())
+                .map(|text| text.chars().take(128).collect()),
             presence: Presence {
                 // A value that is no text cannot be a session of ours either.
                 device: text(["snap-device-authorization", "x-device-authorization"]).map(str::to_owned),

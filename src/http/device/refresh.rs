@@ -17,6 +17,7 @@ use crate::app::store::{
     Snapshot, Wanted, WantedKey, fetch, refresh,
 };
 use crate::app::{App, Reason};
+use crate::domain::catalog::{DeviceReport, ReportedSnap};
 use crate::domain::snap::Epoch;
 use crate::http::body;
 use crate::http::endpoint::{Access, BodyShape, Endpoint, with};
@@ -130,6 +131,7 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
     let max_formats = request.assertion_max_formats.unwrap_or_default();
     let context = context(request.context.unwrap_or_default())?;
     let actions = actions(request.actions.unwrap_or_default())?;
+    report(app, asking, &asker, &context, &actions);
     // Written piece by piece: a device with many snaps has a long answer, and none of it is needed twice.
     let mut out = Vec::with_capacity(512 + actions.len() * 2048);
     out.extend_from_slice(b"{\"results\":[");
@@ -140,7 +142,7 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
         match action {
             Action::Snap(action) => {
                 let answer = refresh(app, &catalog, &asker, &context, action);
-                write(&mut out, &snap_result(app, action, &answer))?;
+                write(&mut out, &snap_result(app, asking, action, &answer))?;
             }
             Action::Fetch(group) => {
                 let answer = group_answer(app, &catalog, &asker, group, &max_formats).await?;
@@ -164,6 +166,33 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
 
 fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Fault<DeviceDialect>> {
     serde_json::to_writer(out, value).map_err(|error| Fault::internal(&error))
+}
+
+/// Keeps what the device said of itself. Calls for assertions alone name no snaps, and installations may not either.
+fn report(app: &App, asking: &Asking, asker: &Asker, context: &Context, actions: &[Action]) {
+    let Some(session) = &asker.session else { return };
+    let refreshes = actions
+        .iter()
+        .any(|action| matches!(action, Action::Snap(action) if action.kind == Kind::Refresh));
+    let snaps: Vec<ReportedSnap> = context
+        .iter()
+        .map(|installed| ReportedSnap {
+            snap_id: installed.snap_id.clone(),
+            instance: (installed.instance_key != installed.snap_id).then(|| installed.instance_key.clone()),
+            revision: installed.revision,
+            channel: installed.tracking_channel.clone(),
+        })
+        .collect();
+    let told = refreshes || !snaps.is_empty();
+    let report = DeviceReport {
+        device: session.device.clone(),
+        store: session.store.clone(),
+        architecture: asker.architecture.clone(),
+        client: asking.client.clone(),
+        snaps,
+        seen: app.clock.now(),
+    };
+    app.reports.note(report, told);
 }
 
 /// What the device should do besides: renew a session that ends soon (device-api.md 5.6).
@@ -303,6 +332,7 @@ struct SnapResult<'a> {
 
 fn snap_result<'a>(
     app: &App,
+    asking: &Asking,
     action: &'a SnapAction,
     answer: &'a Result<Found, ActionError>,
 ) -> SnapResult<'a> {
@@ -327,7 +357,11 @@ fn snap_result<'a>(
             result.name = Some(entry.record.name.as_str());
             result.effective_channel = found.effective.as_ref().map(ToString::to_string);
             result.redirect_channel = found.redirect.as_ref().map(ToString::to_string);
-            result.snap = Some(Snap::new(app, entry, record, WithYaml::Yes));
+            let snap = Snap::new(app, entry, record, WithYaml::Yes);
+            result.snap = Some(match found.installed {
+                Some(source) => snap.with_delta(app, entry, source, &asking.delta_formats),
+                None => snap,
+            });
         }
         Ok(found) => {
             // A release names a revision that is not there: the catalogue is damaged.

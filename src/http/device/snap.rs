@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::app::store::SnapEntry;
 use crate::domain::blob::BlobId;
-use crate::domain::catalog::{Component, Icon, RevisionRecord};
+use crate::domain::catalog::{Component, DeltaRecord, Icon, RevisionRecord};
 use crate::domain::ident::{Architecture, SnapId};
 use crate::domain::snap::{Confinement, Epoch, SnapType};
 use crate::domain::time::Timestamp;
@@ -63,6 +63,19 @@ struct Category<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Download {
+    url: String,
+    size: u64,
+    sha3_384: BlobId,
+    deltas: Vec<Delta>,
+}
+
+/// A file that makes the new snap out of what the device has.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Delta {
+    format: String,
+    source: u64,
+    target: u64,
     url: String,
     size: u64,
     sha3_384: BlobId,
@@ -144,6 +157,7 @@ impl<'a> Snap<'a> {
                 url: snap_url(app, &record.id, revision.revision),
                 size: revision.size,
                 sha3_384: revision.blob,
+                deltas: Vec::new(),
             },
             epoch: &revision.epoch,
             license: listing.license.as_deref(),
@@ -174,6 +188,41 @@ impl<'a> Snap<'a> {
     }
 }
 
+impl Snap<'_> {
+    /// The same with the deltas from `source`, in formats the client takes.
+    pub(super) fn with_delta(
+        mut self,
+        app: &App,
+        entry: &SnapEntry,
+        source: u64,
+        formats: &[String],
+    ) -> Self {
+        let delta = entry.deltas.get(&(source, self.revision));
+        let delta = delta.filter(|delta| formats.contains(&delta.format));
+        if let Some((delta, file)) = delta.and_then(|delta| Some((delta, delta.file.as_ref()?))) {
+            let DeltaRecord {
+                snap_id,
+                source,
+                target,
+                format,
+                ..
+            } = delta;
+            self.download.deltas.push(Delta {
+                format: format.clone(),
+                source: *source,
+                target: *target,
+                url: format!(
+                    "{}/download/{snap_id}_{source}_{target}.{format}",
+                    app.settings.public_url
+                ),
+                size: file.size,
+                sha3_384: file.blob,
+            });
+        }
+        self
+    }
+}
+
 fn resource<'a>(app: &App, snap: &SnapId, component: &'a Component) -> Resource<'a> {
     let Component { name, revision, .. } = component;
     Resource {
@@ -190,6 +239,7 @@ fn resource<'a>(app: &App, snap: &SnapId, component: &'a Component) -> Resource<
             ),
             size: component.size,
             sha3_384: component.blob,
+            deltas: Vec::new(),
         },
     }
 }

@@ -11,6 +11,7 @@ mod answer;
 mod assertions;
 mod audit;
 mod brands;
+mod devices;
 mod input;
 mod keys;
 mod models;
@@ -53,6 +54,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         models::endpoints(&native),
         remodel::endpoints(&native),
         serials::endpoints(&native),
+        devices::endpoints(&native),
         stores::endpoints(&native),
         snaps::endpoints(&native),
     ]

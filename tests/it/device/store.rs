@@ -1,6 +1,11 @@
 //! What a registered device asks a store: refresh, info, find, names, cohorts, downloads; and that nobody sees what is
 //! not theirs. The catalogue is written as records here; management has tests of its own.
 
+use std::sync::Arc;
+
+use hallmark::adapters::vcdiff::Vcdiff;
+use hallmark::app::devices::{self, DeviceName};
+use hallmark::app::store::{flush_reports, make_deltas};
 use hallmark::domain::access::StoreRecord;
 use hallmark::domain::blob::BlobId;
 use hallmark::domain::catalog::{
@@ -9,10 +14,11 @@ use hallmark::domain::catalog::{
 use hallmark::domain::ident::{Architecture, BrandId, SnapId, StoreId};
 use hallmark::domain::snap::{Confinement, Epoch, SnapType};
 use hallmark::domain::time::Timestamp;
-use hallmark::ports::{Change, Commit, CommitOutcome};
+use hallmark::ports::{Change, Commit, CommitOutcome, Deltas};
 use serde_json::{Value, json};
 
 use super::{Answer, Field};
+use crate::harness::acme_ctx;
 
 /// A catalogue being written.
 struct Stock<'f> {
@@ -668,4 +674,116 @@ async fn a_session_that_ends_soon_is_renewed_and_one_that_ended_is_refused_with_
             .header("www-authenticate")
             .contains("refresh_device_session=1")
     );
+}
+
+#[tokio::test]
+async fn a_delta_is_offered_to_who_has_its_source_and_takes_its_format() {
+    let field = field().await;
+    let device = device(&field).await;
+    let stock = Stock { field: &field };
+    // Long enough that a delta saves something, and nothing that packs by itself.
+    let line = |n: u32| format!("{n} {}\n", BlobId::of(&n.to_be_bytes()).to_base64url());
+    let old: String = (0..500).map(line).collect();
+    let new = old.replace("\n77 ", "\nseventy-seven ");
+    stock.revision("agent", 2, &old, |_| ()).await;
+    stock.release("agent", 2, "stable").await;
+    stock.revision("agent", 3, &new, |_| ()).await;
+    stock.release("agent", 3, "stable").await;
+    let maker: Arc<dyn Deltas> = Arc::new(Vcdiff);
+    // From 2 to 3, and from 1 to 3, which is not worthwhile.
+    assert_eq!(make_deltas(&field.app, &maker, 1 << 20).await.unwrap(), 2);
+    assert_eq!(make_deltas(&field.app, &maker, 1 << 20).await.unwrap(), 0);
+    let ask = async |has: u64, formats: &str| {
+        let headers = [
+            ("snap-device-authorization", device.session.as_str()),
+            ("snap-accept-delta-format", formats),
+        ];
+        let body =
+            json!({"context": [installed("agent", has, "stable")], "actions": [refresh_action("agent")]});
+        let answer = field
+            .call("POST", "/v2/snaps/refresh", &headers, &body.to_string())
+            .await
+            .json();
+        answer["results"][0]["snap"]["download"]["deltas"].clone()
+    };
+    let offered = ask(2, "snap-1-1-xdelta3, xdelta3").await;
+    let delta = &offered[0];
+    assert_eq!(
+        (
+            delta["format"].as_str(),
+            delta["source"].as_u64(),
+            delta["target"].as_u64()
+        ),
+        (Some("xdelta3"), Some(2), Some(3))
+    );
+    for (has, formats) in [(1, "xdelta3"), (3, "xdelta3"), (2, ""), (2, "other")] {
+        assert_eq!(ask(has, formats).await, json!([]), "{has} {formats}");
+    }
+    let path = delta["url"]
+        .as_str()
+        .unwrap()
+        .strip_prefix(&field.app.settings.public_url)
+        .unwrap();
+    let file = field.get(path).await;
+    assert_eq!(
+        (file.status, BlobId::of(&file.body).to_string().as_str()),
+        (200, delta["sha3-384"].as_str().unwrap())
+    );
+    assert_eq!(
+        oxidelta::compress::decoder::decode_all(old.as_bytes(), &file.body).unwrap(),
+        new.as_bytes()
+    );
+    // Larger files than the limit are left alone.
+    stock
+        .revision("agent", 4, &new.replace("\n5 ", "\nfive "), |_| ())
+        .await;
+    stock.release("agent", 4, "stable").await;
+    assert_eq!(make_deltas(&field.app, &maker, 1000).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_a_device_reports_is_kept_and_only_written_when_it_changes() {
+    let field = field().await;
+    let device = device(&field).await;
+    let name: DeviceName = "gate-1/SN 1".parse().unwrap();
+    let seen = async || {
+        flush_reports(&field.app).await.unwrap();
+        devices::show(&field.app, &acme_ctx(), &name)
+            .await
+            .unwrap()
+            .report
+    };
+    assert_eq!(seen().await, None);
+    device
+        .refresh(
+            json!([installed("agent", 1, "stable")]),
+            json!([refresh_action("agent")]),
+        )
+        .await;
+    assert_eq!(field.app.reports.waiting(), 1);
+    let first = seen().await.unwrap();
+    assert_eq!(
+        (first.snaps[0].revision, first.snaps[0].channel.as_deref()),
+        (1, Some("stable"))
+    );
+    assert_eq!(first.store.as_deref(), Some("acme-store"));
+    // A call that says nothing of snaps does not wipe what is known; a little later nothing is written at all.
+    field.clock.advance(60);
+    device.refresh(json!([]), json!([])).await;
+    assert_eq!(seen().await.unwrap(), first);
+    field.clock.advance(600);
+    device.refresh(json!([]), json!([])).await;
+    let later = seen().await.unwrap();
+    assert_eq!((later.snaps, later.seen), (first.snaps, field.app.clock.now()));
+    device
+        .refresh(json!([installed("agent", 2, "edge")]), json!([]))
+        .await;
+    assert_eq!(seen().await.unwrap().snaps[0].revision, 2);
+    let uuid = devices::uuid(&later.device);
+    let by_uuid = devices::show(&field.app, &acme_ctx(), &uuid.parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(by_uuid.device.to_string(), "acme/gate-1/SN 1");
+    let absent = devices::show(&field.app, &acme_ctx(), &"gate-1/SN 2".parse().unwrap()).await;
+    assert_eq!(absent.unwrap_err().code, "resource-not-found");
 }

@@ -169,6 +169,7 @@ impl Factory {
             settings: settings(true),
             guard: Arc::default(),
             catalog: Arc::default(),
+            reports: Arc::default(),
         };
         let root = TestKey::new("root");
         let (address, stop) = serve(&app).await;
