@@ -36,6 +36,7 @@ mod remodel;
 mod serial;
 mod serve;
 mod store;
+mod store_connect;
 mod system_user;
 mod token;
 

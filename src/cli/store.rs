@@ -23,6 +23,8 @@ pub(super) enum Verb {
     Include(One),
     /// No longer show a snap of another store here
     Exclude(One),
+    /// Print what points a device at a store
+    Connect(super::store_connect::Connect),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -153,6 +155,7 @@ impl Verb {
                 cx.out.item(&Client::open(&brand)?.get(&path, &[]).await?, CARD)
             }
             Self::Settings(settings) => settings.run(cx).await,
+            Self::Connect(connect) => connect.run(cx).await,
             Self::Snaps(Named { store, brand }) => {
                 let path = native(&["stores", store.as_str(), "snaps"]);
                 cx.out

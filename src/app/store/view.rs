@@ -119,6 +119,11 @@ impl Snapshot {
         self.stores.get(store).map(|store| &store.brand_id)
     }
 
+    /// All stores, in no order.
+    pub fn store_ids(&self) -> impl Iterator<Item = &StoreId> {
+        self.stores.keys()
+    }
+
     /// The base store of a brand.
     pub fn base_store(&self, brand: &BrandId) -> Option<&StoreId> {
         let mut bases = self

@@ -10,6 +10,7 @@ use warp::Filter;
 use crate::app::App;
 use crate::app::store::{Asker, Presence, Snapshot};
 use crate::domain::access::TokenText;
+use crate::domain::ident::StoreId;
 use crate::http::fault::{DeviceDialect, Fault};
 
 /// Who asks, as far as the headers say; never rejects.
@@ -65,6 +66,11 @@ impl Asking {
         let catalog = app.catalog.current(app).await?;
         let asker = Asker::identify(app, &catalog, &self.presence).await?;
         Ok((catalog, asker))
+    }
+
+    /// The store that was named.
+    pub(super) fn store(&self) -> Option<&StoreId> {
+        self.presence.store.as_ref()
     }
 
     /// Whether an architecture was named.

@@ -4,6 +4,7 @@ mod asking;
 mod assertions;
 mod catalogue;
 mod download;
+mod legacy;
 mod refresh;
 mod sessions;
 mod snap;
@@ -21,6 +22,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         refresh::endpoints(app),
         catalogue::endpoints(app),
         download::endpoints(app),
+        legacy::endpoints(app),
     ]
     .concat()
 }

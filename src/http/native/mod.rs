@@ -11,6 +11,7 @@ mod answer;
 mod assertions;
 mod audit;
 mod brands;
+mod connect;
 mod devices;
 mod input;
 mod keys;
@@ -55,6 +56,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         remodel::endpoints(&native),
         serials::endpoints(&native),
         devices::endpoints(&native),
+        connect::endpoints(&native),
         stores::endpoints(&native),
         snaps::endpoints(&native),
     ]
