@@ -27,6 +27,7 @@ async fn json_output_is_as_documented() {
     let settings = "store settings acme-gate --private true --manual-review-policy avoid --store-whitelist= \
                     --allowed-inclusion-source-stores acme,acme";
     print("store settings", json("operator", settings).await);
+    print("store connect", json("admin", "store connect acme").await);
     print("store list", json("view", "store list").await);
     print("store show", json("view", "store show acme-gate").await);
     print(
