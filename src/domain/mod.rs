@@ -9,3 +9,4 @@ pub mod ident;
 pub mod snap;
 pub mod time;
 pub mod vault;
+mod yaml;

@@ -1,90 +1,32 @@
 //! Statements in YAML: the same headers as in JSON, with plain scalars taken as the text they are written in.
-//!
-//! The parser resolves a plain `1` or `true` to a number or boolean and forgets how it was written. So the text is
-//! read twice: once for its shape, then along that shape with every scalar asked for as a string.
-
-use std::collections::BTreeMap;
-
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::headers::{Headers, Value};
+use crate::domain::yaml::{self, Node};
 
 /// The top-level map of a YAML document. The error is the end of a sentence about the text.
 pub(super) fn headers(text: &str) -> Result<Headers, String> {
-    let refuse = |error: serde_yaml::Error| format!("is not valid YAML: {error}");
-    let shape: serde_yaml::Value = serde_yaml::from_str(text).map_err(refuse)?;
-    if !shape.is_mapping() {
-        return Err("must be a YAML map".to_owned());
-    }
-    match Shaped(&shape)
-        .deserialize(serde_yaml::Deserializer::from_str(text))
-        .map_err(refuse)?
-    {
-        Value::Map(map) => Ok(Headers(map)),
-        Value::Text(_) | Value::List(_) => Err("must be a YAML map".to_owned()),
+    match value(yaml::parse(text)?) {
+        Ok(Value::Map(map)) => Ok(Headers(map)),
+        Ok(Value::Text(_) | Value::List(_)) => Err("must be a YAML map".to_owned()),
+        Err(why) => Err(why.to_owned()),
     }
 }
 
-/// Reads a value known to look like the given one.
-#[derive(Clone, Copy)]
-struct Shaped<'s>(&'s serde_yaml::Value);
-
-impl<'de> DeserializeSeed<'de> for Shaped<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        match self.0 {
-            serde_yaml::Value::Null => Err(D::Error::custom(
-                "null is no header value: write \"\" for an empty string",
-            )),
-            serde_yaml::Value::Tagged(tagged) => Err(D::Error::custom(format_args!(
-                "tags such as {} are not possible",
-                tagged.tag
-            ))),
-            serde_yaml::Value::Bool(_) | serde_yaml::Value::Number(_) | serde_yaml::Value::String(_) => {
-                deserializer.deserialize_str(self)
-            }
-            serde_yaml::Value::Sequence(_) => deserializer.deserialize_seq(self),
-            serde_yaml::Value::Mapping(_) => deserializer.deserialize_map(self),
+fn value(node: Node) -> Result<Value, &'static str> {
+    match node {
+        Node::Null => Err("has a null, which is no header value: write \"\" for an empty string"),
+        Node::Text(text) => Ok(Value::Text(text)),
+        Node::List(items) => {
+            let items: Result<_, _> = items.into_iter().map(value).collect();
+            items.map(Value::List)
         }
-    }
-}
-
-impl<'de> Visitor<'de> for Shaped<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a string, list or map")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        for shape in self.0.as_sequence().into_iter().flatten() {
-            let item = access.next_element_seed(Shaped(shape))?;
-            items.push(item.ok_or_else(|| A::Error::custom("a list ends too early"))?);
+        Node::Map(entries) => {
+            let entries: Result<_, _> = entries
+                .into_iter()
+                .map(|(key, node)| Ok((key, value(node)?)))
+                .collect();
+            entries.map(Value::Map)
         }
-        Ok(Value::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut entries = BTreeMap::new();
-        for (key_shape, shape) in self.0.as_mapping().into_iter().flatten() {
-            let key = access.next_key_seed(Shaped(key_shape))?;
-            let Some(Value::Text(key)) = key else {
-                return Err(A::Error::custom("a key is not a string"));
-            };
-            let value = access.next_value_seed(Shaped(shape))?;
-            if entries.insert(key.clone(), value).is_some() {
-                return Err(A::Error::custom(format_args!(
-                    "the key {key:?} stands there twice"
-                )));
-            }
-        }
-        Ok(Value::Map(entries))
     }
 }
 
@@ -145,6 +87,18 @@ mod tests {
                 vec![format!("*a{before}"); 10].join(", ")
             ));
         }
-        assert!(super::headers(&bomb).is_err());
+        let error = super::headers(&bomb).unwrap_err();
+        assert!(error.contains("too much of it"), "{error}");
+    }
+
+    #[test]
+    fn a_small_bomb_is_refused_at_once() {
+        // Few jumps, but each repeats thousands of values.
+        let bomb = format!("a: &a [{}]\nb: [{}]\n", "x,".repeat(5_000), "*a,".repeat(3_000));
+        assert!(bomb.len() < 20_000);
+        let started = std::time::Instant::now();
+        let error = headers(&bomb).unwrap_err();
+        assert!(error.contains("too much of it"), "{error}");
+        assert!(started.elapsed() < std::time::Duration::from_millis(500));
     }
 }

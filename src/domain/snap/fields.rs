@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::document::{self, Node};
+use crate::domain::yaml::{self, Node};
 
 /// Why a `snap.yaml` or `component.yaml` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +35,7 @@ impl<'a> Fields<'a> {
             field: "it".to_owned(),
             why,
         };
-        match document::parse(text).map_err(refuse)? {
+        match yaml::parse(text).map_err(refuse)? {
             Node::Map(entries) => Ok(Self {
                 document,
                 place: String::new(),

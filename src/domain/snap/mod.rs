@@ -1,7 +1,6 @@
 //! What a snap says about itself: `meta/snap.yaml` and the words in it. Pure parsing; reading the file is
 //! `adapters/squashfs`.
 
-mod document;
 mod epoch;
 mod fields;
 mod kind;

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::document::Node;
 use super::fields::{Fields, SnapYamlError};
 use super::kind::{ComponentType, Confinement, Grade, SnapType};
 use super::{Epoch, names};
 use crate::domain::ident::{Architecture, SnapName};
+use crate::domain::yaml::{self, Node};
 
 /// What a snap says about itself. Fields the store does not need are ignored; those it needs have been checked, most of
 /// them by the rules that devices apply too.
@@ -109,7 +109,7 @@ impl SnapYaml {
     /// The provenance of a snap that names none.
     pub const GLOBAL_UPLOAD: &'static str = "global-upload";
     /// Longest document, in bytes.
-    pub const MAX_BYTES: usize = super::document::MAX_BYTES;
+    pub const MAX_BYTES: usize = yaml::MAX_BYTES;
 
     /// Reads and checks a document. Takes bounded time and memory whatever the text is.
     ///

@@ -12,7 +12,7 @@ use serde::de::{
 };
 
 /// Longest document.
-pub(super) const MAX_BYTES: usize = 256 << 10;
+pub(in crate::domain) const MAX_BYTES: usize = 256 << 10;
 /// Most values of a document, those that aliases repeat counted each time.
 const MAX_VALUES: usize = 50_000;
 /// Longest text of all scalars together, those that aliases repeat counted each time.
@@ -24,7 +24,7 @@ const MAX_INDICATORS: usize = 50;
 
 /// A value of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Node {
+pub(in crate::domain) enum Node {
     Null,
     Text(String),
     List(Vec<Node>),
@@ -33,7 +33,7 @@ pub(super) enum Node {
 }
 
 /// Reads a document. The error is the end of a sentence about the text.
-pub(super) fn parse(text: &str) -> Result<Node, String> {
+pub(in crate::domain) fn parse(text: &str) -> Result<Node, String> {
     look_over(text)?;
     let refuse = |error: serde_yaml::Error| format!("is not valid YAML: {error}");
     let budget = Budget {
