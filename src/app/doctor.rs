@@ -1,7 +1,9 @@
-//! `hallmark doctor`: is everything that is stored what it should be? Reads all of it, changes nothing.
+//! `hallmark doctor`: is everything that is stored what it should be? Reads all of it, changes nothing, unless it is
+//! told to clear away files that belong to nothing.
 
 use std::collections::{HashMap, HashSet};
 
+use super::catalog::garbage;
 use super::instance::{assertion, instance, trusted};
 use super::{App, Refusal};
 use crate::domain::access::Brand;
@@ -25,6 +27,10 @@ pub struct Findings {
     pub assertions: u64,
     /// Signing keys looked at.
     pub keys: u64,
+    /// Files of snaps that were read.
+    pub files: u64,
+    /// Files that belonged to nothing and were removed.
+    pub removed_files: u64,
     /// One line per thing that is wrong; empty = all is well.
     pub problems: Vec<String>,
     /// Problems beyond those listed.
@@ -32,7 +38,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    fn problem(&mut self, text: String) {
+    pub(super) fn problem(&mut self, text: String) {
         if self.problems.len() < MAX_LISTED {
             self.problems.push(text);
         } else {
@@ -43,13 +49,27 @@ impl Findings {
 
 /// Looks at everything. A damaged database is a finding, one out of reach an error.
 pub async fn examine(app: &App) -> Result<Findings, Refusal> {
+    look(app, false, garbage::GRACE).await
+}
+
+/// Like [`examine`], and removes files that belong to nothing and were kept more than `grace` seconds ago.
+pub async fn repair(app: &App, grace: i64) -> Result<Findings, Refusal> {
+    look(app, true, grace).await
+}
+
+async fn look(app: &App, repair: bool, grace: i64) -> Result<Findings, Refusal> {
     let mut findings = Findings::default();
     match app.storage.check().await {
         Ok(lines) => lines.into_iter().for_each(|line| findings.problem(line)),
         Err(error @ StoreError::Corrupt(_)) => findings.problem(error.to_string()),
         Err(error) => return Err(error.into()),
     }
-    match contents(app, &mut findings).await {
+    let mut looked = contents(app, &mut findings).await;
+    if looked.is_ok() {
+        // Never where not all could be read: what a damaged record names is no garbage.
+        looked = garbage::examine(app, &mut findings, repair, grace).await;
+    }
+    match looked {
         Err(refusal) if findings.problems.is_empty() => Err(refusal),
         Err(refusal) => {
             findings.problem(format!("not all could be looked at: {}", refusal.message));

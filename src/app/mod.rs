@@ -53,7 +53,7 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use crate::domain::assertion::Limits;
-use crate::ports::{Blobs, Clock, Commit, CommitOutcome, Entropy, Signer, Storage};
+use crate::ports::{Blobs, Clock, Commit, CommitOutcome, Entropy, Signer, SnapFiles, Storage};
 
 /// The instance's own secrets; sealed at rest like keys.
 #[derive(Zeroize)]
@@ -97,6 +97,8 @@ pub struct ReadLimits {
     pub session: usize,
     /// The JSON body of a refresh, which may list thousands of snaps.
     pub refresh: usize,
+    /// The file of a snap or component.
+    pub snap: u64,
 }
 
 impl Default for ReadLimits {
@@ -106,6 +108,7 @@ impl Default for ReadLimits {
             json: 1024 * 1024,
             session: 8 * 1024 * 1024,
             refresh: 4 * 1024 * 1024,
+            snap: 10 * 1024 * 1024 * 1024,
         }
     }
 }
@@ -130,6 +133,8 @@ pub struct App {
     pub signer: Arc<dyn Signer>,
     /// All files.
     pub blobs: Arc<dyn Blobs>,
+    /// Looks into snap files.
+    pub snap_files: Arc<dyn SnapFiles>,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Random bytes.

@@ -41,7 +41,7 @@ pub(super) enum Verb {
 pub(super) struct NewKey {
     /// Name of the key within the brand
     name: KeyName,
-    /// What it may sign: model (default), serial, system-user, validation-set, validation, preseed, snap-build, repair
+    /// What it may sign: model (default), serial, system-user, validation-set, validation, preseed, snap-build, snap-revision, repair
     #[arg(long = "purpose", value_name = "TYPE", value_delimiter = ',')]
     purposes: Vec<KeyPurpose>,
     /// Only for this model; its account-key says so too, which snapd before 2.64 does not accept

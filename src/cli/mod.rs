@@ -35,6 +35,7 @@ mod quickstart;
 mod remodel;
 mod serial;
 mod serve;
+mod snap;
 mod store;
 mod store_connect;
 mod system_user;
@@ -108,6 +109,9 @@ enum Command {
     /// Who did what, and whether the record of it is whole
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Snaps: upload, release, declare
+    #[command(subcommand)]
+    Snap(snap::Verb),
     /// Models the vault serves
     #[command(subcommand)]
     Model(model::Verb),
@@ -166,6 +170,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Keys and assertions", &["key", "keymgr", "assertion"]),
+    ("Store", &["snap", "device"]),
     ("Vault", &["model", "serial", "remodel", "system-user"]),
     ("This program", &["bench", "completions", "man"]),
 ];
@@ -195,6 +200,7 @@ impl Command {
             Self::Token(verb) => verb.run(cx).await,
             Self::Assertion(verb) => verb.run(cx).await,
             Self::Audit(verb) => verb.run(cx).await,
+            Self::Snap(verb) => verb.run(cx).await,
             Self::Model(verb) => verb.run(cx).await,
             Self::Serial(verb) => verb.run(cx).await,
             Self::Device(verb) => verb.run(cx).await,

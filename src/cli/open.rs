@@ -12,6 +12,7 @@ use crate::adapters::passphrase::{NEXT, Passphrase, PassphraseError};
 use crate::adapters::seal::MasterKey;
 use crate::adapters::sled::{Sled, SledOptions};
 use crate::adapters::softkey::{DEFAULT_QUEUE, SoftKeys};
+use crate::adapters::squashfs::Squashfs;
 use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::app::instance::{self, Parts};
 use crate::app::{App, ReadLimits, Settings};
@@ -202,6 +203,7 @@ pub fn parts(
         storage,
         signer: Arc::new(signer),
         blobs: blobs(config, &clock)?,
+        snap_files: Arc::new(Squashfs::default()),
         seal,
         clock,
         entropy: Arc::new(SystemEntropy::default()),
@@ -217,6 +219,7 @@ pub fn parts(
                 json: config.json_limit.value.0,
                 session: config.session_limit.value.0,
                 refresh: config.refresh_limit.value.0,
+                snap: config.snap_limit.value.0,
             },
             dev: config.dev.value.0,
         }),

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::local;
+use super::moment::span;
 use super::open::SettingsArgs;
 use super::remote::secret_file;
 use super::{CliError, Column, Cx, Format};
@@ -46,6 +47,16 @@ pub(super) struct Import {
 pub(super) struct Doctor {
     #[command(flatten)]
     settings: SettingsArgs,
+    /// Remove files that belong to nothing, as a crash during an upload may leave them
+    #[arg(long)]
+    repair: bool,
+    /// With --repair: files kept within this time stay, an upload may be about to need them: 2h, 10m; 0 for none
+    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = grace, requires = "repair")]
+    grace: i64,
+}
+
+fn grace(text: &str) -> Result<i64, String> {
+    if text == "0" { Ok(0) } else { span(text) }
 }
 
 #[derive(Debug, Args)]
@@ -112,7 +123,11 @@ impl Trust {
 
 impl Doctor {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
-        let report = local::perform(&self.settings.load_quietly()?, Task::Doctor).await?;
+        let task = Task::Doctor {
+            repair: self.repair,
+            grace: Some(self.grace),
+        };
+        let report = local::perform(&self.settings.load_quietly()?, task).await?;
         let findings: Findings = serde_json::from_value(report.clone())
             .map_err(|error| CliError::failed("cannot read the findings", error))?;
         match cx.out.format() {
@@ -127,14 +142,25 @@ impl Doctor {
                 }
             }
         }
-        let Findings { assertions, keys, .. } = findings;
-        if findings.problems.is_empty() {
+        let Findings {
+            assertions,
+            keys,
+            files,
+            removed_files,
+            ..
+        } = findings;
+        if removed_files > 0 {
             cx.out
-                .note(&format!("all is well: {assertions} assertions, {keys} keys"));
+                .note(&format!("removed {removed_files} files that belonged to nothing"));
+        }
+        if findings.problems.is_empty() {
+            cx.out.note(&format!(
+                "all is well: {assertions} assertions, {keys} keys, {files} files"
+            ));
             return Ok(());
         }
         cx.out.note(&format!(
-            "found {} problems in {assertions} assertions, {keys} keys and the database",
+            "found {} problems in {assertions} assertions, {keys} keys, {files} files and the database",
             findings.problems.len() as u64 + findings.further_problems
         ));
         Err(CliError::Reported)

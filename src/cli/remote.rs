@@ -109,6 +109,8 @@ pub enum Content<'a> {
     Json(Vec<u8>),
     /// Anything else, with its content type.
     Bytes(&'a str, Vec<u8>),
+    /// Files, read while they are sent.
+    Stream(reqwest::Body),
 }
 
 impl Client {
@@ -121,6 +123,16 @@ impl Client {
         Ok(client)
     }
 
+    /// Like [`Self::open`], for requests that take as long as they take: uploads of large files.
+    pub fn patient(brand: &BrandArg) -> Result<Self, CliError> {
+        let mut client = Self::open(brand)?;
+        let builder = plain(&client.server).tcp_keepalive(CONNECT);
+        client.http = builder
+            .build()
+            .map_err(|error| CliError::failed("cannot set up the connection", chain(&error)))?;
+        Ok(client)
+    }
+
     /// With a stored log-in, whatever the environment says.
     pub fn with_login(login: &Login) -> Result<Self, CliError> {
         let mut client = Self::anonymous(&login.server)?;
@@ -130,13 +142,8 @@ impl Client {
 
     /// Without a log-in.
     pub fn anonymous(server: &str) -> Result<Self, CliError> {
-        let builder = http_client(server)
-            .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION")))
-            // A redirect could carry the token elsewhere.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE);
-        let http = builder
+        let http = plain(server)
+            .read_timeout(SILENCE)
             .build()
             .map_err(|error| CliError::failed("cannot set up the connection", chain(&error)))?;
         Ok(Self {
@@ -256,6 +263,9 @@ impl Client {
             Content::Empty => request,
             Content::Json(bytes) => request.header("content-type", "application/json").body(bytes),
             Content::Bytes(kind, bytes) => request.header("content-type", kind).body(bytes),
+            Content::Stream(body) => request
+                .header("content-type", "application/octet-stream")
+                .body(body),
         };
         let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
@@ -315,6 +325,14 @@ impl Client {
             _ => self.strange(&format!("it answered {status}")),
         }
     }
+}
+
+fn plain(server: &str) -> reqwest::ClientBuilder {
+    http_client(server)
+        .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION")))
+        // A redirect could carry the token elsewhere.
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT)
 }
 
 /// The beginning of every HTTP client for `server`, with the one crypto provider.

@@ -5,8 +5,8 @@ mod values;
 
 use values::Shown;
 pub use values::{
-    BlobsUrl, Count, DatabaseUrl, FilePath, ListenAddress, LogFilter, LogFormat, Maybe, Proxies, PublicUrl,
-    Seconds, Size, Switch, ValueError,
+    BlobsUrl, Count, DatabaseUrl, FilePath, FileSize, ListenAddress, LogFilter, LogFormat, Maybe, Proxies,
+    PublicUrl, Seconds, Size, Switch, ValueError,
 };
 
 use std::collections::BTreeMap;
@@ -220,6 +220,8 @@ settings! {
     refresh_limit: Size, "refresh-limit", "HALLMARK_REFRESH_LIMIT", Size(4 << 20);
     /// Largest snap that deltas are made for; 0 = none are made
     delta_limit: Size, "delta-limit", "HALLMARK_DELTA_LIMIT", Size(64 << 20);
+    /// Largest file of a snap or component
+    snap_limit: FileSize, "snap-limit", "HALLMARK_SNAP_LIMIT", FileSize(10 << 30);
     /// Threads that sign; 0 = as many as there are processors
     signer_threads: Count, "signer-threads", "HALLMARK_SIGNER_THREADS", Count(0);
     /// Signatures that may wait for a thread; more are answered with 503

@@ -52,7 +52,7 @@ shown_as_displayed!(
     LogFormat,
     Seconds
 );
-shown_as_displayed!(Proxies, Count, Size, Switch);
+shown_as_displayed!(Proxies, Count, Size, FileSize, Switch);
 
 /// A value that may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -468,6 +468,39 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
+            bytes if bytes % (1 << 20) == 0 => write!(f, "{}MiB", bytes >> 20),
+            bytes if bytes % (1 << 10) == 0 => write!(f, "{}KiB", bytes >> 10),
+            bytes => write!(f, "{bytes}"),
+        }
+    }
+}
+
+/// The length of a file, with `KiB`, `MiB` or `GiB` where that is meant; 1 TiB at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSize(pub u64);
+
+impl FromStr for FileSize {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let units = [("KiB", 1u64 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+        let unit = units
+            .iter()
+            .find_map(|(name, factor)| Some((text.strip_suffix(name)?, *factor)));
+        let (digits, factor) = unit.unwrap_or((text, 1));
+        let bytes = digits.trim_end().parse::<u64>().ok();
+        bytes
+            .and_then(|number| number.checked_mul(factor))
+            .filter(|bytes| (1..=1 << 40).contains(bytes))
+            .map(Self)
+            .ok_or_else(|| ValueError::new("a size like 500MiB or 10GiB", text))
+    }
+}
+
+impl fmt::Display for FileSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes % (1 << 30) == 0 => write!(f, "{}GiB", bytes >> 30),
             bytes if bytes % (1 << 20) == 0 => write!(f, "{}MiB", bytes >> 20),
             bytes if bytes % (1 << 10) == 0 => write!(f, "{}KiB", bytes >> 10),
             bytes => write!(f, "{bytes}"),

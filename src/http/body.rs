@@ -76,6 +76,35 @@ impl Unread {
     pub async fn up_to(self, limit: usize) -> Result<Bytes, BodyError> {
         read(self.stream, self.announced, limit, self.time).await
     }
+
+    /// The body piece by piece.
+    pub fn pieces(self) -> Pieces {
+        Pieces {
+            stream: self.stream,
+            time: self.time,
+        }
+    }
+}
+
+/// A body that is taken piece by piece, for what is too large to be held: no limit on its length or its time in all,
+/// but every piece has to come in time.
+pub struct Pieces {
+    stream: BoxStream<'static, Result<Bytes, BodyError>>,
+    time: Duration,
+}
+
+impl std::fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pieces").finish_non_exhaustive()
+    }
+}
+
+impl Pieces {
+    /// The next piece; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let piece = tokio::time::timeout(self.time, self.stream.next()).await;
+        piece.map_err(|_| BodyError::TooSlow)?.transpose()
+    }
 }
 
 /// The body, to be read later.

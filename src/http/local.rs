@@ -16,6 +16,7 @@ use super::fault::{Fault, NativeDialect};
 use super::metrics::Metrics;
 use super::reply;
 use super::router::{RouteError, Router};
+use crate::app::catalog::garbage;
 use crate::app::trust::{self, Sizes};
 use crate::app::{App, InstanceCtx, Password, Reason, Refusal, doctor, instance, key_manager, login};
 use crate::domain::access::Brand;
@@ -42,7 +43,14 @@ pub enum Task {
     /// Who are you?
     Status,
     /// Look at everything that is stored.
-    Doctor,
+    Doctor {
+        /// Remove files that belong to nothing.
+        #[serde(default)]
+        repair: bool,
+        /// Only those kept more than so many seconds ago; none = an hour.
+        #[serde(default)]
+        grace: Option<i64>,
+    },
     /// Give our root, padded where sizes are given.
     TrustExport {
         /// Bytes of the account.
@@ -116,7 +124,10 @@ pub async fn perform(app: &App, task: Task) -> Result<Value, Refusal> {
     let ctx = InstanceCtx::local();
     match task {
         Task::Status => status(app).await,
-        Task::Doctor => document(&doctor::examine(app).await?),
+        Task::Doctor { repair: false, .. } => document(&doctor::examine(app).await?),
+        Task::Doctor { repair: true, grace } => {
+            document(&doctor::repair(app, grace.unwrap_or(garbage::GRACE)).await?)
+        }
         Task::TrustExport {
             account_bytes,
             key_bytes,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use hallmark::adapters::memory::{Memory, MemoryBlobs};
+use hallmark::adapters::squashfs::Squashfs;
 use hallmark::adapters::system::SystemEntropy;
 use hallmark::app::{App, ReadLimits, Secrets, Settings};
 use hallmark::domain::access::{Account, Brand, Membership, Role, StoreRecord, Token, TokenText};
@@ -93,6 +94,7 @@ impl Office {
             storage,
             signer: Arc::new(Keyless),
             blobs: Arc::new(MemoryBlobs::new(clock.clone())),
+            snap_files: Arc::new(Squashfs::default()),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
             secrets: Arc::new(Secrets {

@@ -4,7 +4,9 @@
 pub(crate) mod changes;
 pub mod connect;
 pub mod declare;
+pub mod garbage;
 pub mod inclusions;
+pub mod ingest;
 mod publishers;
 pub mod register;
 pub mod releases;

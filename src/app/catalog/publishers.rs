@@ -48,6 +48,22 @@ pub(super) async fn resolve(app: &App, ctx: &BrandCtx, named: Option<&str>) -> R
     }
 }
 
+/// The account a text names, whoever may publish for it.
+pub(super) async fn named(app: &App, ctx: &BrandCtx, text: &str) -> Result<Option<AccountId>, Refusal> {
+    if text == ctx.brand().as_str() {
+        return Ok(Some(ctx.brand().clone().into()));
+    }
+    Ok(find(app, text).await?.map(|account| account.id))
+}
+
+/// The `account` assertion of somebody who uploads for the publisher, where there is none yet.
+pub(super) async fn missing_developer(app: &App, id: &AccountId) -> Result<Option<Assertion>, Refusal> {
+    match app.storage.find::<Account>([id.as_str()]).await? {
+        Some(found) => missing_account(app, &of_account(found.record)).await,
+        None => Ok(None),
+    }
+}
+
 /// The username of a publisher, where it is an account of this instance or one of its brands.
 pub(super) async fn username(app: &App, id: &AccountId) -> Result<Option<String>, Refusal> {
     if let Some(account) = app.storage.find::<Account>([id.as_str()]).await? {

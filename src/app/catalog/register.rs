@@ -51,7 +51,7 @@ pub async fn register(app: &App, ctx: &BrandCtx, new: &NewSnap) -> Result<SnapRe
 }
 
 /// What the outcome of a commit that makes `record` means.
-pub(super) fn settle(outcome: &CommitOutcome, record: &SnapRecord) -> Result<(), Refusal> {
+fn settle(outcome: &CommitOutcome, record: &SnapRecord) -> Result<(), Refusal> {
     match outcome {
         CommitOutcome::Taken { kind: Kind::Snap, .. } | CommitOutcome::Conflict { kind: Kind::Snap, .. } => {
             Err(taken(&record.name))
@@ -60,7 +60,7 @@ pub(super) fn settle(outcome: &CommitOutcome, record: &SnapRecord) -> Result<(),
     }
 }
 
-fn taken(name: &SnapName) -> Refusal {
+pub(super) fn taken(name: &SnapName) -> Refusal {
     Refusal::conflict(
         "name-taken",
         format!("cannot register {name}: a snap of this name is registered already"),

@@ -17,7 +17,7 @@ use crate::domain::assertion::{Assertion, AssertionType, Headers, Ref, Statement
 use crate::domain::audit::AuditEvent;
 use crate::domain::ident::{AccountId, KeyId};
 use crate::domain::vault::{Instance, KeyState, SigningKey, is_throwaway};
-use crate::ports::{Blobs, Clock, Entropy, Key, Seal, SealLabel, Signer, Storage, Versioned};
+use crate::ports::{Blobs, Clock, Entropy, Key, Seal, SealLabel, Signer, SnapFiles, Storage, Versioned};
 
 /// Keys that are unsealed at the same time while opening.
 const LOAD_AT_ONCE: usize = 4;
@@ -32,6 +32,8 @@ pub struct Parts {
     pub seal: Arc<dyn Seal>,
     /// All files.
     pub blobs: Arc<dyn Blobs>,
+    /// Looks into snap files.
+    pub snap_files: Arc<dyn SnapFiles>,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
@@ -46,6 +48,7 @@ impl Parts {
             storage: self.storage,
             signer: self.signer,
             blobs: self.blobs,
+            snap_files: self.snap_files,
             clock: self.clock,
             entropy: self.entropy,
             secrets: Arc::new(secrets),

@@ -24,6 +24,8 @@ pub enum KeyPurpose {
     Validation,
     Preseed,
     SnapBuild,
+    /// Revisions of snaps and components that a snap-declaration delegates to the brand.
+    SnapRevision,
     Repair,
 }
 
@@ -38,59 +40,53 @@ impl KeyPurpose {
         Self::Validation,
         Self::Preseed,
         Self::SnapBuild,
+        Self::SnapRevision,
         Self::Repair,
     ];
 
     /// Its name: the assertion type, or `root`.
     pub fn name(self) -> &'static str {
-        self.assertion_type().map_or("root", AssertionType::name)
-    }
-
-    /// The assertion type a brand key of this purpose signs; none for the root.
-    pub fn assertion_type(self) -> Option<AssertionType> {
         match self {
-            Self::Root => None,
-            Self::Model => Some(AssertionType::Model),
-            Self::Serial => Some(AssertionType::Serial),
-            Self::SystemUser => Some(AssertionType::SystemUser),
-            Self::ValidationSet => Some(AssertionType::ValidationSet),
-            Self::Validation => Some(AssertionType::Validation),
-            Self::Preseed => Some(AssertionType::Preseed),
-            Self::SnapBuild => Some(AssertionType::SnapBuild),
-            Self::Repair => Some(AssertionType::Repair),
+            Self::Root => "root",
+            Self::Model
+            | Self::Serial
+            | Self::SystemUser
+            | Self::ValidationSet
+            | Self::Validation
+            | Self::Preseed
+            | Self::SnapBuild
+            | Self::SnapRevision
+            | Self::Repair => self.assertion_types().first().map_or("", |kind| kind.name()),
         }
     }
 
-    /// The purpose a key must have to sign assertions of type `kind`; none where no key of ours ever does.
-    pub fn needed_for(kind: AssertionType) -> Option<Self> {
-        match kind {
-            AssertionType::Account
-            | AssertionType::AccountKey
-            | AssertionType::BaseDeclaration
-            | AssertionType::SnapDeclaration
-            | AssertionType::SnapDeveloper
-            | AssertionType::SnapResourcePair
-            | AssertionType::SnapResourceRevision
-            | AssertionType::SnapRevision
-            | AssertionType::Store => Some(Self::Root),
-            AssertionType::Model => Some(Self::Model),
-            AssertionType::Serial => Some(Self::Serial),
-            AssertionType::SystemUser => Some(Self::SystemUser),
-            AssertionType::ValidationSet => Some(Self::ValidationSet),
-            AssertionType::Validation => Some(Self::Validation),
-            AssertionType::Preseed => Some(Self::Preseed),
-            AssertionType::SnapBuild => Some(Self::SnapBuild),
-            AssertionType::Repair => Some(Self::Repair),
-            // Self-signed by any key (below), by devices, or not issued here.
-            AssertionType::AccountKeyRequest
-            | AssertionType::Cluster
-            | AssertionType::ConfdbControl
-            | AssertionType::ConfdbSchema
-            | AssertionType::DeviceSessionRequest
-            | AssertionType::HardwareIdentity
-            | AssertionType::RequestMessage
-            | AssertionType::ResponseMessage
-            | AssertionType::SerialRequest => None,
+    /// The assertion types a key of this purpose signs; for a brand key the first one gives the purpose its name.
+    pub fn assertion_types(self) -> &'static [AssertionType] {
+        match self {
+            Self::Root => &[
+                AssertionType::Account,
+                AssertionType::AccountKey,
+                AssertionType::BaseDeclaration,
+                AssertionType::SnapDeclaration,
+                AssertionType::SnapDeveloper,
+                AssertionType::SnapResourcePair,
+                AssertionType::SnapResourceRevision,
+                AssertionType::SnapRevision,
+                AssertionType::Store,
+            ],
+            Self::Model => &[AssertionType::Model],
+            Self::Serial => &[AssertionType::Serial],
+            Self::SystemUser => &[AssertionType::SystemUser],
+            Self::ValidationSet => &[AssertionType::ValidationSet],
+            Self::Validation => &[AssertionType::Validation],
+            Self::Preseed => &[AssertionType::Preseed],
+            Self::SnapBuild => &[AssertionType::SnapBuild],
+            Self::SnapRevision => &[
+                AssertionType::SnapRevision,
+                AssertionType::SnapResourceRevision,
+                AssertionType::SnapResourcePair,
+            ],
+            Self::Repair => &[AssertionType::Repair],
         }
     }
 
@@ -99,7 +95,12 @@ impl KeyPurpose {
         match self {
             Self::Model | Self::Serial | Self::Preseed => Some("model"),
             Self::SystemUser => Some("models"),
-            Self::Root | Self::ValidationSet | Self::Validation | Self::SnapBuild | Self::Repair => None,
+            Self::Root
+            | Self::ValidationSet
+            | Self::Validation
+            | Self::SnapBuild
+            | Self::SnapRevision
+            | Self::Repair => None,
         }
     }
 }
@@ -243,8 +244,8 @@ impl SigningKey {
             // A key speaks for itself here: anyone who holds it may ask for its registration.
             return self.speaks_for(headers.text("account-id"));
         }
-        let purpose = KeyPurpose::needed_for(kind).filter(|needed| self.purposes.contains(needed));
-        let Some(purpose) = purpose else {
+        let mut purposes = self.purposes.iter();
+        let Some(purpose) = purposes.find(|purpose| purpose.assertion_types().contains(&kind)) else {
             let purposes = self
                 .purposes
                 .iter()
@@ -260,7 +261,7 @@ impl SigningKey {
         if kind.info().has_authority {
             self.speaks_for(headers.text("authority-id"))?;
         }
-        self.covers_models(purpose, headers)
+        self.covers_models(*purpose, headers)
     }
 
     fn speaks_for(&self, authority: Option<&str>) -> Result<(), KeyRefusal> {
@@ -309,18 +310,20 @@ impl SigningKey {
             .map(ModelName::as_str)
             .collect::<Vec<_>>()
             .join("|");
-        let entry = |purpose: &KeyPurpose| {
-            let kind = purpose.assertion_type()?;
+        let entry = |(purpose, kind): (&KeyPurpose, &AssertionType)| {
             let mut headers = BTreeMap::from([("type".to_owned(), Value::from(kind.name()))]);
             if let (Some(header), false) = (purpose.model_header(), models.is_empty()) {
                 headers.insert(header.to_owned(), Value::from(models.as_str()));
             }
-            Some(Value::Map(BTreeMap::from([(
-                "headers".to_owned(),
-                Value::Map(headers),
-            )])))
+            Value::Map(BTreeMap::from([("headers".to_owned(), Value::Map(headers))]))
         };
-        Value::List(self.purposes.iter().filter_map(entry).collect())
+        let brand = self
+            .purposes
+            .iter()
+            .filter(|purpose| **purpose != KeyPurpose::Root);
+        let kinds =
+            brand.flat_map(|purpose| purpose.assertion_types().iter().map(move |kind| (purpose, kind)));
+        Value::List(kinds.map(entry).collect())
     }
 }
 

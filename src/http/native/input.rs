@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::{Json, Outcome, Request, Template};
 use crate::app::{App, ReadLimits, Refusal};
 use crate::domain::ident::BrandId;
-use crate::http::body;
+use crate::http::body::{self, Pieces, Unread};
 use crate::http::endpoint::BodyShape;
 use crate::http::fault::Fault;
 use crate::http::fields;
@@ -31,14 +31,11 @@ pub struct Input<B = Nothing> {
 
 /// A request body of some kind.
 pub trait Body: Send + Sized + 'static {
-    /// The largest body that is read, in bytes.
-    fn limit(limits: &ReadLimits) -> usize;
-
     /// What it looks like; none = there is no body.
     fn shape() -> Option<BodyShape>;
 
-    /// Reads it; refusals name what is wrong and where.
-    fn read(bytes: Bytes) -> Outcome<Self>;
+    /// Reads it within its limit; refusals name what is wrong and where.
+    fn read(body: Unread, limits: &ReadLimits) -> impl Future<Output = Outcome<Self>> + Send;
 }
 
 /// No body; `{}` is as good.
@@ -46,16 +43,12 @@ pub trait Body: Send + Sized + 'static {
 pub struct Nothing;
 
 impl Body for Nothing {
-    fn limit(_limits: &ReadLimits) -> usize {
-        1024
-    }
-
     fn shape() -> Option<BodyShape> {
         None
     }
 
-    fn read(bytes: Bytes) -> Outcome<Self> {
-        match bytes.trim_ascii() {
+    async fn read(body: Unread, _limits: &ReadLimits) -> Outcome<Self> {
+        match body.up_to(1024).await?.trim_ascii() {
             b"" | b"{}" => Ok(Self),
             _ => Err(Fault::invalid(
                 "invalid-request",
@@ -67,10 +60,6 @@ impl Body for Nothing {
 
 /// Types that are read from JSON say `#[serde(deny_unknown_fields)]`, so that mistyped fields are noticed.
 impl<T: DeserializeOwned + Send + 'static> Body for Json<T> {
-    fn limit(limits: &ReadLimits) -> usize {
-        limits.json
-    }
-
     fn shape() -> Option<BodyShape> {
         Some(BodyShape {
             media: "application/json",
@@ -78,8 +67,8 @@ impl<T: DeserializeOwned + Send + 'static> Body for Json<T> {
         })
     }
 
-    fn read(bytes: Bytes) -> Outcome<Self> {
-        body::json(&bytes).map(Json)
+    async fn read(body: Unread, limits: &ReadLimits) -> Outcome<Self> {
+        body::json(&body.up_to(limits.json).await?).map(Json)
     }
 }
 
@@ -88,28 +77,40 @@ impl<T: DeserializeOwned + Send + 'static> Body for Json<T> {
 pub struct Raw<const LIMIT: usize>(pub Bytes);
 
 impl<const LIMIT: usize> Body for Raw<LIMIT> {
-    fn limit(_limits: &ReadLimits) -> usize {
-        LIMIT
-    }
-
     fn shape() -> Option<BodyShape> {
         Some(BodyShape::ASSERTIONS)
     }
 
-    fn read(bytes: Bytes) -> Outcome<Self> {
-        Ok(Self(bytes))
+    async fn read(body: Unread, _limits: &ReadLimits) -> Outcome<Self> {
+        body.up_to(LIMIT).await.map(Self).map_err(Fault::from)
+    }
+}
+
+/// The bytes piece by piece: files too large to be held. The handler sees to their limit.
+#[derive(Debug)]
+pub struct Streamed(pub Pieces);
+
+impl Body for Streamed {
+    fn shape() -> Option<BodyShape> {
+        Some(BodyShape {
+            media: "application/octet-stream",
+            fields: &[],
+        })
+    }
+
+    async fn read(body: Unread, _limits: &ReadLimits) -> Outcome<Self> {
+        Ok(Self(body.pieces()))
     }
 }
 
 impl<B: Body> Input<B> {
     pub(super) async fn read(app: &App, request: Request, template: Template) -> Outcome<Self> {
         request.query.only(&template.parameters())?;
-        let bytes = request.body.up_to(B::limit(&app.settings.limits)).await?;
         Ok(Self {
             variables: variables(template.path, request.path.as_str()).unwrap_or_default(),
             query: request.query,
             peer: request.peer.as_ref().and_then(address),
-            body: B::read(bytes)?,
+            body: B::read(request.body, &app.settings.limits).await?,
         })
     }
 }

@@ -19,11 +19,12 @@ mod models;
 mod own;
 mod remodel;
 mod serials;
+mod snap_upload;
 mod snaps;
 mod stores;
 
 pub use answer::{Answer, Created, Json, NoContent};
-pub use input::{Body, Input, Nothing, Raw};
+pub use input::{Body, Input, Nothing, Raw, Streamed};
 
 use http::Method;
 use warp::path::FullPath;
@@ -59,6 +60,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         connect::endpoints(&native),
         stores::endpoints(&native),
         snaps::endpoints(&native),
+        snap_upload::endpoints(&native),
     ]
     .concat()
 }

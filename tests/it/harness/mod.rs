@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use hallmark::adapters::memory::{Memory, MemoryBlobs};
 use hallmark::adapters::seal::{MasterKey, new_kdf};
 use hallmark::adapters::softkey::SoftKeys;
+use hallmark::adapters::squashfs::Squashfs;
 use hallmark::adapters::system::SystemEntropy;
 use hallmark::app::instance::{self, NewBrand, NewInstance, Parts};
 use hallmark::app::{App, BrandCtx, ReadLimits, Settings};
@@ -74,6 +75,7 @@ pub(crate) fn parts(
         storage,
         signer: Arc::new(SoftKeys::new(Arc::clone(&seal)).unwrap()),
         blobs: Arc::new(MemoryBlobs::new(clock.clone())),
+        snap_files: Arc::new(Squashfs::default()),
         seal,
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy::default()),

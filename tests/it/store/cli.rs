@@ -8,7 +8,17 @@ use super::shop::*;
 use crate::cli::{differences, documented};
 
 /// Verbs that print what another one prints.
-const LIKE: [(&str, &str); 2] = [("store create", "store show"), ("store settings", "store show")];
+const LIKE: [(&str, &str); 9] = [
+    ("store create", "store show"),
+    ("store settings", "store show"),
+    ("snap register", "snap list"),
+    ("snap edit", "snap list"),
+    ("snap release", "snap list"),
+    ("snap close", "snap list"),
+    ("snap track add", "snap list"),
+    ("snap track remove", "snap list"),
+    ("snap track guard", "snap list"),
+];
 
 #[tokio::test]
 async fn json_output_is_as_documented() {
@@ -19,9 +29,37 @@ async fn json_output_is_as_documented() {
         let arguments: Vec<&str> = arguments.split(' ').collect();
         shop.json(who, &arguments).await
     };
-    shop.call("pub", "POST", "/snaps", json!({"name": "gizmo"}))
-        .await
-        .ok();
+    let more = "base: core22\ngrade: stable\narchitectures: [amd64]\ncomponents: {more: {type: standard}}\n";
+    let file = shop.file("gizmo.snap", snap_file("gizmo", "1.0", more));
+    let component = shop.file("gizmo+more.comp", component_file("gizmo", "more", ""));
+    let add =
+        format!("snap add {file} --store acme --publisher acme --release stable --component {component}");
+    print("snap add", json("brand", &add).await);
+    let one = async |who: &str, arguments: &str| json!([json(who, arguments).await]);
+    print("snap list", json("view", "snap list").await);
+    print("snap show", json("view", "snap show gizmo").await);
+    let register = "snap register widget --publisher acme --private";
+    print("snap register", one("brand", register).await);
+    let edit = "snap edit gizmo --title Gizmo --categories art,games";
+    print("snap edit", one("brand", edit).await);
+    let release = "snap release gizmo 1 beta edge/fix --percentage 50";
+    print("snap release", one("brand", release).await);
+    let close = "snap close gizmo beta --architecture amd64";
+    print("snap close", one("brand", close).await);
+    print(
+        "snap track guard",
+        one("admin", "snap track guard gizmo [0-9]+").await,
+    );
+    print("snap track add", one("brand", "snap track add gizmo 2").await);
+    print(
+        "snap track remove",
+        one("brand", "snap track remove gizmo 2").await,
+    );
+    let rules = shop.file("rules.yaml", "plugs:\n  home:\n    allow-auto-connection: true\n");
+    print(
+        "snap declare",
+        json("rev", &format!("snap declare gizmo {rules}")).await,
+    );
     let create = "store create acme-gate --name Gates --parent acme --kind ecosystem";
     print("store create", json("admin", create).await);
     let settings = "store settings acme-gate --private true --manual-review-policy avoid --store-whitelist= \
@@ -98,4 +136,69 @@ async fn stores_are_managed_from_a_terminal() {
     );
     shop.json("operator", &["store", "create", "acme-2", "--name", "Second"])
         .await;
+}
+
+#[tokio::test]
+async fn a_snap_goes_its_way_from_a_terminal() {
+    let shop = Shop::new().await;
+    let file = shop.file(
+        "gizmo.snap",
+        snap_file("gizmo", "1.0", "architectures: [arm64]\n"),
+    );
+    let add = [
+        "snap",
+        "add",
+        &file,
+        "--store",
+        "acme",
+        "--publisher",
+        "pub-name",
+        "--release",
+        "edge",
+    ];
+    let added = shop.run("operator", &add).await;
+    assert_eq!(
+        (added.status, added.err),
+        (0, format!("{file} is revision 1 of gizmo, in latest/edge\n"))
+    );
+    let again = shop.run("pub", &["snap", "add", &file]).await;
+    assert_eq!(again.err, format!("{file} is already revision 1 of gizmo\n"));
+    let shown = shop.run("pub", &["snap", "show", "gizmo"]).await;
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for line in [
+        "Publisher: pub-name",
+        "latest/edge arm64 1 all",
+        "1 1.0 arm64 strict",
+    ] {
+        assert!(words(&shown.out).contains(line), "{line}: {}", shown.out);
+    }
+    let released = shop
+        .run("pub", &["snap", "release", "gizmo", "1", "stable", "beta"])
+        .await;
+    assert_eq!(
+        released.err,
+        "revision 1 of gizmo is in latest/stable, latest/beta\n"
+    );
+    let list = shop.run("view", &["snap", "list"]).await;
+    assert!(words(&list.out).contains("gizmo app acme no 1 1"), "{}", list.out);
+    let rules = "slots:\n  home:\n    allow-connection:\n      on-classic: [ubuntu/core-desktop]\n";
+    let rules = shop.file("rules", rules);
+    let declared = shop.run("rev", &["snap", "declare", "gizmo", &rules]).await;
+    assert_eq!(declared.status, 0, "{declared:?}");
+    let note = "the declaration of gizmo has revision 1, format 7\n";
+    assert!(
+        declared.err.contains("warning: snapd 2.57") && declared.err.ends_with(note),
+        "{declared:?}"
+    );
+    let bad = shop.file("bad.snap", b"no snap at all");
+    let refused = shop.run("pub", &["snap", "add", &bad]).await;
+    assert!(
+        refused.status == 1 && refused.err.contains("[invalid-snap]"),
+        "{refused:?}"
+    );
+    let missing = shop.run("pub", &["snap", "add", "/nowhere/x.snap"]).await;
+    assert!(
+        missing.status == 1 && missing.err.contains("cannot read /nowhere/x.snap"),
+        "{missing:?}"
+    );
 }

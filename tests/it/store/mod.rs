@@ -3,5 +3,7 @@
 
 mod cli;
 mod curation;
+mod delegated;
+mod ingesting;
 mod releasing;
 mod shop;

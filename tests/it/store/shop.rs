@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use hallmark::adapters::squashfs::{Content, Entry, build};
 use hallmark::app::App;
 use hallmark::domain::access::{Account, Membership, Role, Token, TokenText};
 use hallmark::domain::assertion::{Assertion, AssertionType, Ref, decode};
@@ -77,11 +78,15 @@ impl Shop {
     }
 
     pub async fn serving(app: App, clock: Arc<TestClock>) -> Self {
+        Self::within(app, clock, Limits::default()).await
+    }
+
+    pub async fn within(app: App, clock: Arc<TestClock>, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = hallmark::http::router(&app, Metrics::default()).unwrap();
         let stop = CancellationToken::new();
-        let serving = Server::new(router, Limits::default(), Vec::new());
+        let serving = Server::new(router, limits, Vec::new());
         tokio::spawn(serving.run(Listener::Tcp(listener), stop.clone()));
         let shop = Self {
             app,
@@ -194,6 +199,30 @@ impl Shop {
         serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {}", ended.out))
     }
 
+    /// Uploads files with this query.
+    pub async fn upload(&self, who: &str, query: &str, files: &[Vec<u8>]) -> Answer {
+        let parts: String = files.iter().map(|file| format!("&part={}", file.len())).collect();
+        self.send(who, &format!("{query}{parts}"), files.concat()).await
+    }
+
+    /// Uploads a body with this query.
+    pub async fn send(&self, who: &str, query: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let url = format!("http://{}/hallmark/v1/snaps/upload?{query}", self.address);
+        answer(self.http.post(url).bearer_auth(token(who).reveal()).body(body)).await
+    }
+
+    pub fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        let path = self.home.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The names of all files that are kept.
+    pub async fn blobs(&self) -> Vec<String> {
+        let kept = self.app.blobs.list().await.unwrap();
+        kept.iter().map(|blob| blob.id.to_string()).collect()
+    }
+
     /// The record of a snap.
     pub async fn snap(&self, name: &str) -> SnapRecord {
         let found = self.app.storage.find_unique::<SnapRecord>("name", name).await;
@@ -276,4 +305,31 @@ fn plain_client() -> reqwest::Client {
     // Fails only when a provider is installed already, which is as good.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder().tls_certs_only([]).build().unwrap()
+}
+
+/// A snap file: `more` is added to its `snap.yaml`.
+pub fn snap_file(name: &str, version: &str, more: &str) -> Vec<u8> {
+    let text =
+        format!("name: {name}\nversion: '{version}'\nsummary: Turns\ndescription: It turns things\n{more}");
+    image("meta/snap.yaml", &text)
+}
+
+/// A component file.
+pub fn component_file(snap: &str, name: &str, more: &str) -> Vec<u8> {
+    let text = format!("component: {snap}+{name}\ntype: standard\nversion: '1'\nsummary: More\n{more}");
+    image("meta/component.yaml", &text)
+}
+
+fn image(path: &str, text: &str) -> Vec<u8> {
+    let entry = Entry {
+        path: path.to_owned(),
+        mode: 0o644,
+        content: Content::File(text.into()),
+    };
+    let icon = Entry {
+        path: "meta/gui/icon.png".to_owned(),
+        mode: 0o644,
+        content: Content::File(b"\x89PNG\r\n\x1a\nnot much of a picture".to_vec()),
+    };
+    build([entry, icon]).unwrap()
 }

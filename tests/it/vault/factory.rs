@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hallmark::adapters::memory::{Memory, MemoryBlobs};
 use hallmark::adapters::softkey::SoftKeys;
+use hallmark::adapters::squashfs::Squashfs;
 use hallmark::adapters::system::SystemEntropy;
 use hallmark::app::models::{self, ModelSettings, NewModel};
 use hallmark::app::{App, BrandCtx, Secrets};
@@ -159,6 +160,7 @@ impl Factory {
             storage,
             signer,
             blobs: Arc::new(MemoryBlobs::new(clock.clone())),
+            snap_files: Arc::new(Squashfs::default()),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
             secrets: Arc::new(Secrets {

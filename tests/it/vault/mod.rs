@@ -3,7 +3,7 @@
 
 mod admin;
 mod cli;
-mod factory;
+pub mod factory;
 mod issuing;
 mod policy;
 mod remodel;

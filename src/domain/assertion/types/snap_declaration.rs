@@ -46,6 +46,18 @@ impl SnapDeclaration {
     }
 }
 
+impl SnapDeclaration {
+    /// The lowest revision above `after` that `authority` may sign with this provenance.
+    pub fn next_delegated(&self, provenance: &str, authority: &str, after: u64) -> Option<u64> {
+        let next = after.checked_add(1)?;
+        let starts = self.revision_authority.iter().map(|entry| entry.min_revision);
+        starts
+            .chain([next])
+            .filter(|revision| *revision >= next && self.delegates(provenance, authority, *revision))
+            .min()
+    }
+}
+
 /// One entry of `revision-authority`.
 #[derive(Clone, Debug)]
 pub struct RevisionAuthority {
@@ -125,4 +137,47 @@ fn revision_authority(fields: &Fields<'_>) -> Checked<Vec<RevisionAuthority>> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entry() -> impl Strategy<Value = RevisionAuthority> {
+        (0usize..2, 1u64..12, prop::option::of(0u64..6)).prop_map(|(who, min_revision, more)| {
+            RevisionAuthority {
+                account_id: ["acme", "other"][who].to_owned(),
+                provenance: vec!["prod".to_owned()],
+                min_revision,
+                max_revision: more.map(|more| min_revision + more),
+                scope: DeviceScope::default(),
+            }
+        })
+    }
+
+    proptest! {
+        /// The same as trying one revision after the other.
+        #[test]
+        fn the_next_delegated_revision_is_the_lowest(
+            revision_authority in prop::collection::vec(entry(), 0..4), after in 0u64..20,
+        ) {
+            let declaration = SnapDeclaration {
+                series: "16".into(),
+                snap_id: "x".into(),
+                snap_name: "x".into(),
+                publisher_id: "acme".into(),
+                refresh_control: Vec::new(),
+                auto_aliases: Vec::new(),
+                aliases: BTreeMap::new(),
+                revision_authority,
+                needed_format: 0,
+                timestamp: Timestamp::from_unix(0),
+            };
+            let tried = (after + 1..100).find(|revision| declaration.delegates("prod", "acme", *revision));
+            prop_assert_eq!(declaration.next_delegated("prod", "acme", after), tried);
+            prop_assert_eq!(declaration.next_delegated("test", "acme", after), None);
+        }
+    }
 }

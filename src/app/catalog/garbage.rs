@@ -1,0 +1,136 @@
+//! Files and the records that name them: whether all are there and what they should be, and which ones nothing names.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt as _;
+
+use crate::app::doctor::Findings;
+use crate::app::{App, Refusal};
+use crate::domain::audit::{Actor, AuditEvent};
+use crate::domain::blob::{BlobId, BlobIdHasher};
+use crate::domain::catalog::{DeltaRecord, RevisionRecord, SnapRecord};
+use crate::ports::{Commit, Key};
+
+/// How long files that nothing names are left alone, in seconds: an upload may be about to name them.
+pub const GRACE: i64 = 3600;
+
+/// A file that must be there.
+#[derive(Clone, Debug)]
+struct Wanted {
+    size: u64,
+    /// What names it, for people.
+    by: String,
+}
+
+/// Every file that a record names. Whoever keeps files in further records adds them here, or they are cleared away.
+async fn wanted(app: &App) -> Result<BTreeMap<BlobId, Wanted>, Refusal> {
+    let mut wanted = BTreeMap::new();
+    let mut names = BTreeMap::new();
+    for found in app.storage.all::<SnapRecord>(Key(Vec::new())).await? {
+        let snap = found.record;
+        if let Some(icon) = &snap.listing.icon {
+            let by = format!("the icon of snap {}", snap.name);
+            wanted.insert(icon.blob, Wanted { size: icon.size, by });
+        }
+        names.insert(snap.id, snap.name);
+    }
+    for found in app.storage.all::<DeltaRecord>(Key(Vec::new())).await? {
+        let delta = found.record;
+        if let Some(file) = &delta.file {
+            let snap = names.get(&delta.snap_id);
+            let snap = snap.map_or_else(|| delta.snap_id.to_string(), ToString::to_string);
+            let by = format!(
+                "the delta of snap {snap} from revision {} to {}",
+                delta.source, delta.target
+            );
+            let size = file.size;
+            wanted.insert(file.blob, Wanted { size, by });
+        }
+    }
+    for found in app.storage.all::<RevisionRecord>(Key(Vec::new())).await? {
+        let revision = found.record;
+        let snap = names.get(&revision.snap_id);
+        let snap = snap.map_or_else(|| revision.snap_id.to_string(), ToString::to_string);
+        for component in &revision.components {
+            let (name, number) = (&component.name, component.revision);
+            let by = format!("revision {number} of component {snap}+{name}");
+            let size = component.size;
+            wanted.insert(component.blob, Wanted { size, by });
+        }
+        let by = format!("revision {} of snap {snap}", revision.revision);
+        let size = revision.size;
+        wanted.insert(revision.blob, Wanted { size, by });
+    }
+    Ok(wanted)
+}
+
+/// Reads every file that is named, and looks for those that are not. With `repair` the latter are removed, if they were
+/// kept more than `grace` seconds ago.
+pub(in crate::app) async fn examine(
+    app: &App,
+    findings: &mut Findings,
+    repair: bool,
+    grace: i64,
+) -> Result<(), Refusal> {
+    // First what is there, then what is named: what is kept and named in between is not taken for garbage.
+    let there = app.blobs.list().await?;
+    let wanted = wanted(app).await?;
+    for (id, wanted) in &wanted {
+        findings.files += 1;
+        if let Some(problem) = broken(app, id, wanted.size).await? {
+            findings.problem(format!("the file of {} ({id}) {problem}", wanted.by));
+        }
+    }
+    let newest = app.clock.now().plus_seconds(-grace);
+    let mut removed = Vec::new();
+    for blob in there {
+        if wanted.contains_key(&blob.id) || blob.kept_at > newest {
+            continue;
+        }
+        // Not after all, if somebody keeps it at this moment.
+        if repair && app.blobs.remove(&blob.id, newest.plus_seconds(1)).await? {
+            removed.push(blob.id.to_string());
+        } else if !repair {
+            let (id, size) = (blob.id, blob.size);
+            findings.problem(format!(
+                "file {id} ({size} bytes) belongs to nothing: `hallmark doctor --repair` removes it"
+            ));
+        }
+    }
+    if removed.is_empty() {
+        return Ok(());
+    }
+    findings.removed_files = removed.len() as u64;
+    let event = AuditEvent {
+        time: app.clock.now(),
+        actor: Actor::Local,
+        brand: None,
+        action: "file.remove".to_owned(),
+        subject: "orphans".to_owned(),
+        detail: serde_json::Map::from_iter([("count".to_owned(), removed.len().into())]),
+    };
+    app.commit(Commit {
+        audit: vec![event],
+        ..Commit::default()
+    })
+    .await
+}
+
+/// What is wrong with a file. Reads all of it.
+async fn broken(app: &App, id: &BlobId, size: u64) -> Result<Option<String>, Refusal> {
+    let Some(blob) = app.blobs.open(id).await? else {
+        return Ok(Some("is missing".to_owned()));
+    };
+    if blob.size() != size {
+        return Ok(Some(format!("has {} bytes, not {size}", blob.size())));
+    }
+    let mut stream = blob.stream(0, size);
+    let mut hasher = BlobIdHasher::default();
+    while let Some(piece) = stream.next().await {
+        match piece {
+            Ok(piece) => hasher.update(&piece),
+            Err(error) => return Ok(Some(format!("does not read: {error}"))),
+        }
+    }
+    Ok((hasher.finish() != *id).then(|| "has other contents than its name says".to_owned()))
+}

@@ -1,0 +1,444 @@
+//! Taking a snap in: from staged files to a revision that devices can install. All that the revision is (records,
+//! assertions, what the audit log says) is one commit; its files are kept before it. So a crash leaves the whole
+//! revision, or files that nothing names, which `hallmark doctor --repair` clears away.
+
+mod files;
+mod intake;
+mod signing;
+
+pub use intake::{Intake, MAX_COMPONENTS};
+pub use signing::DEFAULT_KEY;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::changes::apply;
+use super::register::{self, NewSnap, declaration_of, refuse_name, registrant};
+use super::releases::{self, NewRelease};
+use super::snaps::{ATTEMPTS, revision};
+use super::{no_snap, publishers};
+use crate::app::{App, BrandCtx, Refusal, brands, vault_event};
+use crate::domain::access::Permission;
+use crate::domain::assertion::Assertion;
+use crate::domain::catalog::{Changed, Channel, Component, Icon, RevisionRecord, SnapRecord, may_be};
+use crate::domain::ident::{KeyName, StoreId};
+use crate::ports::{Change, Commit, CommitOutcome, Kind, Staged, Versioned};
+use files::Reading;
+use signing::Case;
+
+/// What shall become of uploaded files.
+#[derive(Clone, Debug, Default)]
+pub struct Upload {
+    /// The base store, for a snap that is not registered yet; none = the brand's.
+    pub store: Option<StoreId>,
+    /// The publisher, for a snap that is not registered yet; none = the caller.
+    pub publisher: Option<String>,
+    /// A snap that is not registered yet becomes private.
+    pub private: bool,
+    /// Where the revision is released to at once.
+    pub channels: Vec<Channel>,
+    /// Only to this part of the devices, out of 100.
+    pub percentage: Option<f64>,
+    /// The brand key that signs where the snap-declaration delegates to the brand; none = [`DEFAULT_KEY`].
+    pub key: Option<KeyName>,
+}
+
+/// What became of them.
+#[derive(Clone, Debug)]
+pub struct Ingested {
+    /// The snap.
+    pub snap: SnapRecord,
+    /// The revision.
+    pub revision: RevisionRecord,
+    /// Whether it is new; the same files again are the same revision.
+    pub new: bool,
+    /// What was left out of the files, and why.
+    pub remarks: Vec<String>,
+}
+
+/// What can be said before the files have arrived.
+///
+/// # Errors
+/// As [`ingest`], as far as it is known by now.
+pub async fn foresee(app: &App, ctx: &BrandCtx, upload: &Upload) -> Result<(), Refusal> {
+    if !upload.channels.is_empty() && !ctx.may(Permission::SnapRelease) {
+        return Err(Refusal::not_found(
+            "cannot release what is uploaded: your role or token does not allow it",
+        ));
+    }
+    if let Some(store) = &upload.store {
+        let found = brands::store(app, ctx, store).await?;
+        if found.record.parent.is_some() {
+            return Err(Refusal::invalid(
+                "not-a-base-store",
+                format!(
+                    "cannot add snaps to store {store}: it only shows snaps of other stores; name a base store"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Makes a revision of the files: the snap first, then its components. Registers the name if it is not registered yet.
+/// The same files again answer with the revision they are.
+///
+/// # Errors
+/// `invalid-snap`, `invalid-snap-yaml`, `invalid-component`; `type-differs`, `store-differs`, `publisher-differs`;
+/// `file-taken`, `components-differ`; `assertion-required`, `not-delegated` where our root does not sign; what
+/// [`register::register`] and [`releases::release`] refuse.
+pub async fn ingest(
+    app: &App,
+    ctx: &BrandCtx,
+    upload: &Upload,
+    staged: Vec<Box<dyn Staged>>,
+) -> Result<Ingested, Refusal> {
+    foresee(app, ctx, upload).await?;
+    let reading = files::read(app, &staged).await?;
+    let icon = icon(app, &reading).await?;
+    let mut staged = Some((staged, icon));
+    let icon = staged
+        .as_ref()
+        .and_then(|(_, icon)| icon.as_ref())
+        .map(|(_, icon)| icon.clone());
+    for _ in 0..ATTEMPTS {
+        let plan = plan(app, ctx, upload, &reading, icon.as_ref()).await?;
+        // What is refused above never reaches the store of files; what is written below needs its files there.
+        if let Some((files, icon)) = staged.take() {
+            for file in files {
+                file.keep().await?;
+            }
+            if let Some((file, icon)) = icon
+                && plan.snap().listing.icon.as_ref() == Some(&icon)
+            {
+                file.keep().await?;
+            }
+        }
+        let (snap, revision, commit) = match plan {
+            Plan::Known(snap, revision) => return known(app, ctx, upload, snap, *revision, reading).await,
+            Plan::New(snap, revision, commit) => (snap, revision, commit),
+        };
+        match apply(app, *commit, &[Changed::Snap(snap.id.clone())]).await? {
+            CommitOutcome::Done => {
+                return Ok(Ingested {
+                    snap,
+                    revision: *revision,
+                    new: true,
+                    remarks: reading.remarks,
+                });
+            }
+            // Somebody else was faster: with the name, the number, or the very file.
+            CommitOutcome::Conflict {
+                kind: Kind::Snap | Kind::SnapRevision,
+                ..
+            }
+            | CommitOutcome::Taken { kind: Kind::Snap, .. }
+            | CommitOutcome::OldRevision { .. } => {}
+            outcome => App::settle(&outcome)?,
+        }
+    }
+    Err(App::changed_meanwhile())
+}
+
+/// The files are a revision already: it is released where that is asked for.
+async fn known(
+    app: &App,
+    ctx: &BrandCtx,
+    upload: &Upload,
+    mut snap: SnapRecord,
+    revision: RevisionRecord,
+    reading: Reading,
+) -> Result<Ingested, Refusal> {
+    if let Some(new) = upload.release_of(revision.revision) {
+        snap = releases::release(app, ctx, &snap.name, &new).await?;
+    }
+    Ok(Ingested {
+        snap,
+        revision,
+        new: false,
+        remarks: reading.remarks,
+    })
+}
+
+impl Upload {
+    fn release_of(&self, revision: u64) -> Option<NewRelease> {
+        (!self.channels.is_empty()).then(|| NewRelease {
+            revision,
+            channels: self.channels.clone(),
+            percentage: self.percentage,
+        })
+    }
+}
+
+/// What an upload comes to, as things stand.
+enum Plan {
+    /// The files are this revision already.
+    Known(SnapRecord, Box<RevisionRecord>),
+    /// They become this one.
+    New(SnapRecord, Box<RevisionRecord>, Box<Commit>),
+}
+
+impl Plan {
+    fn snap(&self) -> &SnapRecord {
+        match self {
+            Self::Known(snap, _) | Self::New(snap, ..) => snap,
+        }
+    }
+}
+
+async fn plan(
+    app: &App,
+    ctx: &BrandCtx,
+    upload: &Upload,
+    reading: &Reading,
+    icon: Option<&Icon>,
+) -> Result<Plan, Refusal> {
+    let brand = brands::show(app, ctx).await?;
+    let mut commit = Commit::default();
+    let (mut snap, version, declaration) = target(app, ctx, upload, reading, &mut commit).await?;
+    let known = signing::known(app, reading).await?;
+    if let Some(known) = &known {
+        if known.snap_id != snap.id.as_str() {
+            return Err(Refusal::conflict(
+                "file-taken",
+                format!(
+                    "cannot add this file to {}: it is a revision of another snap",
+                    snap.name
+                ),
+            ));
+        }
+        signing::same_size("the snap", known.snap_size, reading.digest.size)?;
+        if let Some(found) = revision(app, &snap, known.snap_revision).await? {
+            return same_components(snap, found, reading);
+        }
+    }
+    let case = Case {
+        app,
+        ctx,
+        snap: &snap,
+        reading,
+    };
+    let key = upload.key.as_ref();
+    let numbered = signing::number(case, &declaration, known.as_ref(), brand.delegated, key).await?;
+    numbered.sign(case, &mut commit).await?;
+    let mut components = Vec::new();
+    for component in &reading.components {
+        let case = Case {
+            app,
+            ctx,
+            snap: &snap,
+            reading,
+        };
+        let revision = numbered.component(case, component, &mut commit).await?;
+        let newest = snap
+            .newest_components
+            .entry(component.yaml.component.clone())
+            .or_default();
+        *newest = revision.max(*newest);
+        components.push(Component {
+            name: component.yaml.component.clone(),
+            kind: component.yaml.kind,
+            revision,
+            version: component.version.clone(),
+            summary: component.summary.clone(),
+            blob: component.digest.id,
+            size: component.digest.size,
+            created: app.clock.now(),
+        });
+    }
+    let revision = record(app, &snap, reading, &numbered, components);
+    snap.kind = Some(reading.yaml.kind);
+    snap.newest_revision = snap.newest_revision.max(revision.revision);
+    describe(&mut snap, reading, icon);
+    if let Some(new) = upload.release_of(revision.revision) {
+        if !ctx.may_with(&snap, Permission::SnapRelease) {
+            return Err(no_snap(ctx, &snap.name));
+        }
+        releases::put(app, &mut snap, &revision, &new).await?;
+    }
+    let detail = json!({
+        "snap-id": snap.id, "revision": revision.revision, "sha3-384": revision.blob, "size": revision.size,
+        "components": revision.components.iter().map(|one| (&one.name, one.revision)).collect::<Vec<_>>(),
+        "channels": upload.channels, "percentage": upload.percentage,
+    });
+    commit
+        .audit
+        .push(vault_event(app, ctx, "snap.upload", snap.name.as_str(), &detail));
+    commit.records.push(match version {
+        Some(version) => Change::replace(&snap, version),
+        None => Change::create(&snap),
+    });
+    commit.records.push(Change::create(&revision));
+    Ok(Plan::New(snap, Box::new(revision), Box::new(commit)))
+}
+
+/// The snap the files belong to, its version where it is registered, and its snap-declaration.
+async fn target(
+    app: &App,
+    ctx: &BrandCtx,
+    upload: &Upload,
+    reading: &Reading,
+    commit: &mut Commit,
+) -> Result<(SnapRecord, Option<u64>, Assertion), Refusal> {
+    let (name, kind) = (&reading.yaml.name, reading.yaml.kind);
+    let found = app
+        .storage
+        .find_unique::<SnapRecord>("name", name.as_str())
+        .await?;
+    let Some(Versioned {
+        record: snap,
+        version,
+    }) = found
+    else {
+        let new = NewSnap {
+            name: name.clone(),
+            store: upload.store.clone(),
+            publisher: upload.publisher.clone(),
+            private: upload.private,
+        };
+        let (snap, declaration) = register::prepare(app, ctx, &new, Some(kind), commit).await?;
+        return Ok((snap, None, declaration));
+    };
+    if snap.brand_id != *ctx.brand() {
+        return Err(register::taken(name));
+    }
+    if !ctx.may_with(&snap, Permission::SnapPublish) {
+        return Err(no_snap(ctx, name));
+    }
+    agrees(app, ctx, upload, &snap).await?;
+    match snap.kind {
+        Some(known) if known != kind => {
+            return Err(Refusal::conflict(
+                "type-differs",
+                format!("cannot add this revision to {name}: its type is {kind}, the snap's is {known}"),
+            ));
+        }
+        Some(_) => {}
+        None => may_be(name, kind, registrant(ctx, ctx.brand(), &snap.publisher_id))
+            .map_err(|why| refuse_name(name, &why))?,
+    }
+    let declaration = declaration_of(app, &snap).await?;
+    Ok((snap, Some(version), declaration))
+}
+
+/// What is said about a registered snap must be so.
+async fn agrees(app: &App, ctx: &BrandCtx, upload: &Upload, snap: &SnapRecord) -> Result<(), Refusal> {
+    let refuse = |code, why: String| {
+        let message = format!("cannot add this revision to {}: {why}", snap.name);
+        Err(Refusal::conflict(code, message))
+    };
+    if upload.store.as_ref().is_some_and(|store| *store != snap.store_id) {
+        return refuse(
+            "store-differs",
+            format!("it is registered in store {}", snap.store_id),
+        );
+    }
+    if upload.private && !snap.private {
+        return refuse(
+            "private-differs",
+            "it is registered and not private; edit the snap to make it so".to_owned(),
+        );
+    }
+    if let Some(named) = &upload.publisher
+        && named != snap.publisher_id.as_str()
+        && publishers::named(app, ctx, named).await?.as_ref() != Some(&snap.publisher_id)
+    {
+        return refuse("publisher-differs", format!("{named} is not its publisher"));
+    }
+    Ok(())
+}
+
+/// The same snap file again is the same revision, with the components it came with.
+fn same_components(snap: SnapRecord, found: RevisionRecord, reading: &Reading) -> Result<Plan, Refusal> {
+    if found.blob != reading.digest.id {
+        return Err(Refusal::conflict(
+            "revision-taken",
+            format!(
+                "cannot add this file to {}: its snap-revision says {}, which is another file here",
+                snap.name, found.revision
+            ),
+        ));
+    }
+    let there = |digest| found.components.iter().any(|known| known.blob == digest);
+    if reading
+        .components
+        .iter()
+        .all(|component| there(component.digest.id))
+    {
+        return Ok(Plan::Known(snap, Box::new(found)));
+    }
+    Err(Refusal::conflict(
+        "components-differ",
+        format!(
+            "cannot add these components to {}: the snap file is revision {} already, with others",
+            snap.name, found.revision
+        ),
+    ))
+}
+
+fn record(
+    app: &App,
+    snap: &SnapRecord,
+    reading: &Reading,
+    numbered: &signing::Numbered,
+    components: Vec<Component>,
+) -> RevisionRecord {
+    let yaml = &reading.yaml;
+    RevisionRecord {
+        snap_id: snap.id.clone(),
+        revision: numbered.revision,
+        blob: reading.digest.id,
+        size: reading.digest.size,
+        sha512: reading.digest.sha512.to_string(),
+        version: yaml.version.clone(),
+        kind: yaml.kind,
+        base: yaml.base.clone(),
+        architectures: yaml.architectures.clone(),
+        confinement: yaml.confinement,
+        epoch: yaml.epoch.clone(),
+        grade: yaml.grade.map(|grade| grade.to_string()),
+        provenance: yaml.provenance.clone(),
+        snap_yaml: yaml.text.clone(),
+        common_ids: yaml.common_ids().into_iter().map(str::to_owned).collect(),
+        apps: yaml.apps.keys().cloned().collect(),
+        components,
+        developer_id: numbered.developer.clone(),
+        created: app.clock.now(),
+    }
+}
+
+/// What people read, from the newest upload until somebody edits it.
+fn describe(snap: &mut SnapRecord, reading: &Reading, icon: Option<&Icon>) {
+    let (listing, yaml) = (&mut snap.listing, &reading.yaml);
+    if listing.edited {
+        return;
+    }
+    let first = |kind: &str| yaml.links.get(kind).and_then(|links| links.first()).cloned();
+    listing.title.clone_from(&yaml.title);
+    listing.summary = yaml.summary.clone().unwrap_or_default();
+    listing.description = yaml.description.clone().unwrap_or_default();
+    listing.license.clone_from(&yaml.license);
+    listing.website = first("website");
+    listing.contact = first("contact");
+    listing.links.clone_from(&yaml.links);
+    if let Some(icon) = icon {
+        listing.icon = Some(icon.clone());
+    }
+}
+
+/// The icon as a file of its own.
+async fn icon(app: &App, reading: &Reading) -> Result<Option<(Box<dyn Staged>, Icon)>, Refusal> {
+    let Some(icon) = &reading.icon else {
+        return Ok(None);
+    };
+    let mut staging = app.blobs.stage().await?;
+    staging.write(Bytes::from(icon.bytes.clone())).await?;
+    let staged = staging.finish().await?;
+    let digest = staged.digest();
+    let icon = Icon {
+        blob: digest.id,
+        media: icon.kind.media_type().to_owned(),
+        size: digest.size,
+    };
+    Ok(Some((staged, icon)))
+}
