@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::check::database;
 use crate::app::account_keys::adopt;
+use crate::app::catalog::{apply, register};
 use crate::app::instance::trusted;
 use crate::app::sign::stored;
 use crate::app::{App, BrandCtx, Refusal};
@@ -86,7 +87,13 @@ pub async fn import(app: &App, ctx: &BrandCtx, stream: Bytes) -> Result<Vec<Impo
             .detail
             .insert("assertions".to_owned(), serde_json::Value::Array(names.collect()));
         commit.audit.push(event);
-        settle(&app.storage.commit(commit).await?)?;
+        let changed = register::follow(app, &added, &mut commit).await?;
+        let outcome = if changed.is_empty() {
+            app.storage.commit(commit).await?
+        } else {
+            apply(app, commit, &changed).await?
+        };
+        settle(&outcome)?;
     }
     Ok(given
         .iter()

@@ -301,6 +301,36 @@ pub(super) async fn declaration_of(app: &App, snap: &SnapRecord) -> Result<Asser
     })
 }
 
+/// What imported snap-declarations change about registered snaps: whose they are, and their aliases. The records are
+/// added to `commit`.
+pub(in crate::app) async fn follow(
+    app: &App,
+    imported: &[Assertion],
+    commit: &mut Commit,
+) -> Result<Vec<Changed>, Refusal> {
+    let mut newest: BTreeMap<&str, (&Assertion, &SnapDeclaration)> = BTreeMap::new();
+    for assertion in imported {
+        if let Typed::SnapDeclaration(view) = assertion.typed() {
+            let known = newest.get(view.snap_id.as_str());
+            if known.is_none_or(|(known, _)| known.revision() < assertion.revision()) {
+                newest.insert(&view.snap_id, (assertion, view));
+            }
+        }
+    }
+    let mut changed = Vec::new();
+    for (id, (assertion, view)) in newest {
+        let Some(found) = app.storage.find::<SnapRecord>([id]).await? else {
+            continue;
+        };
+        let mut record = found.record;
+        record.publisher_id = view.publisher_id.parse()?;
+        record.aliases = aliases_of(assertion);
+        commit.records.push(Change::replace(&record, found.version));
+        changed.push(Changed::Snap(record.id));
+    }
+    Ok(changed)
+}
+
 /// The aliases a snap-declaration sets up.
 pub(super) fn aliases_of(declaration: &Assertion) -> BTreeSet<String> {
     match declaration.typed() {

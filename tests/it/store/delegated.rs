@@ -178,6 +178,19 @@ async fn another_roots_snaps_need_what_it_signed() {
     let (_, _, body) = add(&file("4", "prod")).await;
     assert_eq!(body["revision"]["revision"], 21);
 
+    // A newer declaration is followed at once.
+    let alias = [
+        ("name".to_owned(), text("gz")),
+        ("target".to_owned(), text("gizmo")),
+    ];
+    let aliases = ("aliases", Header::List(vec![Header::Map(alias.into())]));
+    let (older, newer) = (
+        upstream.declaration("2", &[]),
+        upstream.declaration("3", &[aliases]),
+    );
+    import(&shop, &[&newer, &older]).await;
+    assert_eq!(shop.snap("gizmo").await.aliases, ["gz".to_owned()].into());
+
     // Our root declares nothing here.
     let declare = json!({"text": "plugs: {home: {allow-auto-connection: true}}"});
     let declared = shop
