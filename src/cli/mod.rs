@@ -32,7 +32,6 @@ pub mod open;
 mod owner;
 mod passphrase;
 mod quickstart;
-mod quickstart_store;
 mod remodel;
 mod serial;
 mod serve;

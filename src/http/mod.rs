@@ -5,7 +5,6 @@
 
 pub mod auth;
 pub mod body;
-pub mod canned;
 mod connection;
 pub mod device;
 pub mod endpoint;

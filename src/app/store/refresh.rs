@@ -181,7 +181,7 @@ fn new(app: &App, catalog: &Snapshot, asker: &Asker, action: &SnapAction) -> Res
         now,
     };
     let offer = offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
-        .ok_or_else(|| none_there(entry, now))?;
+        .ok_or_else(|| none_there(entry, asker, now))?;
     Ok(Found {
         entry: Arc::clone(entry),
         revision: offer.revision,
@@ -240,7 +240,7 @@ fn upgrade(
         now,
     };
     let offer = offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
-        .ok_or_else(|| none_there(entry, now))?;
+        .ok_or_else(|| none_there(entry, asker, now))?;
     Ok(Found {
         entry: Arc::clone(entry),
         revision: offer.revision,
@@ -309,15 +309,25 @@ fn absent(code: &'static str, why: &str) -> ActionError {
     }
 }
 
-fn none_there(entry: &SnapEntry, now: Timestamp) -> ActionError {
-    let listed = entry.record.releases.listed(now);
+fn none_there(entry: &SnapEntry, asker: &Asker, now: Timestamp) -> ActionError {
+    let listed = entry.record.releases.listed(now).into_iter();
+    // Clients look for their own architecture in this list, to say whether another channel would do.
+    let mut releases: Vec<(Architecture, Channel)> = listed
+        .map(|open| {
+            let anywhere = open.architecture.as_str() == "all";
+            let architecture = if anywhere {
+                &asker.architecture
+            } else {
+                &open.architecture
+            };
+            (architecture.clone(), open.channel.clone())
+        })
+        .collect();
+    releases.dedup();
     ActionError {
         code: "revision-not-found",
         message: "no snap revision available as specified".to_owned(),
-        releases: listed
-            .into_iter()
-            .map(|open| (open.architecture.clone(), open.channel.clone()))
-            .collect(),
+        releases,
         snap: Some((entry.record.id.clone(), entry.record.name.clone())),
     }
 }

@@ -474,6 +474,21 @@ async fn a_release_is_seen_at_once_and_a_closed_channel_follows_the_safer_one() 
         json!([{"architecture": "arm64", "channel": "latest/beta"}])
     );
     assert_eq!(answer["results"][0]["name"], "agent");
+    // What runs anywhere is listed for the device's own architecture: the client compares the word.
+    stock.release("agent", 2, "candidate").await;
+    let answer = device
+        .refresh(
+            json!([installed("agent", 1, "9/edge")]),
+            json!([refresh_action("agent")]),
+        )
+        .await;
+    assert_eq!(
+        answer["results"][0]["error"]["extra"]["releases"],
+        json!([
+            {"architecture": "amd64", "channel": "latest/candidate"},
+            {"architecture": "arm64", "channel": "latest/beta"},
+        ])
+    );
 }
 
 #[tokio::test]
