@@ -3,11 +3,12 @@
 # Sourced by a suite that runs inside `isolate`, so that the container, its mounts and processes cannot outlive it.
 # The container is not isolated from the kernel: only for the trusted code of these tests.
 #
-#   device_up SNAPD-TREE BINARIES SEED API   boots; returns when snapd answers
+#   device_up SNAPD-TREE BINARIES SEED API   boots, without a seed if SEED is empty; returns when snapd answers
 #   on_device COMMAND...                     runs in the container
 #   device_down                              powers off and forgets everything
 
 device_root='' device_pid=''
+registration='Initialize device'
 
 device_up() {
   local tree=$1 binaries=$2 seed=$3 api=$4 units
@@ -32,7 +33,7 @@ device_up() {
 
   rm -rf "$device_root/var/lib/snapd" "$device_root/snap" "$device_root/var/snap" "$device_root/etc/machine-id"
   mkdir -p "$device_root/var/lib/snapd/snaps" "$device_root/snap" "$device_root/var/snap"
-  cp -a "$seed" "$device_root/var/lib/snapd/seed"
+  if [ -n "$seed" ]; then cp -a "$seed" "$device_root/var/lib/snapd/seed"; fi
   : >"$device_root/etc/fstab"
 
   # A target of our own: services enabled on this machine must not start in the container.
@@ -89,3 +90,42 @@ device_down() {
   umount -R -l "$device_root" "$work/device/store" || true
 }
 device_is_gone() { ! kill -0 "$device_pid" 2>/dev/null; }
+
+# hook MODEL API-KEY SERIAL: what `model hook` prints, with the serial line a manufacturer would fill in.
+hook() {
+  "$HALLMARK" model hook "$1" --api-key "$2" |
+    sed "s|^# *\(snapctl set registration.proposed-serial=\).*|\1'\"$3\"'|" >"$work/hook-$1"
+  grep -q "^snapctl set registration.proposed-serial='\"$3\"'" "$work/hook-$1" || return 1
+  echo "$work/hook-$1"
+}
+
+registered() { change_is "$registration" Done; }
+refused_now() { change_is "$registration" Error; }
+shown_serial() { on_device snap model --serial | awk '$1 == "serial:" {print $2}'; }
+is_registered_as() { [ "$(shown_serial)" = "$1" ]; }
+restart_snapd() { on_device systemctl restart snapd.service; }
+journal_says() { device_journal | grep -E -- "$1" >/dev/null; } # not -q: it would break the pipe
+
+# The seed must be in before anything else is looked at.
+seeded() { wait_for 60 change_is 'Initialize system state' Done; }
+
+show_device() {
+  device_journal >"$work/journal" 2>/dev/null || true
+  grep -Ev 'v2/changes|apparmor' "$work/journal" | cut -c 1-300 >"$work/journal.short" || true
+  on_device snap changes 2>&1 || true
+  on_device snap change "$(on_device snap changes | awk '$1 ~ /^[0-9]+$/ {s = $1} END {print s}')" 2>&1 || true
+  tail -n 30 "$work/journal.short"
+  tail -n 20 "$work/serve.log"
+}
+
+# result NAME COMMAND...: like check, and shows the device when it fails.
+result() {
+  local name=$1
+  shift
+  if "$@" >"$work/check.out" 2>&1; then
+    ok "$name"
+  else
+    show_device >"$work/device.log" 2>&1
+    not_ok "$name" "$work/check.out" "$work/device.log"
+  fi
+}

@@ -8,6 +8,7 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd -- "$here/../.." && pwd)
 : "${HALLMARK:=${CARGO_TARGET_DIR:-$top/target}/debug/hallmark}"
 : "${HALLMARK_CI_CACHE:=/var/cache/hallmark-ci}"
+: "${HALLMARK_SNAPD:=old new}" # releases of snapd, see prepare.sh
 
 # A suite that stops in the middle says where.
 trap 'echo "error: ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND (exit $?)" >&2' ERR

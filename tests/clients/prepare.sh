@@ -57,7 +57,7 @@ apt_quietly() {
 # client_packages: what the suites run besides hallmark.
 client_packages() {
   install_packages systemd systemd-container dbus iproute2 util-linux squashfs-tools squashfuse fuse3 \
-    busybox-static gnupg libseccomp2 libapparmor1 ca-certificates procps
+    busybox-static gnupg libseccomp2 libapparmor1 ca-certificates procps curl xdelta3
   command -v python3 >/dev/null || install_packages python3-minimal
   command -v go >/dev/null || install_packages golang-go
 }
@@ -71,6 +71,28 @@ snapd_source() {
   folder=$(unpacked "$(snapd_suite "$1")" golang-github-snapcore-snapd-dev \
     usr/share/gocode/src/github.com/snapcore/snapd/go.mod)
   echo "$folder/usr/share/gocode/src/github.com/snapcore/snapd"
+}
+
+# library_programs old|new: builds the programs of library/ with that release of snapd, prints their folder. The first
+# call must be made where modules can be had.
+library_programs() {
+  local version=$1 folder=$HALLMARK_CI_CACHE/library/$1 lock
+  mkdir -p "$folder"
+  exec {lock}>"$folder.lock"
+  flock "$lock"
+  (
+    rm -rf "$folder"/{asserts,check,device,store}
+    cp -r "$here"/library/. "$folder/"
+    ln -sfn "$(snapd_source "$version")" "$folder/snapd"
+    cd "$folder" || exit 1
+    export GOFLAGS='-buildvcs=false -tags=nosecboot' GOCACHE=$HALLMARK_CI_CACHE/go-build GOTOOLCHAIN=local
+    # Another release of the library may want other versions of what it rests on.
+    go build -o bin/ ./asserts ./store >build.log 2>&1 ||
+      { go mod tidy >>build.log 2>&1 && go build -o bin/ ./asserts ./store >>build.log 2>&1; } ||
+      { cat build.log >&2 && exit 1; }
+  ) || return 1
+  exec {lock}>&-
+  echo "$folder/bin"
 }
 
 # unpacked SUITE PACKAGE FILE: prints the folder PACKAGE was unpacked into, FILE tells whether it is whole.

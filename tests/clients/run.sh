@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs real snap clients against hallmark: run.sh [cli|asserts|device]...
+# Runs real snap clients against hallmark: run.sh [SUITE]...
 # Needs root and a Debian-like system; installs what it needs. See README.md.
 
 # shellcheck source-path=SCRIPTDIR
@@ -7,7 +7,7 @@
 . "$here/prepare.sh"
 
 suites=("$@")
-[ "${#suites[@]}" -gt 0 ] || suites=(cli asserts device)
+[ "${#suites[@]}" -gt 0 ] || suites=(cli asserts device store-cli store-library store-device)
 
 if ! mkdir -p "$HALLMARK_CI_CACHE" 2>/dev/null; then
   HALLMARK_CI_CACHE=$(mktemp -d)

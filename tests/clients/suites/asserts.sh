@@ -6,25 +6,11 @@
 . "$here/prepare.sh"
 . "$here/instance.sh"
 
-# The programs are built outside, where modules can be had.
-build_checker() {
-  local version=$1 folder=$HALLMARK_CI_CACHE/asserts/$1 source
-  source=$(snapd_source "$version")
-  mkdir -p "$folder"
-  cp "$here"/asserts/{go.mod,go.sum,main.go} "$folder/"
-  ln -sfn "$source" "$folder/snapd"
-  cd "$folder"
-  export GOFLAGS=-buildvcs=false GOCACHE=$HALLMARK_CI_CACHE/go-build GOTOOLCHAIN=local
-  # Another release of the library may want other versions of what it rests on.
-  go build -o checker . 2>build.log || { go mod tidy >>build.log 2>&1 && go build -o checker . 2>>build.log; } ||
-    { cat build.log >&2 && return 1; }
-}
-
 if [ "${1-}" != inside ]; then
   work=$(mktemp -d "${TMPDIR:-/tmp}/hm-asserts.XXXXXX")
   export work
   trap 'rm -rf "$work"' EXIT
-  for version in old new; do (need build_checker "$version"); done
+  for version in $HALLMARK_SNAPD; do need library_programs "$version" >"$work/programs-$version"; done
   isolate timeout 600 bash "$0" inside || exit 1
   exit 0
 fi
@@ -39,10 +25,10 @@ HALLMARK_DATA=$work/other "$HALLMARK" init --data "$work/other" --brand other \
   --admin-password-file "$work/password" >/dev/null
 HALLMARK_DATA=$work/other "$HALLMARK" trust export >"$work/foreign.assert"
 
-for version in old new; do
+for version in $HALLMARK_SNAPD; do
   release=$(basename "$HALLMARK_CI_CACHE"/debian/"$(snapd_suite "$version")"/golang-github-snapcore-snapd-dev/deb/*.deb)
   echo "-- library of $release"
-  if timeout 200 "$HALLMARK_CI_CACHE/asserts/$version/checker" -server "$server" -trusted "$root" \
+  if timeout 200 "$(cat "$work/programs-$version")/asserts" -server "$server" -trusted "$root" \
     -foreign "$work/foreign.assert" -brand "$brand" -model gate-1 -api-key "$api_key" -serial "LIB-$version" \
     >"$work/checker.out" 2>&1; then
     cat "$work/checker.out"

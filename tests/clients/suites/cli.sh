@@ -11,7 +11,7 @@ if [ "${1-}" != inside ]; then
   work=$(mktemp -d "${TMPDIR:-/tmp}/hm-cli.XXXXXX")
   export work
   trap 'rm -rf "$work"' EXIT
-  for version in old new; do need snapd_tree "$version" >/dev/null; done
+  for version in $HALLMARK_SNAPD; do need snapd_tree "$version" >/dev/null; done
   isolate timeout 900 bash "$0" inside || exit 1
   exit 0
 fi
@@ -46,7 +46,7 @@ gpg --homedir "$work/gnupg" --batch --armor --export-secret-keys desk >"$work/de
 check 'hallmark imports the gpg key' "$HALLMARK" key import desk "$work/desk.asc" --purpose model
 check 'the model key is opened to the external key manager' "$HALLMARK" key external model on
 
-for version in old new; do
+for version in $HALLMARK_SNAPD; do
   binaries=$(swapped_snapd "$version")
   echo "-- $("$binaries/snap" version | sed -n 's/^snap  */snap /p')"
 

@@ -12,13 +12,12 @@ if [ "${1-}" != inside ]; then
   work=$(mktemp -d "${TMPDIR:-/tmp}/hm-device.XXXXXX")
   export work
   trap 'rm -rf "$work"' EXIT
-  for version in old new; do need snapd_tree "$version" >/dev/null; done
+  for version in $HALLMARK_SNAPD; do need snapd_tree "$version" >/dev/null; done
   isolate timeout 1200 bash "$0" inside || exit 1
   exit 0
 fi
 
 trap 'device_down' EXIT
-registration='Initialize device'
 
 # seed NAME BINARIES HOOK: a seed for model NAME with a gadget whose prepare-device hook is HOOK; prints its folder.
 seed() {
@@ -34,51 +33,12 @@ seed() {
   echo "$folder/image/var/lib/snapd/seed"
 }
 
-# hook MODEL API-KEY SERIAL: what `model hook` prints, with the serial line a manufacturer would fill in.
-hook() {
-  "$HALLMARK" model hook "$1" --api-key "$2" |
-    sed "s|^# *\(snapctl set registration.proposed-serial=\).*|\1'\"$3\"'|" >"$work/hook-$1"
-  grep -q "^snapctl set registration.proposed-serial='\"$3\"'" "$work/hook-$1" || return 1
-  echo "$work/hook-$1"
-}
-
-registered() { change_is "$registration" Done; }
-refused_now() { change_is "$registration" Error; }
-shown_serial() { on_device snap model --serial | awk '$1 == "serial:" {print $2}'; }
-is_registered_as() { [ "$(shown_serial)" = "$1" ]; }
-restart_snapd() { on_device systemctl restart snapd.service; }
-journal_says() { device_journal | grep -E -- "$1" >/dev/null; } # not -q: it would break the pipe
-
-# after_boot NAME: the seed must be in before anything else is looked at.
-seeded() { wait_for 60 change_is 'Initialize system state' Done; }
-
-show_device() {
-  device_journal >"$work/journal" 2>/dev/null || true
-  grep -Ev 'v2/changes|apparmor' "$work/journal" | cut -c 1-300 >"$work/journal.short" || true
-  on_device snap changes 2>&1 || true
-  change_log "$registration" 2>&1 || true
-  tail -n 30 "$work/journal.short"
-  tail -n 20 "$work/serve.log"
-}
-
-# result NAME COMMAND...: like check, and shows the device when it fails.
-result() {
-  local name=$1
-  shift
-  if "$@" >"$work/check.out" 2>&1; then
-    ok "$name"
-  else
-    show_device >"$work/device.log" 2>&1
-    not_ok "$name" "$work/check.out" "$work/device.log"
-  fi
-}
-
 new_instance
 mkdir "$work/snaps"
 make_snaps "$work/snaps"
 
 # 1. From an empty device to a serial and a store session, with both ends of the range of snapd releases.
-for version in old new; do
+for version in $HALLMARK_SNAPD; do
   tree=$(snapd_tree "$version")
   binaries=$(swapped_snapd "$version")
   name=gate-$version serial=SN-$version-0001
