@@ -492,6 +492,31 @@ async fn a_release_is_seen_at_once_and_a_closed_channel_follows_the_safer_one() 
 }
 
 #[tokio::test]
+async fn while_releases_happen_devices_get_the_old_or_the_new_and_never_nothing() {
+    let field = field().await;
+    let device = device(&field).await;
+    let stock = Stock { field: &field };
+    stock.revision("agent", 2, "agent two", |_| ()).await;
+    let writing = async {
+        for round in 0..40 {
+            stock.release("agent", 1 + round % 2, "stable").await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let reading = async {
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            seen.extend(device.install(&["agent"], "stable").await);
+            tokio::task::yield_now().await;
+        }
+        seen
+    };
+    let ((), seen) = tokio::join!(writing, reading);
+    let either = ["1@latest/stable".to_owned(), "2@latest/stable".to_owned()];
+    assert_eq!(seen, either.into());
+}
+
+#[tokio::test]
 async fn the_default_track_redirects_an_installation() {
     let field = field().await;
     let device = device(&field).await;
