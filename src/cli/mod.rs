@@ -32,6 +32,7 @@ pub mod open;
 mod owner;
 mod passphrase;
 mod quickstart;
+mod quickstart_store;
 mod remodel;
 mod serial;
 mod serve;

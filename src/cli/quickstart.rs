@@ -1,5 +1,5 @@
-//! `quickstart`: the main job in one go. A new instance, an example model, and a line of simulated devices that
-//! register over real HTTP; then it keeps serving.
+//! `quickstart`: the main job in one go. A new instance, an example model, a line of simulated devices that register over
+//! real HTTP, and an example snap they install and update; then it keeps serving.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use super::init::{self, Made};
 use super::line::{Device, DeviceKey, LineError, Station};
 use super::open::SettingsArgs;
 use super::serve::Running;
-use super::{CliError, Column, Cx, Format};
+use super::{CliError, Column, Cx, Format, quickstart_store};
 use crate::app::models::{self, ModelSettings, NewModel, ShownOnce};
-use crate::app::{BrandCtx, sign_model};
+use crate::app::{App, BrandCtx, sign_model};
 use crate::config::Config;
 use crate::domain::assertion::{Assertion, AssertionType, Ref};
 use crate::domain::ident::{BrandId, DeviceId, ModelName};
@@ -64,6 +64,9 @@ const STEPS: &[&str] = &[
     "serials",
     "device sessions",
     "wrong API key",
+    "snap",
+    "installs",
+    "updates",
 ];
 
 impl Quickstart {
@@ -199,6 +202,42 @@ impl Run<'_> {
             began,
             "refused with 400 invalid-api-key".to_owned(),
         );
+        self.store(&app, &ctx, &station, &sessions).await
+    }
+
+    /// Publishes the example snap, lets every device install it, and updates them all.
+    async fn store(
+        &mut self,
+        app: &App,
+        ctx: &BrandCtx,
+        station: &Station,
+        sessions: &[String],
+    ) -> Result<(), CliError> {
+        let began = Instant::now();
+        let published = quickstart_store::publish(app, ctx).await?;
+        self.done("snap", 2, began, "hallmark snap show quickstart-agent".to_owned());
+
+        let began = Instant::now();
+        let installed = self
+            .each("installing", sessions.iter(), |session| {
+                quickstart_store::install(station, session, &published)
+            })
+            .await?;
+        self.done(
+            "installs",
+            installed.len(),
+            began,
+            "POST /v2/snaps/refresh, GET /download/...".to_owned(),
+        );
+
+        let began = Instant::now();
+        quickstart_store::update(app, ctx, &published).await?;
+        let updated = self
+            .each("updating", sessions.iter(), |session| {
+                quickstart_store::refresh(station, session, &published)
+            })
+            .await?;
+        self.done("updates", updated.len(), began, "hallmark device list".to_owned());
         Ok(())
     }
 

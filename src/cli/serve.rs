@@ -176,7 +176,7 @@ fn connections_for(wanted: usize) -> usize {
 }
 
 /// Cancelled by the first SIGTERM or SIGINT; the second ends the process.
-fn stop_on_signal() -> Result<CancellationToken, CliError> {
+pub(super) fn stop_on_signal() -> Result<CancellationToken, CliError> {
     let failed = |error| CliError::failed("cannot listen for signals", error);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

@@ -1,9 +1,11 @@
 //! `hallmark bench`: measures a real server process over real HTTP, in ratios to a limit measured in the same run.
 
+mod ceiling;
 mod measure;
 mod preload;
+mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -20,6 +22,11 @@ use measure::Run;
 pub(super) enum Verb {
     /// Register devices against a server process on the embedded store, with every write on disk
     Vault(Vault),
+    /// Ask a server process for refreshes, information, searches, assertions and files
+    Store(store::Store),
+    /// Answer everything with the same number of bytes: the limit that `store` compares with
+    #[command(hide = true)]
+    Ceiling(ceiling::Ceiling),
 }
 
 impl Verb {
@@ -27,6 +34,8 @@ impl Verb {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         match self {
             Self::Vault(vault) => vault.run(cx).await,
+            Self::Store(store) => store.run(cx).await,
+            Self::Ceiling(ceiling) => ceiling.run(cx).await,
         }
     }
 }
@@ -69,22 +78,11 @@ impl Vault {
                 "cannot measure nothing: --devices and --keys start at 1".to_owned(),
             ));
         }
-        if self.dir.exists() {
-            let dir = self.dir.display();
-            return Err(CliError::Failed(format!(
-                "cannot use {dir}: it exists; remove it or name another with --dir"
-            )));
-        }
-        let result = self.measure(cx).await;
-        if let Err(error) = std::fs::remove_dir_all(&self.dir) {
-            cx.out
-                .note(&format!("cannot remove {}: {error}", self.dir.display()));
-        }
-        self.print(cx, &result?)
+        let result = in_directory(cx, &self.dir, self.measure(cx)).await?;
+        self.print(cx, &result)
     }
 
     async fn measure(&self, cx: &Cx) -> anyhow::Result<Vec<Row>> {
-        std::fs::create_dir_all(&self.dir)?;
         let instance = Instance::new(std::env::current_exe()?, &self.dir.canonicalize()?);
         cx.out.note(&format!("making {} device keys", self.keys));
         let keys = DeviceKey::generate_many(self.keys)?;
@@ -97,7 +95,7 @@ impl Vault {
         let mut rows = vec![line.measure(cx, &instance, self, 0).await?];
         if self.preload > 0 {
             cx.out.note(&format!("writing {} earlier serials", self.preload));
-            preload::load(&instance.data().join("db"), BRAND, self.preload).await?;
+            preload::load(&instance.data().join("db"), BRAND, 0..self.preload).await?;
             rows.push(line.measure(cx, &instance, self, self.preload).await?);
         }
         Ok(rows)
@@ -209,6 +207,26 @@ impl Line {
             run,
         })
     }
+}
+
+/// Runs a measurement in a directory that is made for it and removed at its end.
+async fn in_directory<T>(
+    cx: &Cx,
+    dir: &Path,
+    measurement: impl Future<Output = anyhow::Result<T>>,
+) -> Result<T, CliError> {
+    let shown = dir.display();
+    if dir.exists() {
+        return Err(CliError::Failed(format!(
+            "cannot use {shown}: it exists; remove it or name another with --dir"
+        )));
+    }
+    std::fs::create_dir_all(dir).map_err(|error| CliError::failed(format!("cannot make {shown}"), error))?;
+    let result = measurement.await;
+    if let Err(error) = std::fs::remove_dir_all(dir) {
+        cx.out.note(&format!("cannot remove {shown}: {error}"));
+    }
+    Ok(result?)
 }
 
 fn now() -> Timestamp {

@@ -1,5 +1,6 @@
 //! Fills the ledger with earlier serials, so that the second measurement meets a fleet that is there already.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -14,9 +15,9 @@ use crate::ports::{SerialFilter, SerialLedger as _, Storage as _};
 /// Rows written at a time.
 const CHUNK: usize = 1000;
 
-/// Adds `count` serials to the database of a stopped server: copies of the last issued one, each with a serial of its
-/// own. Their signatures are canned: nobody verifies them again, and making a million real ones takes an hour.
-pub(super) async fn load(database: &Path, brand: &str, count: usize) -> anyhow::Result<()> {
+/// Adds serials with these numbers to the database of a stopped server: copies of the last issued one, each with a
+/// serial of its own. Their signatures are canned: nobody verifies them again, and making a million real ones takes an hour.
+pub(super) async fn load(database: &Path, brand: &str, numbers: Range<usize>) -> anyhow::Result<()> {
     let storage = Sled::open(&SledOptions::new(database))?;
     let brand: BrandId = brand.parse()?;
     let filter = SerialFilter {
@@ -35,8 +36,8 @@ pub(super) async fn load(database: &Path, brand: &str, count: usize) -> anyhow::
     };
     let text = std::str::from_utf8(&pattern.assertion).context("cannot read a serial")?;
     let header = format!("\nserial: {}\n", pattern.device.serial);
-    for start in (0..count).step_by(CHUNK) {
-        let chunk = (start..count.min(start + CHUNK)).map(|number| {
+    for start in numbers.clone().step_by(CHUNK) {
+        let chunk = (start..numbers.end.min(start + CHUNK)).map(|number| {
             let mut device = pattern.device.clone();
             device.serial = format!("earlier-{number:08}").parse()?;
             let assertion = text.replacen(&header, &format!("\nserial: {}\n", device.serial), 1);

@@ -119,7 +119,16 @@ impl Device {
         self.signed(AssertionType::DeviceSessionRequest, headers, now)
     }
 
-    fn signed(&self, kind: AssertionType, headers: Headers, now: Timestamp) -> Result<Vec<u8>, LineError> {
+    /// An assertion of type `kind` signed with the device key.
+    ///
+    /// # Errors
+    /// If the assertion cannot be built or signed.
+    pub fn signed(
+        &self,
+        kind: AssertionType,
+        headers: Headers,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, LineError> {
         let document =
             |e: &dyn std::fmt::Display| LineError::Document(format!("cannot build the {kind}: {e}"));
         let draft = Statement::new(kind, headers, Vec::new())

@@ -6,5 +6,5 @@ mod process;
 mod station;
 
 pub use device::{Device, DeviceKey};
-pub use process::{Instance, Server};
+pub use process::{Instance, Server, cpu_of};
 pub use station::{LineError, Station};

@@ -154,9 +154,17 @@ impl Instance {
     /// # Errors
     /// If it cannot be started or does not come to listen.
     pub fn serve(&self) -> anyhow::Result<Server> {
+        self.start(&["serve", "--listen", "127.0.0.1:0"])
+    }
+
+    /// Starts a command that serves, and waits until it listens.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not come to listen.
+    pub fn start(&self, arguments: &[&str]) -> anyhow::Result<Server> {
         let started = Instant::now();
         let mut child = self
-            .command(&["serve", "--listen", "127.0.0.1:0"])
+            .command(arguments)
             .env("HALLMARK_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()
@@ -185,17 +193,7 @@ impl Server {
     /// # Errors
     /// If the system does not tell.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The second field may hold spaces; the rest follows its closing parenthesis.
-        let (_, rest) = stat.rsplit_once(')').context("cannot read /proc/PID/stat")?;
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        let ticks = |place: usize| {
-            fields
-                .get(place)
-                .and_then(|field| field.parse::<f64>().ok())
-                .unwrap_or_default()
-        };
-        Ok(Duration::from_secs_f64((ticks(11) + ticks(12)) / TICKS))
+        cpu_of(self.child.id())
     }
 
     /// Resident memory now and at its highest, in MiB.
@@ -231,6 +229,24 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// CPU time of a process so far: user and system.
+///
+/// # Errors
+/// If the system does not tell.
+pub fn cpu_of(process: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field may hold spaces; the rest follows its closing parenthesis.
+    let (_, rest) = stat.rsplit_once(')').context("cannot read /proc/PID/stat")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |place: usize| {
+        fields
+            .get(place)
+            .and_then(|field| field.parse::<f64>().ok())
+            .unwrap_or_default()
+    };
+    Ok(Duration::from_secs_f64((ticks(11) + ticks(12)) / TICKS))
 }
 
 impl Server {

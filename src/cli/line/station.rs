@@ -1,6 +1,7 @@
 //! The station of the line that talks to the vault for its devices.
 
-use http::{HeaderMap, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::Device;
@@ -146,6 +147,38 @@ impl Station {
         field(&expect_ok(doing, answer).await?, "macaroon").ok_or_else(|| lacks(doing))
     }
 
+    /// `POST /v2/snaps/refresh` with a session: the answer.
+    ///
+    /// # Errors
+    /// If the store is not reached, refuses, or answers with something else than JSON.
+    pub async fn refresh(&self, session: &str, context: Value, actions: Value) -> Result<Value, LineError> {
+        let doing = "ask for snaps";
+        let body =
+            serde_json::json!({"context": context, "actions": actions, "fields": ["download", "revision"]});
+        let answer = self
+            .client
+            .post(format!("{}/v2/snaps/refresh", self.base))
+            .headers(device_headers(session)?)
+            .body(body.to_string())
+            .send()
+            .await?;
+        serde_json::from_slice(&expect_ok(doing, answer).await?).map_err(|_| lacks(doing))
+    }
+
+    /// Downloads a file of the store with a session.
+    ///
+    /// # Errors
+    /// If the store is not reached or refuses.
+    pub async fn download(&self, session: &str, url: &str) -> Result<Vec<u8>, LineError> {
+        let answer = self
+            .client
+            .get(url)
+            .headers(device_headers(session)?)
+            .send()
+            .await?;
+        expect_ok("download a file", answer).await
+    }
+
     async fn post(
         &self,
         path: &str,
@@ -159,7 +192,7 @@ impl Station {
         if let Ok(value) = content_type.parse()
             && !content_type.is_empty()
         {
-            headers.insert(http::header::CONTENT_TYPE, value);
+            headers.insert(CONTENT_TYPE, value);
         }
         Ok(self
             .client
@@ -169,6 +202,22 @@ impl Station {
             .send()
             .await?)
     }
+}
+
+/// What a device with a session sends along.
+fn device_headers(session: &str) -> Result<HeaderMap, LineError> {
+    let session = format!("Macaroon root=\"{session}\"");
+    let session = session
+        .parse()
+        .map_err(|_| LineError::Document("cannot send the session: it is no header".to_owned()))?;
+    Ok(HeaderMap::from_iter([
+        (HeaderName::from_static("snap-device-authorization"), session),
+        (
+            HeaderName::from_static("snap-device-architecture"),
+            HeaderValue::from_static("amd64"),
+        ),
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+    ]))
 }
 
 fn client(base: &str, idle_connections: usize) -> Result<reqwest::Client, LineError> {

@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
-    RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
@@ -103,7 +103,16 @@ async fn icon(
     let blob = name.parse().map_err(|_| absent())?;
     let catalog = app.catalog.current(app).await?;
     let (file, media) = download::icon(&catalog, snap, blob).ok_or_else(absent)?;
-    send(app, headers, &file, &media, "public, max-age=31536000, immutable").await
+    let cache = "public, max-age=31536000, immutable";
+    let mut answer = send(app, headers, &file, &media, cache).await?;
+    // Publishers choose what an icon is: in a browser it must stay a picture.
+    set(
+        &mut answer,
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; sandbox",
+    )?;
+    set(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff")?;
+    Ok(answer)
 }
 
 /// Sends a file, or the part of it that is asked for.
