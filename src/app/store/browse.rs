@@ -33,9 +33,19 @@ pub fn channel_map<'c>(
     architecture: &Architecture,
     now: Timestamp,
 ) -> Vec<Shown<'c>> {
-    let session = asker.session.as_ref();
-    let place = session.map_or(1.0, |session| chance(&session.device, &entry.record.id));
+    shown(entry, asker, architecture, now).collect()
+}
+
+/// The entries of [`channel_map`], each looked for when it is asked for.
+fn shown<'c>(
+    entry: &'c SnapEntry,
+    asker: &Asker,
+    architecture: &Architecture,
+    now: Timestamp,
+) -> impl Iterator<Item = Shown<'c>> {
     let releases = &entry.record.releases;
+    let session = asker.session.as_ref().filter(|_| releases.is_progressive());
+    let place = session.map_or(1.0, |session| chance(&session.device, &entry.record.id));
     let mut channels: Vec<&Channel> = releases
         .listed(now)
         .into_iter()
@@ -45,18 +55,15 @@ pub fn channel_map<'c>(
     channels.dedup();
     let default = entry.record.default_track.clone().unwrap_or_default();
     channels.sort_by_key(|channel| channel.track != default);
-    channels
-        .into_iter()
-        .filter_map(|channel| {
-            let found = releases.find(architecture, channel, now, place)?;
-            (found.channel == *channel).then_some(())?;
-            let revision = entry.revisions.get(&found.revision)?;
-            Some(Shown {
-                release: found.release,
-                revision,
-            })
+    channels.into_iter().filter_map(move |channel| {
+        let found = releases.find(architecture, channel, now, place)?;
+        (found.channel == *channel).then_some(())?;
+        let revision = entry.revisions.get(&found.revision)?;
+        Some(Shown {
+            release: found.release,
+            revision,
         })
-        .collect()
+    })
 }
 
 /// A search.
@@ -94,8 +101,7 @@ pub fn find(catalog: &Snapshot, asker: &Asker, search: &Search, now: Timestamp) 
     let wanted = search.words.as_deref().unwrap_or_default().to_lowercase();
     let words: Vec<&str> = wanted.split_whitespace().collect();
     let mut hits: Vec<(u8, &Arc<SnapEntry>)> = catalog
-        .seen(asker.viewer())
-        .filter(|entry| fits(entry, search, &words))
+        .seen_among(asker.viewer(), |entry| fits(entry, search, &words))
         .map(|entry| (rank(entry, &wanted), entry))
         .collect();
     // Without a featured snap an empty search shows what there is: a brand's store is small.
@@ -124,8 +130,7 @@ fn installable(
     now: Timestamp,
 ) -> Option<Hit> {
     let default = entry.record.default_track.clone().unwrap_or_default();
-    let shown = channel_map(entry, asker, &asker.architecture, now);
-    let shown = shown.into_iter().find(|shown| {
+    let shown = shown(entry, asker, &asker.architecture, now).find(|shown| {
         let channel = &shown.release.channel;
         risk.is_none_or(|risk| channel.track == default && channel.risk <= risk)
     })?;

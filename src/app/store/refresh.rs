@@ -294,9 +294,11 @@ fn cohort_time(app: &App, entry: &SnapEntry, key: Option<&str>) -> Option<Timest
     cohort::open(app, &entry.record.id, key?)
 }
 
-/// The device's place among all; strangers are behind everybody: what is not for all is not for them.
+/// The device's place among all; strangers are behind everybody: what is not for all is not for them. Where all is for
+/// all, nobody's place is worked out.
 fn place(asker: &Asker, entry: &SnapEntry) -> f64 {
     let session = asker.session.as_ref();
+    let session = session.filter(|_| entry.record.releases.is_progressive());
     session.map_or(1.0, |session| chance(&session.device, &entry.record.id))
 }
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 
 use crate::app::{App, Refusal};
@@ -43,6 +44,42 @@ pub struct SnapEntry {
     pub publisher: Publisher,
     /// What a search looks through: name, title, summary and publisher, in lower case.
     pub search_text: String,
+    /// What was made of its revisions for devices.
+    pub rendered: Rendered,
+}
+
+/// What a reader made of the revisions of a snap, kept for the next reader. It goes with the entry when anything about
+/// the snap changes.
+#[derive(Debug, Default)]
+pub struct Rendered(RwLock<BTreeMap<u64, Arc<RawValue>>>);
+
+impl Rendered {
+    /// Revisions of a snap that are kept: one per architecture, for most.
+    const MOST: usize = 4;
+    /// Longest text that is kept, in bytes.
+    const LONGEST: usize = 8 << 10;
+
+    /// What was made of a revision before, else what `make` makes of it.
+    pub fn of<E>(
+        &self,
+        revision: u64,
+        make: impl FnOnce() -> Result<Box<RawValue>, E>,
+    ) -> Result<Arc<RawValue>, E> {
+        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = kept.get(&revision) {
+            return Ok(Arc::clone(found));
+        }
+        drop(kept);
+        let made: Arc<RawValue> = make()?.into();
+        if made.get().len() <= Self::LONGEST {
+            let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() >= Self::MOST {
+                kept.clear();
+            }
+            kept.insert(revision, Arc::clone(&made));
+        }
+        Ok(made)
+    }
 }
 
 /// Who publishes a snap, as people see it.
@@ -104,6 +141,16 @@ impl Snapshot {
     /// All snaps that `viewer` sees, in no order.
     pub fn seen(&self, viewer: Viewer<'_>) -> impl Iterator<Item = &Arc<SnapEntry>> {
         self.snaps.values().filter(move |entry| self.sees(entry, viewer))
+    }
+
+    /// Those of them that `wanted` takes; it is asked first, as it is the cheaper question.
+    pub(super) fn seen_among(
+        &self,
+        viewer: Viewer<'_>,
+        wanted: impl Fn(&SnapEntry) -> bool,
+    ) -> impl Iterator<Item = &Arc<SnapEntry>> {
+        let entries = self.snaps.values().filter(move |entry| wanted(entry));
+        entries.filter(move |entry| self.sees(entry, viewer))
     }
 
     /// Whether `viewer` may have an assertion about this snap: unknown ids are nobody's secret.
@@ -298,6 +345,7 @@ impl SnapEntry {
                 .collect(),
             publisher,
             search_text,
+            rendered: Rendered::default(),
         }
     }
 }

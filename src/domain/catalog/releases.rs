@@ -84,6 +84,20 @@ pub struct Found<'m> {
     pub channel: Channel,
 }
 
+impl Release {
+    /// Where it stands in a list.
+    fn place<'r>(&'r self, latest: &Track) -> impl Ord + use<'r> {
+        let channel = &self.channel;
+        (
+            channel.track != *latest,
+            &channel.track,
+            channel.risk,
+            &channel.branch,
+            &self.architecture,
+        )
+    }
+}
+
 impl Releases {
     /// Puts `revision` into `channel` for these architectures. What was there before goes into the history. For `all`
     /// the entries of single architectures go, as the revision is meant for them too.
@@ -208,7 +222,9 @@ impl Releases {
     ) -> Option<Found<'_>> {
         let of = |name: &str| {
             self.open.iter().find(|open| {
-                open.architecture.as_str() == name
+                // The cheapest first: three of four entries end there.
+                open.channel.risk == channel.risk
+                    && open.architecture.as_str() == name
                     && open.channel == *channel
                     && open.expires.is_none_or(|end| now < end)
             })
@@ -297,17 +313,13 @@ impl Releases {
             .filter(|open| open.expires.is_none_or(|end| now < end))
             .collect();
         let latest = Track::default();
-        open.sort_by_key(|open| {
-            let channel = &open.channel;
-            (
-                channel.track != latest,
-                channel.track.clone(),
-                channel.risk,
-                channel.branch.clone(),
-                open.architecture.clone(),
-            )
-        });
+        open.sort_by(|one, other| one.place(&latest).cmp(&other.place(&latest)));
         open
+    }
+
+    /// Whether a part of the devices gets something else than the others anywhere.
+    pub fn is_progressive(&self) -> bool {
+        self.open.iter().any(|open| open.progressive.is_some())
     }
 
     /// Whether any channel of a track is open.

@@ -253,8 +253,27 @@ async fn find(app: &App, asking: &Asking, query: &Query) -> Outcome {
         confinement: confinements(query)?,
     };
     let hits = store::find(&catalog, &asker, &search, app.clock.now());
-    let results: Vec<Value> = hits.iter().filter_map(|hit| result(app, hit)).collect();
-    Ok(reply::json(&json!({"results": results, "error-list": []})))
+    let results = hits.iter().filter_map(|hit| result(app, hit)).collect();
+    Ok(reply::json(&FoundSnaps {
+        results,
+        error_list: [],
+    }))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct FoundSnaps<'a> {
+    results: Vec<FoundSnap<'a>>,
+    error_list: [(); 0],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct FoundSnap<'a> {
+    revision: FoundRevision<'a>,
+    snap: InfoSnap<'a>,
+    name: &'a SnapName,
+    snap_id: &'a SnapId,
 }
 
 #[derive(Serialize)]
@@ -264,19 +283,19 @@ struct FoundRevision<'a> {
     channel: String,
 }
 
-fn result(app: &App, hit: &Hit) -> Option<Value> {
+fn result<'a>(app: &App, hit: &'a Hit) -> Option<FoundSnap<'a>> {
     let entry = &*hit.entry;
     let revision = entry.revisions.get(&hit.revision)?;
     let revision = FoundRevision {
         snap: Snap::new(app, entry, revision, WithYaml::No),
         channel: hit.channel.short(),
     };
-    Some(json!({
-        "revision": revision,
-        "snap": InfoSnap::new(entry),
-        "name": entry.record.name,
-        "snap-id": entry.record.id,
-    }))
+    Some(FoundSnap {
+        revision,
+        snap: InfoSnap::new(entry),
+        name: &entry.record.name,
+        snap_id: &entry.record.id,
+    })
 }
 
 /// Words of other clients are ignored: what is not one of ours excludes nothing.

@@ -11,7 +11,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
 use super::asking::{Asking, asking};
-use super::snap::{Snap, WithYaml};
+use super::snap::Outgoing;
 use crate::app::store::{
     Action, ActionError, Asker, Context, Found, Group, GroupAnswer, GroupError, Installed, Kind, SnapAction,
     Snapshot, Wanted, WantedKey, fetch, refresh,
@@ -133,7 +133,7 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
     let actions = actions(request.actions.unwrap_or_default())?;
     report(app, asking, &asker, &context, &actions);
     // Written piece by piece: a device with many snaps has a long answer, and none of it is needed twice.
-    let mut out = Vec::with_capacity(512 + actions.len() * 2048);
+    let mut out = Vec::with_capacity(512 + actions.len() * 4096);
     out.extend_from_slice(b"{\"results\":[");
     for (number, action) in actions.iter().enumerate() {
         if number > 0 {
@@ -325,7 +325,7 @@ struct SnapResult<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     redirect_channel: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    snap: Option<Snap<'a>>,
+    snap: Option<Outgoing<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Value>,
 }
@@ -357,11 +357,8 @@ fn snap_result<'a>(
             result.name = Some(entry.record.name.as_str());
             result.effective_channel = found.effective.as_ref().map(ToString::to_string);
             result.redirect_channel = found.redirect.as_ref().map(ToString::to_string);
-            let snap = Snap::new(app, entry, record, WithYaml::Yes);
-            result.snap = Some(match found.installed {
-                Some(source) => snap.with_delta(app, entry, source, &asking.delta_formats),
-                None => snap,
-            });
+            let formats = &asking.delta_formats;
+            result.snap = Some(Outgoing::new(app, entry, record, found.installed, formats));
         }
         Ok(found) => {
             // A release names a revision that is not there: the catalogue is damaged.

@@ -1,7 +1,10 @@
 //! The snap object of refresh, info and find (device-api.md 5.5). Everything is always sent: clients take what they
 //! asked for, and a field that is missing where it was wanted breaks them.
 
+use std::sync::Arc;
+
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::app::store::SnapEntry;
@@ -188,15 +191,50 @@ impl<'a> Snap<'a> {
     }
 }
 
-impl Snap<'_> {
-    /// The same with the deltas from `source`, in formats the client takes.
-    pub(super) fn with_delta(
-        mut self,
+/// A snap as it goes to a device.
+#[derive(Debug)]
+pub(super) enum Outgoing<'a> {
+    /// As it went to others before.
+    Kept(Arc<RawValue>),
+    /// Made for this device.
+    Own(Box<Snap<'a>>),
+}
+
+impl Serialize for Outgoing<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Kept(text) => (**text).serialize(serializer),
+            Self::Own(snap) => snap.serialize(serializer),
+        }
+    }
+}
+
+impl<'a> Outgoing<'a> {
+    /// A snap in a revision, for a device that has revision `source` and takes deltas in these formats. It is the same
+    /// for all devices unless there is a delta for this one.
+    pub(super) fn new(
         app: &App,
-        entry: &SnapEntry,
-        source: u64,
+        entry: &'a SnapEntry,
+        revision: &'a RevisionRecord,
+        source: Option<u64>,
         formats: &[String],
     ) -> Self {
+        let snap = || Snap::new(app, entry, revision, WithYaml::Yes);
+        match source.filter(|source| entry.deltas.contains_key(&(*source, revision.revision))) {
+            Some(source) => Self::Own(Box::new(snap().with_delta(app, entry, source, formats))),
+            None => {
+                let kept = entry
+                    .rendered
+                    .of(revision.revision, || serde_json::value::to_raw_value(&snap()));
+                kept.map_or_else(|_| Self::Own(Box::new(snap())), Self::Kept)
+            }
+        }
+    }
+}
+
+impl Snap<'_> {
+    /// The same with the deltas from `source`, in formats the client takes.
+    fn with_delta(mut self, app: &App, entry: &SnapEntry, source: u64, formats: &[String]) -> Self {
         let delta = entry.deltas.get(&(source, self.revision));
         let delta = delta.filter(|delta| formats.contains(&delta.format));
         if let Some((delta, file)) = delta.and_then(|delta| Some((delta, delta.file.as_ref()?))) {
