@@ -195,8 +195,9 @@ async fn plan(
 ) -> Result<Plan, Refusal> {
     let brand = brands::show(app, ctx).await?;
     let mut commit = Commit::default();
-    let (mut snap, version, declaration) = target(app, ctx, upload, reading, &mut commit).await?;
+    // Before the name is looked up: whoever uploads the same file now registers the name with it.
     let known = signing::known(app, reading).await?;
+    let (mut snap, version, declaration) = target(app, ctx, upload, reading, &mut commit).await?;
     if let Some(known) = &known {
         if known.snap_id != snap.id.as_str() {
             return Err(Refusal::conflict(
