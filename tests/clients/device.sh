@@ -36,6 +36,10 @@ device_up() {
   if [ -n "$seed" ]; then cp -a "$seed" "$device_root/var/lib/snapd/seed"; fi
   : >"$device_root/etc/fstab"
 
+  # Nobody sets the clock in a container; asked by this service, snapd would wait ten minutes for that before it
+  # refreshes by itself.
+  rm -f "$device_root/usr/share/dbus-1/system-services/org.freedesktop.timedate1.service"
+
   # A target of our own: services enabled on this machine must not start in the container.
   units=$device_root/etc/systemd/system
   mkdir -p "$units/snapd.service.d"

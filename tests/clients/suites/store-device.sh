@@ -64,6 +64,27 @@ runs() {
     wait_for 10 says "^$1 $2\$" cat "/var/snap/$1/$2/running"
 }
 
+# reported DEVICE SNAP REVISION: hallmark knows that the device has it.
+reported() { "$HALLMARK" device show "$1" | grep -E "^$2 .* $3 "; }
+
+# change_state KEY... VALUE: restarts snapd with another value in its state.
+change_state() {
+  on_device systemctl stop snapd.socket snapd.service
+  python3 - "$device_root/var/lib/snapd/state.json" "$@" <<'PY'
+import json, sys
+path, *keys, last, value = sys.argv[1:]
+with open(path) as file:
+    state = json.load(file)
+at = state["data"]
+for key in keys:
+    at = at[key]
+at[last] = value
+with open(path, "w") as file:
+    json.dump(state, file)
+PY
+  on_device systemctl start snapd.socket snapd.service
+}
+
 # session: the macaroon the device holds.
 session() {
   on_device cat /var/lib/snapd/state.json |
@@ -115,8 +136,14 @@ check 'a private application is added' publish "$shop_snaps/hello-secret-1.snap"
 secret_id=$(snap_id hello-secret)
 check 'a key for validation-sets is made' "$HALLMARK" key create sets --purpose validation-set --constraints off --external
 check 'a key for validations is made' "$HALLMARK" key create gates --purpose validation --constraints off --external
+check 'a big application is added' publish "$shop_snaps/hello-big-1.snap" --release stable
 check 'another brand is made' "$HALLMARK" brand create beta --name 'Beta Devices'
 export HALLMARK_BRAND=$brand
+
+# Where there is no store.
+elsewhere=$((server_port + 1))
+mkdir "$work/nothing"
+python3 -m http.server --bind 127.0.0.1 --directory "$work/nothing" "$elsewhere" >/dev/null 2>&1 &
 
 for version in $HALLMARK_SNAPD; do
   tree=$(snapd_tree "$version")
@@ -124,6 +151,7 @@ for version in $HALLMARK_SNAPD; do
   name=shop-$version app=hello-$version
   echo "-- $("$binaries/snap" version | sed -n 's/^snap  */snapd /p')"
   for revision in 1 2 3 4; do make_app "$app" "$revision" "$shop_snaps/$app-$revision.snap"; done
+  for revision in 1 2; do make_app "other-$version" "$revision" "$shop_snaps/other-$version-$revision.snap"; done
   check 'an application is added and released' publish "$shop_snaps/$app-1.snap" --release stable
   check 'its next revision is added' publish "$shop_snaps/$app-2.snap"
   app_id=$(snap_id "$app")
@@ -150,6 +178,9 @@ for version in $HALLMARK_SNAPD; do
   result 'snap install installs the private one' on_device snap install hello-secret
   result 'all is up to date' says 'All snaps up to date' snap refresh --list
   result 'a snap that is not there is refused' says_not 'snap "hello-nobody" not found' snap install hello-nobody
+
+  check 'another application is added and released' publish "$shop_snaps/other-$version-1.snap" --release stable
+  result 'snap install installs it too' on_device snap install "other-$version"
 
   # Refresh and revert.
   check 'the next revision is released' "$HALLMARK" snap release "$app" 2 stable
@@ -216,6 +247,13 @@ for version in $HALLMARK_SNAPD; do
     snap refresh "$app"
   result 'a refresh of everything leaves it out' on_device snap refresh
   result 'the command and the service of before still run' runs "$app" 4
+  check 'another application is updated' publish "$shop_snaps/other-$version-2.snap" --release stable
+  on_device snap unset system refresh.hold # for two hours after the first boot
+  change_state last-refresh 2020-01-01T00:00:00Z
+  result 'the device refreshes by itself, as it has not for long' wait_for 60 \
+    says "^other-$version .* 2 " sh -c 'snap debug ensure-state-soon && snap list "$1"' _ "other-$version"
+  result 'what is held back did not stop the other' runs "other-$version" 2
+  result 'the command and the service of before still run' runs "$app" 4
   cat <<JSON | sign_and_import "$binaries" gates >"$work/sign.log" 2>&1 || not_ok 'a validation signed by snap is imported' "$work/sign.log"
 {
   "type": "validation", "authority-id": "$brand", "series": "16", "snap-id": "$(snap_id "gadget-$name")",
@@ -226,19 +264,30 @@ JSON
   result 'the command and the service of it run' runs "$app" 2
 
   # A session that is no more is renewed without a word.
-  on_device systemctl stop snapd.socket snapd.service
-  python3 - "$device_root/var/lib/snapd/state.json" <<'PY'
-import json, sys
-with open(sys.argv[1]) as file:
-    state = json.load(file)
-state["data"]["auth"]["device"]["session-macaroon"] = "forged"
-with open(sys.argv[1], "w") as file:
-    json.dump(state, file)
-PY
-  on_device systemctl start snapd.socket snapd.service
+  change_state auth device session-macaroon forged
   result 'a device with a spoilt session gets a new one by itself' says "^$app " snap find "$app"
   result 'it is another one' bash -c '[ "$1" != forged ]' _ "$(session)"
   result 'with it every way to the private snap is open' gets_secret "$(session)" 200 '"revision":1'
+
+  # What the store knows of the device.
+  result 'hallmark shows what the device reported' wait_for 60 reported "$name/SN-$version-1" "$app" 2
+
+  # proxy.store: the device is sent to us by an assertion, not by its environment.
+  sed -i "s|_URL=[^ ]*|_URL=http://127.0.0.1:$elsewhere/|g" "$device_root/etc/systemd/system/snapd.service.d/hallmark.conf"
+  on_device systemctl daemon-reload
+  restart_snapd
+  result 'a device that is sent elsewhere does not find the store' says_not '404' snap find hello
+  before=$(session)
+  "$HALLMARK" store connect "$brand" >"$device_root/root/connect" || not_ok 'hallmark store connect'
+  result 'what hallmark store connect prints connects it' on_device sh /root/connect
+  result 'it finds the store' says '^hello-delta ' snap find hello
+  result 'it has a new session there' bash -c '[ "$1" != "$2" ]' _ "$(session)" "$before"
+  result 'it installs from there' on_device snap install hello-big
+
+  # A device that is denied.
+  check 'the serial is denied' "$HALLMARK" serial deny "$name" "SN-$version-1"
+  result 'its session is over' [ "$(status "$(session)" "/download/${secret_id}_1.snap")" = 403 ]
+  result 'the device hears why' says_not 'the device or its model is disabled' snap find hello
   device_down
 
   # A device of another brand.
