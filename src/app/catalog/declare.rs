@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::changes::apply;
-use super::register::{aliases_of, declaration_of};
+use super::register::{declaration_of, declares};
 use super::{signed, snap};
 use crate::app::instance::root;
 use crate::app::sign::sign;
@@ -104,7 +104,7 @@ pub async fn declare(
             ),
             _ => refusal,
         })?;
-    found.record.aliases = aliases_of(&assertion);
+    declares(&mut found.record, &assertion);
     let detail = json!({ "revision": assertion.revision(), "mode": mode });
     let mut commit = Commit {
         // The record takes part: what the caller was judged by must still hold.

@@ -178,7 +178,7 @@ async fn imported(
     judge(ctx, brand, store, name, &publisher_id, kind)?;
     let id = declaration.snap_id.parse()?;
     let mut record = record(app, brand, store, new, id, publisher_id);
-    record.aliases = aliases_of(&assertion);
+    declares(&mut record, &assertion);
     Ok((record, assertion))
 }
 
@@ -230,6 +230,7 @@ fn record(
         guardrails: Vec::new(),
         default_track: None,
         aliases: BTreeSet::new(),
+        refresh_control: BTreeSet::new(),
         newest_revision: 0,
         newest_components: BTreeMap::new(),
         releases: Releases::default(),
@@ -324,17 +325,19 @@ pub(in crate::app) async fn follow(
         };
         let mut record = found.record;
         record.publisher_id = view.publisher_id.parse()?;
-        record.aliases = aliases_of(assertion);
+        declares(&mut record, assertion);
         commit.records.push(Change::replace(&record, found.version));
         changed.push(Changed::Snap(record.id));
     }
     Ok(changed)
 }
 
-/// The aliases a snap-declaration sets up.
-pub(super) fn aliases_of(declaration: &Assertion) -> BTreeSet<String> {
-    match declaration.typed() {
-        Typed::SnapDeclaration(view) => view.aliases.keys().chain(&view.auto_aliases).cloned().collect(),
-        _ => BTreeSet::new(),
+/// What the store itself has to know of a snap-declaration: the aliases it sets up, and the snaps it gates.
+pub(super) fn declares(record: &mut SnapRecord, declaration: &Assertion) {
+    if let Typed::SnapDeclaration(view) = declaration.typed() {
+        record.aliases = view.aliases.keys().chain(&view.auto_aliases).cloned().collect();
+        // Free text on the wire; what is no id is no snap of ours.
+        let gated = view.refresh_control.iter().filter_map(|id| id.parse().ok());
+        record.refresh_control = gated.collect();
     }
 }

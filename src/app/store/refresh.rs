@@ -28,6 +28,8 @@ pub struct Installed {
     pub epoch: Epoch,
     /// Its cohort.
     pub cohort_key: Option<String>,
+    /// Whether it is refreshed without the consent of those who gate it.
+    pub ignore_validation: bool,
 }
 
 /// The snaps a device has, by instance key.
@@ -87,6 +89,8 @@ pub struct SnapAction {
     pub cohort_key: Option<String>,
     /// The epoch of what is there, when a local snap is amended.
     pub epoch: Option<Epoch>,
+    /// Whether those who gate it are asked; said only for one snap in particular.
+    pub ignore_validation: Option<bool>,
 }
 
 /// One action of a request; what is none of these is answered as an error of its own.
@@ -113,6 +117,8 @@ pub struct Found {
     pub redirect: Option<Channel>,
     /// What the device has, on refresh: deltas start there.
     pub installed: Option<u64>,
+    /// What it runs on.
+    pub architecture: Architecture,
 }
 
 impl Found {
@@ -188,6 +194,7 @@ fn new(app: &App, catalog: &Snapshot, asker: &Asker, action: &SnapAction) -> Res
         effective: Some(offer.channel),
         redirect: (bare && channel.track != Track::default()).then_some(channel),
         installed: None,
+        architecture: asker.architecture.clone(),
     })
 }
 
@@ -247,6 +254,7 @@ fn upgrade(
         effective: Some(offer.channel),
         redirect: None,
         installed: Some(installed.revision),
+        architecture: asker.architecture.clone(),
     })
 }
 
@@ -278,6 +286,7 @@ fn exactly(
         effective: None,
         redirect: None,
         installed,
+        architecture: asker.architecture.clone(),
     })
 }
 

@@ -22,13 +22,15 @@ use crate::domain::snap::Epoch;
 use crate::ports::Key;
 
 /// The catalogue as it was at one moment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     sequence: u64,
     snaps: HashMap<SnapId, Arc<SnapEntry>>,
     names: HashMap<SnapName, SnapId>,
     stores: HashMap<StoreId, Arc<StoreRecord>>,
     included: HashMap<StoreId, Arc<HashSet<SnapId>>>,
+    /// The snaps that let only validated revisions of others through.
+    gating: HashSet<SnapId>,
 }
 
 /// A snap with everything that is known of it.
@@ -186,6 +188,11 @@ impl Snapshot {
             .map(|store| &store.id)
     }
 
+    /// Whether no snap gates another.
+    pub(super) fn nothing_gates(&self) -> bool {
+        self.gating.is_empty()
+    }
+
     /// The number of the last change it knows.
     pub fn sequence(&self) -> u64 {
         self.sequence
@@ -206,6 +213,11 @@ impl Snapshot {
     }
 
     fn put(&mut self, entry: SnapEntry) {
+        if entry.record.refresh_control.is_empty() {
+            self.gating.remove(&entry.record.id);
+        } else {
+            self.gating.insert(entry.record.id.clone());
+        }
         self.names
             .insert(entry.record.name.clone(), entry.record.id.clone());
         self.snaps.insert(entry.record.id.clone(), Arc::new(entry));
@@ -287,6 +299,7 @@ impl Snapshot {
                     let Some(found) = storage.find::<SnapRecord>([id.as_str()]).await? else {
                         if let Some(gone) = self.snaps.remove(id) {
                             self.names.remove(&gone.record.name);
+                            self.gating.remove(id);
                         }
                         continue;
                     };
@@ -304,18 +317,6 @@ impl Snapshot {
         }
         self.sequence = sequence;
         Ok(())
-    }
-}
-
-impl Clone for Snapshot {
-    fn clone(&self) -> Self {
-        Self {
-            sequence: self.sequence,
-            snaps: self.snaps.clone(),
-            names: self.names.clone(),
-            stores: self.stores.clone(),
-            included: self.included.clone(),
-        }
     }
 }
 

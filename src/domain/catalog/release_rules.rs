@@ -181,6 +181,7 @@ mod tests {
             guardrails: Vec::new(),
             default_track: None,
             aliases: BTreeSet::new(),
+            refresh_control: BTreeSet::new(),
             newest_revision: 9,
             newest_components: BTreeMap::new(),
             releases: Releases::default(),

@@ -119,6 +119,9 @@ pub struct SnapRecord {
     /// The aliases its declaration sets up.
     #[serde(default)]
     pub aliases: BTreeSet<String>,
+    /// The snaps it gates: devices that have it take only revisions of them that its publisher validated.
+    #[serde(default)]
+    pub refresh_control: BTreeSet<SnapId>,
     /// The highest revision; they are dense from 1 on.
     pub newest_revision: u64,
     /// The highest revision of each component.

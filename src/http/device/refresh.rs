@@ -13,8 +13,8 @@ use warp::{Filter, Reply as _};
 use super::asking::{Asking, asking};
 use super::snap::Outgoing;
 use crate::app::store::{
-    Action, ActionError, Asker, Context, Found, Group, GroupAnswer, GroupError, Installed, Kind, SnapAction,
-    Snapshot, Wanted, WantedKey, fetch, refresh,
+    Action, ActionError, Asker, Context, Found, Gates, Group, GroupAnswer, GroupError, Installed, Kind,
+    NotValidated, SnapAction, Snapshot, Wanted, WantedKey, fetch, refresh,
 };
 use crate::app::{App, Reason};
 use crate::domain::catalog::{DeviceReport, ReportedSnap};
@@ -80,6 +80,8 @@ struct ContextEntry {
     epoch: Option<Epoch>,
     #[serde(default)]
     cohort_key: Option<String>,
+    #[serde(default)]
+    ignore_validation: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -100,6 +102,8 @@ struct ActionEntry {
     cohort_key: Option<String>,
     #[serde(default)]
     epoch: Option<Epoch>,
+    #[serde(default)]
+    ignore_validation: Option<bool>,
     #[serde(default)]
     key: Option<String>,
     #[serde(default)]
@@ -132,16 +136,30 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
     let context = context(request.context.unwrap_or_default())?;
     let actions = actions(request.actions.unwrap_or_default())?;
     report(app, asking, &asker, &context, &actions);
+    let gates = Gates::new(&catalog, &asker, &context);
     // Written piece by piece: a device with many snaps has a long answer, and none of it is needed twice.
     let mut out = Vec::with_capacity(512 + actions.len() * 4096);
     out.extend_from_slice(b"{\"results\":[");
-    for (number, action) in actions.iter().enumerate() {
-        if number > 0 {
+    let mut held = Vec::new();
+    for action in &actions {
+        let before = out.len();
+        if out.last() != Some(&b'[') {
             out.push(b',');
         }
         match action {
             Action::Snap(action) => {
-                let answer = refresh(app, &catalog, &asker, &context, action);
+                let answer = match refresh(app, &catalog, &asker, &context, action) {
+                    Ok(found) => match gates.pass(app, &context, action, found).await? {
+                        Ok(found) => Ok(found),
+                        Err(why) => {
+                            // Not even an error of its own: see there.
+                            out.truncate(before);
+                            held.push(why);
+                            continue;
+                        }
+                    },
+                    Err(error) => Err(error),
+                };
                 write(&mut out, &snap_result(app, asking, action, &answer))?;
             }
             Action::Fetch(group) => {
@@ -159,7 +177,7 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
         }
     }
     out.extend_from_slice(b"],\"error-list\":");
-    write(&mut out, &notices(app, &asker))?;
+    write(&mut out, &notices(app, &asker, &held))?;
     out.push(b'}');
     Ok(reply::bytes(StatusCode::OK, "application/json", out))
 }
@@ -195,8 +213,11 @@ fn report(app: &App, asking: &Asking, asker: &Asker, context: &Context, actions:
     app.reports.note(report, told);
 }
 
-/// What the device should do besides: renew a session that ends soon (device-api.md 5.6).
-fn notices(app: &App, asker: &Asker) -> Vec<Value> {
+/// What the device should do or know besides: renew a session that ends soon (device-api.md 5.6), what is held back.
+fn notices(app: &App, asker: &Asker, held: &[NotValidated]) -> Vec<Value> {
+    let held = held
+        .iter()
+        .map(|why| json!({"code": "not-validated", "message": why.to_string()}));
     let ends = asker.session.as_ref().map(|session| session.expires);
     let soon = ends.is_some_and(|ends| ends < app.clock.now().plus_seconds(SOON));
     soon.then(|| {
@@ -206,6 +227,7 @@ fn notices(app: &App, asker: &Asker) -> Vec<Value> {
         })
     })
     .into_iter()
+    .chain(held)
     .collect()
 }
 
@@ -223,6 +245,7 @@ fn context(entries: Vec<ContextEntry>) -> Result<Context, Fault<DeviceDialect>> 
             tracking_channel: entry.tracking_channel.filter(|channel| !channel.is_empty()),
             epoch: entry.epoch.unwrap_or_default(),
             cohort_key: entry.cohort_key.filter(|key| !key.is_empty()),
+            ignore_validation: entry.ignore_validation.unwrap_or_default(),
         })
         .collect();
     Context::new(installed).map_err(|key| {
@@ -265,6 +288,7 @@ fn actions(entries: Vec<ActionEntry>) -> Result<Vec<Action>, Fault<DeviceDialect
                 revision: entry.revision.filter(|revision| *revision > 0),
                 cohort_key: entry.cohort_key.filter(|key| !key.is_empty()),
                 epoch: entry.epoch,
+                ignore_validation: entry.ignore_validation,
             }),
             None if entry.action == "fetch-assertions" => {
                 let wanted = entry.assertions.unwrap_or_default();

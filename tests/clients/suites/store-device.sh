@@ -67,19 +67,21 @@ runs() {
 # reported DEVICE SNAP REVISION: hallmark knows that the device has it.
 reported() { "$HALLMARK" device show "$1" | grep -E "^$2 .* $3 "; }
 
-# change_state KEY... VALUE: restarts snapd with another value in its state.
+# change_state PATH=JSON...: restarts snapd with other values in its state.
 change_state() {
   on_device systemctl stop snapd.socket snapd.service
   python3 - "$device_root/var/lib/snapd/state.json" "$@" <<'PY'
 import json, sys
-path, *keys, last, value = sys.argv[1:]
-with open(path) as file:
+with open(sys.argv[1]) as file:
     state = json.load(file)
-at = state["data"]
-for key in keys:
-    at = at[key]
-at[last] = value
-with open(path, "w") as file:
+for change in sys.argv[2:]:
+    path, value = change.split("=", 1)
+    *keys, last = path.split("/")
+    at = state["data"]
+    for key in keys:
+        at = at.setdefault(key, {})
+    at[last] = json.loads(value)
+with open(sys.argv[1], "w") as file:
     json.dump(state, file)
 PY
   on_device systemctl start snapd.socket snapd.service
@@ -248,8 +250,8 @@ for version in $HALLMARK_SNAPD; do
   result 'a refresh of everything leaves it out' on_device snap refresh
   result 'the command and the service of before still run' runs "$app" 4
   check 'another application is updated' publish "$shop_snaps/other-$version-2.snap" --release stable
-  on_device snap unset system refresh.hold # for two hours after the first boot
-  change_state last-refresh 2020-01-01T00:00:00Z
+  # A device holds refreshes for two hours after its first boot.
+  change_state 'last-refresh="2020-01-01T00:00:00Z"' config/core/refresh='{}'
   result 'the device refreshes by itself, as it has not for long' wait_for 60 \
     says "^other-$version .* 2 " sh -c 'snap debug ensure-state-soon && snap list "$1"' _ "other-$version"
   result 'what is held back did not stop the other' runs "other-$version" 2
@@ -264,7 +266,7 @@ JSON
   result 'the command and the service of it run' runs "$app" 2
 
   # A session that is no more is renewed without a word.
-  change_state auth device session-macaroon forged
+  change_state 'auth/device/session-macaroon="forged"'
   result 'a device with a spoilt session gets a new one by itself' says "^$app " snap find "$app"
   result 'it is another one' bash -c '[ "$1" != forged ]' _ "$(session)"
   result 'with it every way to the private snap is open' gets_secret "$(session)" 200 '"revision":1'

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use hallmark::adapters::vcdiff::Vcdiff;
 use hallmark::app::catalog::connect;
 use hallmark::app::devices::{self, DeviceName};
+use hallmark::app::sign::{record, stored};
 use hallmark::app::store::{flush_reports, make_deltas};
 use hallmark::domain::access::{Account, Membership, Role, StoreRecord, Token, TokenText};
+use hallmark::domain::assertion::AssertionType;
 use hallmark::domain::blob::BlobId;
 use hallmark::domain::catalog::{
     CatalogHead, Changed, Channel, Inclusion, Listing, Releases, RevisionRecord, SnapRecord, Track,
@@ -15,7 +17,7 @@ use hallmark::domain::catalog::{
 use hallmark::domain::ident::{AccountId, Architecture, BrandId, SnapId, StoreId};
 use hallmark::domain::snap::{Confinement, Epoch, SnapType};
 use hallmark::domain::time::Timestamp;
-use hallmark::ports::{Change, Commit, CommitOutcome, Deltas};
+use hallmark::ports::{Change, Commit, CommitOutcome, Deltas, PutRule};
 use serde_json::{Value, json};
 
 use super::{Answer, Field};
@@ -98,6 +100,7 @@ impl Stock<'_> {
             guardrails: Vec::new(),
             default_track: None,
             aliases: Default::default(),
+            refresh_control: Default::default(),
             newest_revision: 0,
             newest_components: Default::default(),
             releases: Releases::default(),
@@ -949,4 +952,134 @@ async fn builder(field: &Field, roles: &[Role]) -> String {
         CommitOutcome::Done
     );
     text.reveal().to_owned()
+}
+
+/// A validation of a revision, or its revocation, as it is after an import.
+async fn validate(field: &Field, gating: &str, gated: &str, revision: u64, revoked: bool) {
+    let (now, number) = (field.app.clock.now().to_string(), revision.to_string());
+    let (gating, gated) = (id(gating), id(gated));
+    let mut headers = vec![
+        ("authority-id", "acme"),
+        ("series", "16"),
+        ("snap-id", gating.as_str()),
+        ("approved-snap-id", gated.as_str()),
+        ("approved-snap-revision", number.as_str()),
+        ("timestamp", now.as_str()),
+    ];
+    if revoked {
+        headers.extend([("revoked", "true"), ("revision", "1")]);
+    }
+    let kind = AssertionType::Validation;
+    // By whom does not matter here: what is stored was judged when it came.
+    let validation = field.device.sign(&field.app, kind, &headers, b"").await;
+    let commit = Commit {
+        assertions: vec![(stored(&validation), PutRule::Newer)],
+        audit: vec![record(
+            acme_ctx().event(field.app.clock.now(), "", ""),
+            &validation,
+        )],
+        ..Commit::default()
+    };
+    assert_eq!(
+        field.app.storage.commit(commit).await.unwrap(),
+        CommitOutcome::Done
+    );
+}
+
+#[tokio::test]
+async fn a_gated_snap_is_offered_in_what_was_validated() {
+    let field = field().await;
+    let device = device(&field).await;
+    let stock = Stock { field: &field };
+    stock.simple("warden", "acme", false).await;
+    stock.include("acme-store", "warden").await;
+    for revision in 2..=4 {
+        let content = format!("agent {revision}");
+        stock.revision("agent", revision, &content, |_| ()).await;
+        stock.release("agent", revision, "stable").await;
+    }
+    stock
+        .edit("warden", |record| {
+            record.refresh_control = [id("agent")].into();
+        })
+        .await;
+    let context = |has: u64| {
+        json!([
+            installed("agent", has, "latest/stable"),
+            installed("warden", 1, "stable")
+        ])
+    };
+    let ask = |has: u64, action: Value| {
+        let context = context(has);
+        let device = &device;
+        async move {
+            let answer = device.refresh(context, json!([action])).await;
+            outcomes(&answer).pop().unwrap_or_else(|| "nothing".to_owned())
+        }
+    };
+    let with = |ignore: bool| {
+        let mut action = refresh_action("agent");
+        action["ignore-validation"] = json!(ignore);
+        action
+    };
+
+    // Nothing is validated: a refresh of everything goes past it, for one snap the device itself says why.
+    let answer = device
+        .refresh(
+            context(1),
+            json!([refresh_action("agent"), refresh_action("warden")]),
+        )
+        .await;
+    assert_eq!(outcomes(&answer), ["1@latest/stable"]);
+    assert_eq!(
+        answer["error-list"],
+        json!([{
+            "code": "not-validated",
+            "message": "cannot refresh \"agent\" to revision 4: no validation by \"warden\"",
+        }])
+    );
+    assert_eq!(ask(4, refresh_action("agent")).await, "nothing");
+    assert_eq!(ask(1, with(false)).await, "4@latest/stable");
+    assert_eq!(ask(1, with(true)).await, "4@latest/stable");
+    // Who does not have the gate is not held back, nor is an installation.
+    let free = device
+        .refresh(
+            json!([installed("agent", 1, "stable")]),
+            json!([refresh_action("agent")]),
+        )
+        .await;
+    assert_eq!(outcomes(&free), ["4@latest/stable"]);
+    assert_eq!(device.install(&["agent"], "stable").await, ["4@latest/stable"]);
+    let mut sticky = context(1);
+    sticky[0]["ignore-validation"] = json!(true);
+    let sticky = device.refresh(sticky, json!([refresh_action("agent")])).await;
+    assert_eq!(outcomes(&sticky), ["4@latest/stable"]);
+
+    // The newest that is validated, never one before what is there.
+    validate(&field, "warden", "agent", 2, false).await;
+    assert_eq!(ask(1, refresh_action("agent")).await, "2@latest/stable");
+    assert_eq!(ask(1, with(false)).await, "2@latest/stable");
+    assert_eq!(ask(2, refresh_action("agent")).await, "2@latest/stable");
+    assert_eq!(ask(3, refresh_action("agent")).await, "nothing");
+    validate(&field, "warden", "agent", 4, false).await;
+    assert_eq!(ask(1, refresh_action("agent")).await, "4@latest/stable");
+    validate(&field, "warden", "agent", 4, true).await;
+    assert_eq!(ask(1, refresh_action("agent")).await, "2@latest/stable");
+    // Another gate has a say of its own; what another snap validated is nothing to it.
+    stock
+        .edit("secret", |record| {
+            record.refresh_control = [id("agent")].into();
+        })
+        .await;
+    let both = json!([
+        installed("agent", 1, "latest/stable"),
+        installed("warden", 1, "stable"),
+        installed("secret", 1, "stable"),
+    ]);
+    let both = device.refresh(both, json!([refresh_action("agent")])).await;
+    assert_eq!(outcomes(&both), [""; 0]);
+    assert!(
+        both["error-list"][0]["message"].to_string().contains("secret"),
+        "{both}"
+    );
 }

@@ -240,6 +240,7 @@ fn snap(
         guardrails: Vec::new(),
         default_track: None,
         aliases: BTreeSet::new(),
+        refresh_control: BTreeSet::new(),
         newest_revision: 1,
         newest_components: BTreeMap::new(),
         releases: Releases::default(),
