@@ -94,7 +94,8 @@ pub(super) async fn wanted_serial(
         return Ok(proposed?);
     };
     let serial = match proposed {
-        Err(ProposalError::Missing) => remodel.original.serial.clone(),
+        // A body that is no YAML is none of ours.
+        Err(ProposalError::Missing | ProposalError::Unreadable(_)) => remodel.original.serial.clone(),
         other => other?,
     };
     if remodel.rule.from_serial.is_some() && serial != remodel.original.serial {

@@ -1,9 +1,7 @@
 //! The serial a device asks for: header `serial` of its request, else key `serial` of the request's body.
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-
 use crate::domain::ident::SerialNumber;
+use crate::domain::yaml::{self, Node};
 
 /// Why a request names no serial that can be issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +11,9 @@ pub enum ProposalError {
         "the request names no serial: set registration.proposed-serial, or `serial` in registration.body"
     )]
     Missing,
+    /// The body, where the serial would be, is no YAML or too much of it.
+    #[error("the request's body {0}")]
+    Unreadable(String),
     /// It has one that cannot be a serial.
     #[error(
         "{0:?} cannot be a serial: at most 200 bytes, no `/`, no control characters, no spaces at the ends"
@@ -25,60 +26,25 @@ pub enum ProposalError {
 pub fn proposed_serial(header: Option<&str>, body: &[u8]) -> Result<SerialNumber, ProposalError> {
     let text = match header {
         Some(text) if !text.is_empty() => text.to_owned(),
-        Some(_) | None => serial_in_body(body).ok_or(ProposalError::Missing)?,
+        Some(_) | None => serial_in_body(body)?.ok_or(ProposalError::Missing)?,
     };
     text.parse()
         .map_err(|_| ProposalError::Unusable(text.chars().take(64).collect()))
 }
 
-/// The text of key `serial` at the top level of a YAML (or JSON) body; none if there is no such scalar.
-fn serial_in_body(body: &[u8]) -> Option<String> {
-    if body.is_empty() {
-        return None;
-    }
-    let Top(serial) = serde_yaml::from_slice(body).ok()?;
-    serial.filter(|text| !text.is_empty())
-}
-
-/// The top level of the body: only `serial` is looked at. Every other key may hold whatever it likes.
-struct Top(Option<String>);
-
-impl<'de> Deserialize<'de> for Top {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(TopVisitor)
-    }
-}
-
-struct TopVisitor;
-
-impl<'de> Visitor<'de> for TopVisitor {
-    type Value = Top;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top, A::Error> {
-        let mut serial = None;
-        while let Some(Name(is_serial)) = map.next_key()? {
-            if is_serial {
-                // `Option` sees a plain null, `String` takes any other scalar by its source text.
-                serial = map.next_value::<Option<String>>()?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(Top(serial))
-    }
-}
-
-/// Whether a key is `serial`; keys that are no scalars are none of ours.
-struct Name(bool);
-
-impl<'de> Deserialize<'de> for Name {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|name| Self(name == "serial"))
-    }
+/// The text of key `serial` at the top level of a YAML (or JSON) body; none if there is no such scalar. Every other key
+/// may hold whatever it likes, within the bounds of the reader.
+fn serial_in_body(body: &[u8]) -> Result<Option<String>, ProposalError> {
+    let refuse = |why: String| ProposalError::Unreadable(why);
+    let text = str::from_utf8(body).map_err(|_| refuse("is not UTF-8".to_owned()))?;
+    let Node::Map(entries) = yaml::parse(text).map_err(refuse)? else {
+        return Ok(None);
+    };
+    let serial = entries.into_iter().find(|(name, _)| name == "serial");
+    Ok(match serial {
+        Some((_, Node::Text(text))) if !text.is_empty() => Some(text),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -127,17 +93,41 @@ mod tests {
             "- serial",
             "plain text",
             "mac: 00",
-            "serial: [",
-            "\u{0}",
-            "a: &a [*a]\nserial: x\n---\nserial: y",
         ] {
-            assert_eq!(from_body(body), None, "{body}");
             assert_eq!(
                 proposed_serial(None, body.as_bytes()),
                 Err(ProposalError::Missing),
                 "{body}"
             );
         }
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_is_refused_and_says_why() {
+        let mut bomb = String::from("serial: S1\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..12 {
+            let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+            bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        }
+        for (body, why) in [
+            (bomb.as_str(), "there is too much of it, with what aliases repeat"),
+            (&format!("serial: {}", "[".repeat(1000)), "is nested too deeply"),
+            (&format!("serial: S1\nx: {}", "x".repeat(300_000)), "300014 bytes"),
+            ("serial: [", "is not valid YAML"),
+            ("\u{0}", "is not valid YAML"),
+            ("serial: x\n---\nserial: y", "is not valid YAML"),
+            ("serial: x\nserial: y", "the key \"serial\" stands there twice"),
+        ] {
+            let started = std::time::Instant::now();
+            let refused = proposed_serial(None, body.as_bytes()).unwrap_err();
+            assert!(matches!(refused, ProposalError::Unreadable(_)), "{refused:?}");
+            assert!(refused.to_string().contains(why), "{refused}");
+            assert!(started.elapsed() < std::time::Duration::from_secs(3), "{why}");
+        }
+        let refused = proposed_serial(None, b"serial: \xff").unwrap_err();
+        assert_eq!(refused.to_string(), "the request's body is not UTF-8");
+        // What is not read cannot hurt.
+        assert!(proposed_serial(Some("H"), bomb.as_bytes()).is_ok());
     }
 
     #[test]
