@@ -1,6 +1,6 @@
 //! `snap declare`: what a snap may do, as its snap-declaration says it to devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
@@ -12,8 +12,8 @@ use crate::app::sign::sign;
 use crate::app::{App, BrandCtx, Refusal, brands, vault_event};
 use crate::domain::access::Permission;
 use crate::domain::assertion::types::{compat_warnings, needed_format};
-use crate::domain::assertion::{Assertion, AssertionType, Headers, Statement, StatementError, Value};
-use crate::domain::catalog::Changed;
+use crate::domain::assertion::{Assertion, AssertionType, Headers, Statement, StatementError, Typed, Value};
+use crate::domain::catalog::{Changed, RevisionRecord, SnapRecord};
 use crate::domain::ident::{SnapId, SnapName};
 use crate::ports::{Change, Commit, PutRule};
 
@@ -47,7 +47,7 @@ pub enum Mode {
 pub struct Declared {
     /// It.
     pub assertion: Assertion,
-    /// What older clients would trip over.
+    /// What older clients would trip over, and aliases that lead nowhere yet.
     pub warnings: Vec<String>,
 }
 
@@ -104,6 +104,8 @@ pub async fn declare(
             ),
             _ => refusal,
         })?;
+    let mut warnings = compat_warnings(&assertion);
+    warnings.extend(aimless(app, &found.record, &assertion).await?);
     declares(&mut found.record, &assertion);
     let detail = json!({ "revision": assertion.revision(), "mode": mode });
     let mut commit = Commit {
@@ -115,8 +117,27 @@ pub async fn declare(
     signed(app, ctx, &mut commit, &assertion, PutRule::Newer);
     let changed = [Changed::Snap(found.record.id.clone())];
     App::settle(&apply(app, commit, &changed).await?)?;
-    let warnings = compat_warnings(&assertion);
     Ok(Declared { assertion, warnings })
+}
+
+/// Aliases whose target is an app of no revision. The next one may bring it, so they are not refused.
+async fn aimless(app: &App, snap: &SnapRecord, declaration: &Assertion) -> Result<Vec<String>, Refusal> {
+    let aliases = match declaration.typed() {
+        Typed::SnapDeclaration(view) if !view.aliases.is_empty() => &view.aliases,
+        _ => return Ok(Vec::new()),
+    };
+    let revisions = app.storage.all::<RevisionRecord>([snap.id.as_str()]).await?;
+    let apps: BTreeSet<&String> = revisions.iter().flat_map(|found| &found.record.apps).collect();
+    Ok(aliases
+        .iter()
+        .filter(|(_, target)| !apps.contains(target))
+        .map(|(alias, target)| {
+            format!(
+                "alias {alias} leads nowhere: no revision of {} has an app {target}",
+                snap.name
+            )
+        })
+        .collect())
 }
 
 /// The headers of the text, checked for what the grammar of assertions leaves open.

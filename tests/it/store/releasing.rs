@@ -288,9 +288,11 @@ async fn a_declaration_is_judged_as_devices_would() {
     assert_eq!(declare("rev", grant, "keys").await.refusal(), (409, "unchanged"));
     let more = "plugs:\n  personal-files: {allow-installation: true}\naliases: [{name: gz, target: gizmo}]\n";
     let declared = declare("rev", more, "merge").await.ok();
+    // What names no app of any revision is declared all the same: a later one may bring it.
+    let nowhere = "alias gz leads nowhere: no revision of gizmo has an app gizmo";
     assert_eq!(
         (&declared["revision"], &declared["warnings"]),
-        (&json!(2), &json!([]))
+        (&json!(2), &json!([nowhere]))
     );
     assert_eq!(shop.snap("gizmo").await.aliases, ["gz".to_owned()].into());
     let variant = "slots:\n  home:\n    allow-connection:\n      on-classic: [ubuntu/core-desktop]\n";
@@ -333,4 +335,29 @@ async fn a_declaration_is_judged_as_devices_would() {
     }
     let findings = hallmark::app::doctor::examine(&shop.app).await.unwrap();
     assert_eq!(findings.problems, [""; 0]);
+}
+
+#[tokio::test]
+async fn aliases_that_lead_nowhere_are_warned_about() {
+    let shop = gizmo().await;
+    for app in ["turner", "gizmo"] {
+        shop.revise("gizmo", |revision| revision.apps = vec![app.to_owned()])
+            .await;
+    }
+    let aliases = [("gz", "gizmo"), ("old", "turner"), ("x", "none")];
+    let aliases = aliases.map(|(name, target)| json!({"name": name, "target": target}));
+    let text = json!({"aliases": aliases}).to_string();
+    let file = shop.file("aliases", &text);
+    let declared = shop.run("rev", &["snap", "declare", "gizmo", &file]).await;
+    assert_eq!(
+        (declared.status, declared.err.as_str()),
+        (
+            0,
+            "warning: alias x leads nowhere: no revision of gizmo has an app none\n\
+             the declaration of gizmo has revision 1, format 0\n"
+        )
+    );
+    let fewer = shop.file("fewer", "aliases: [{name: gz, target: gizmo}]");
+    let declared = shop.json("rev", &["snap", "declare", "gizmo", &fewer]).await;
+    assert_eq!(declared["warnings"], json!([]));
 }
