@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::StreamExt as _;
 
 use crate::app::doctor::Findings;
+use crate::app::store::SnapEntry;
 use crate::app::{App, Refusal};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::blob::{BlobId, BlobIdHasher};
@@ -62,6 +63,37 @@ async fn wanted(app: &App) -> Result<BTreeMap<BlobId, Wanted>, Refusal> {
         wanted.insert(revision.blob, Wanted { size, by });
     }
     Ok(wanted)
+}
+
+/// Whether anything of a snap names a file.
+fn names(entry: &SnapEntry, file: BlobId) -> bool {
+    let icon = entry.record.listing.icon.iter().map(|icon| icon.blob);
+    let deltas = entry.deltas.values().filter_map(|delta| delta.file.as_ref());
+    let revisions = entry.revisions.values().flat_map(|revision| {
+        let components = revision.components.iter().map(|component| component.blob);
+        components.chain([revision.blob])
+    });
+    icon.chain(deltas.map(|delta| delta.blob))
+        .chain(revisions)
+        .any(|named| named == file)
+}
+
+/// Clears an icon away that was replaced, unless another snap shows it, or it was kept within [`GRACE`]. The latter, and
+/// what fails here, is left to `hallmark doctor --repair`: the revision that replaced it is there in any case.
+pub(super) async fn replaced(app: &App, icon: BlobId) {
+    let clear = async {
+        let catalog = app.catalog.current(app).await?;
+        // Catalogues may be large.
+        let looked = tokio::task::spawn_blocking(move || catalog.every().any(|entry| names(entry, icon)));
+        if looked.await.is_ok_and(|named| !named) {
+            let newest = app.clock.now().plus_seconds(-GRACE);
+            app.blobs.remove(&icon, newest.plus_seconds(1)).await?;
+        }
+        Ok::<_, Refusal>(())
+    };
+    if let Err(error) = clear.await {
+        tracing::warn!(%error, %icon, "cannot clear a replaced icon away");
+    }
 }
 
 /// Reads every file that is named, and looks for those that are not. With `repair` the latter are removed, if they were

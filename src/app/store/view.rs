@@ -136,7 +136,7 @@ impl Snapshot {
     }
 
     /// Every snap, in no order: for work that nobody asked for.
-    pub(super) fn every(&self) -> impl Iterator<Item = &Arc<SnapEntry>> {
+    pub(in crate::app) fn every(&self) -> impl Iterator<Item = &Arc<SnapEntry>> {
         self.snaps.values()
     }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use hallmark::app::App;
+use hallmark::app::catalog::garbage;
 use hallmark::app::catalog::ingest::{Intake, Upload, ingest};
 use hallmark::app::doctor;
 use hallmark::domain::assertion::AssertionType as T;
@@ -325,6 +326,38 @@ async fn a_long_upload_needs_to_go_on_not_to_be_fast() {
     assert_eq!(stalled.refusal(), (408, "request-timeout"));
     assert_eq!(shop.blobs().await, [""; 0]);
     shop.send("pub", "", body(250)).await.ok();
+}
+
+#[tokio::test]
+async fn a_replaced_icon_is_cleared_away_when_no_snap_shows_it() {
+    let shop = Shop::new().await;
+    let publish = async |name: &str, version: &str, icon: &str| {
+        let file = snap_file_with_icon(name, version, "", icon);
+        shop.send("pub", "", file).await.ok();
+        shop.snap(name).await.listing.icon.unwrap().blob.to_string()
+    };
+    let first = publish("gizmo", "1", "first").await;
+    assert_eq!(publish("widget", "1", "first").await, first);
+    shop.clock.advance(garbage::GRACE + 1);
+    let second = publish("gizmo", "2", "second").await;
+    assert!(shop.blobs().await.contains(&first), "widget shows it");
+    assert_eq!(publish("widget", "2", "second").await, second);
+    let kept = shop.blobs().await;
+    assert!(!kept.contains(&first) && kept.contains(&second), "{kept:?}");
+
+    // A young one could be about to be named; the next repair takes it.
+    publish("gizmo", "3", "third").await;
+    publish("widget", "3", "third").await;
+    assert!(shop.blobs().await.contains(&second));
+    shop.clock.advance(garbage::GRACE + 1);
+    let repaired = doctor::repair(&shop.app, garbage::GRACE).await.unwrap();
+    assert_eq!((repaired.removed_files, repaired.problems.len()), (1, 0));
+    assert!(!shop.blobs().await.contains(&second));
+    // What an edited listing shows is not replaced.
+    let edit = json!({"title": "Mine"});
+    shop.call("pub", "PUT", "/snaps/gizmo", edit).await.ok();
+    publish("gizmo", "4", "fourth").await;
+    assert_eq!(doctor::examine(&shop.app).await.unwrap().problems, [""; 0]);
 }
 
 /// A store of files that stops the world once a file is kept, as a crash would.

@@ -307,20 +307,28 @@ fn plain_client() -> reqwest::Client {
     reqwest::Client::builder().tls_certs_only([]).build().unwrap()
 }
 
+/// Not much of a picture.
+const ICON: &[u8] = b"\x89PNG\r\n\x1a\n";
+
 /// A snap file: `more` is added to its `snap.yaml`.
 pub fn snap_file(name: &str, version: &str, more: &str) -> Vec<u8> {
+    snap_file_with_icon(name, version, more, "")
+}
+
+/// One with an icon of its own.
+pub fn snap_file_with_icon(name: &str, version: &str, more: &str, icon: &str) -> Vec<u8> {
     let text =
         format!("name: {name}\nversion: '{version}'\nsummary: Turns\ndescription: It turns things\n{more}");
-    image("meta/snap.yaml", &text)
+    image("meta/snap.yaml", &text, icon)
 }
 
 /// A component file.
 pub fn component_file(snap: &str, name: &str, more: &str) -> Vec<u8> {
     let text = format!("component: {snap}+{name}\ntype: standard\nversion: '1'\nsummary: More\n{more}");
-    image("meta/component.yaml", &text)
+    image("meta/component.yaml", &text, "")
 }
 
-fn image(path: &str, text: &str) -> Vec<u8> {
+fn image(path: &str, text: &str, icon: &str) -> Vec<u8> {
     let entry = Entry {
         path: path.to_owned(),
         mode: 0o644,
@@ -329,7 +337,7 @@ fn image(path: &str, text: &str) -> Vec<u8> {
     let icon = Entry {
         path: "meta/gui/icon.png".to_owned(),
         mode: 0o644,
-        content: Content::File(b"\x89PNG\r\n\x1a\nnot much of a picture".to_vec()),
+        content: Content::File([ICON, icon.as_bytes()].concat()),
     };
     build([entry, icon]).unwrap()
 }

@@ -16,10 +16,11 @@ use super::changes::apply;
 use super::register::{self, NewSnap, declaration_of, refuse_name, registrant};
 use super::releases::{self, NewRelease};
 use super::snaps::{ATTEMPTS, revision};
-use super::{no_snap, publishers};
+use super::{garbage, no_snap, publishers};
 use crate::app::{App, BrandCtx, Refusal, brands, vault_event};
 use crate::domain::access::Permission;
 use crate::domain::assertion::Assertion;
+use crate::domain::blob::BlobId;
 use crate::domain::catalog::{Changed, Channel, Component, Icon, RevisionRecord, SnapRecord, may_be};
 use crate::domain::ident::{KeyName, StoreId};
 use crate::ports::{Change, Commit, CommitOutcome, Kind, Staged, Versioned};
@@ -114,12 +115,15 @@ pub async fn ingest(
                 file.keep().await?;
             }
         }
-        let (snap, revision, commit) = match plan {
+        let (snap, revision, commit, replaced) = match plan {
             Plan::Known(snap, revision) => return known(app, ctx, upload, snap, *revision, reading).await,
-            Plan::New(snap, revision, commit) => (snap, revision, commit),
+            Plan::New(snap, revision, commit, replaced) => (snap, revision, commit, replaced),
         };
         match apply(app, *commit, &[Changed::Snap(snap.id.clone())]).await? {
             CommitOutcome::Done => {
+                if let Some(icon) = replaced {
+                    garbage::replaced(app, icon).await;
+                }
                 return Ok(Ingested {
                     snap,
                     revision: *revision,
@@ -174,8 +178,8 @@ impl Upload {
 enum Plan {
     /// The files are this revision already.
     Known(SnapRecord, Box<RevisionRecord>),
-    /// They become this one.
-    New(SnapRecord, Box<RevisionRecord>, Box<Commit>),
+    /// They become this one. The icon is one that the snap shows no more.
+    New(SnapRecord, Box<RevisionRecord>, Box<Commit>, Option<BlobId>),
 }
 
 impl Plan {
@@ -250,7 +254,9 @@ async fn plan(
     let revision = record(app, &snap, reading, &numbered, components);
     snap.kind = Some(reading.yaml.kind);
     snap.newest_revision = snap.newest_revision.max(revision.revision);
+    let shown = snap.listing.icon.as_ref().map(|icon| icon.blob);
     describe(&mut snap, reading, icon);
+    let replaced = shown.filter(|shown| snap.listing.icon.as_ref().is_none_or(|icon| icon.blob != *shown));
     if let Some(new) = upload.release_of(revision.revision) {
         if !ctx.may_with(&snap, Permission::SnapRelease) {
             return Err(no_snap(ctx, &snap.name));
@@ -270,7 +276,7 @@ async fn plan(
         None => Change::create(&snap),
     });
     commit.records.push(Change::create(&revision));
-    Ok(Plan::New(snap, Box::new(revision), Box::new(commit)))
+    Ok(Plan::New(snap, Box::new(revision), Box::new(commit), replaced))
 }
 
 /// The snap the files belong to, its version where it is registered, and its snap-declaration.
