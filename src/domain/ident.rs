@@ -24,6 +24,36 @@ impl IdentError {
     }
 }
 
+/// What every identifier can do that has a check (`FromStr`) and a text (`as_str`).
+macro_rules! textual {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self.as_str(), f)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
 macro_rules! ident {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
         $(#[$doc])*
@@ -45,30 +75,7 @@ macro_rules! ident {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
+        textual!($name);
     };
 }
 
@@ -129,11 +136,33 @@ ident!(
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 );
 
-ident!(
-    /// The id of a snap: 32 letters and digits, never changes (assertions.md 3, SNAPID).
-    SnapId, "snap id (32 letters and digits)",
-    |text| text.len() == 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())
-);
+/// The id of a snap: 32 letters and digits, never changes (assertions.md 3, SNAPID). Kept in place: devices name a dozen of
+/// them in every refresh.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapId([u8; 32]);
+
+impl SnapId {
+    /// The text as it goes on the wire.
+    pub fn as_str(&self) -> &str {
+        // Always ASCII, by its check.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl FromStr for SnapId {
+    type Err = IdentError;
+
+    fn from_str(text: &str) -> Result<Self, IdentError> {
+        let bytes: Option<[u8; 32]> = text.as_bytes().try_into().ok();
+        bytes
+            .filter(|bytes| bytes.iter().all(u8::is_ascii_alphanumeric))
+            .map(Self)
+            .ok_or_else(|| IdentError::new("snap id (32 letters and digits)", text))
+    }
+}
+
+textual!(SnapId);
+
 ident!(
     /// The name of a snap (assertions.md 3, SNAP): 2 to 40 of lower-case letters, digits and inner single dashes.
     SnapName, "snap name (2 to 40 of a-z, 0-9 and inner single dashes, at least one letter)",
@@ -141,11 +170,32 @@ ident!(
         && is_dashed_words(text, |b| b.is_ascii_lowercase() || b.is_ascii_digit())
         && text.bytes().any(|b| b.is_ascii_lowercase())
 );
-ident!(
-    /// An architecture as Debian names it, or `all`.
-    Architecture, "architecture (amd64, arm64, armhf, i386, ppc64el, riscv64, s390x or all)",
-    |text| ["all", "amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x"].contains(&text)
-);
+/// An architecture as Debian names it, or `all`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Architecture(&'static str);
+
+impl Architecture {
+    const ALL: [&'static str; 8] = [
+        "all", "amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x",
+    ];
+
+    /// The text as it goes on the wire.
+    pub fn as_str(&self) -> &str {
+        self.0
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = IdentError;
+
+    fn from_str(text: &str) -> Result<Self, IdentError> {
+        let what = "architecture (amd64, arm64, armhf, i386, ppc64el, riscv64, s390x or all)";
+        let known = Self::ALL.into_iter().find(|known| *known == text);
+        known.map(Self).ok_or_else(|| IdentError::new(what, text))
+    }
+}
+
+textual!(Architecture);
 
 /// brand, model and serial: what names one device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

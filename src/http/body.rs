@@ -1,11 +1,15 @@
 //! Request bodies: counted while they are read, and read within a time limit.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
 use warp::reject::Reject;
 use warp::{Filter, Rejection};
 
@@ -178,7 +182,7 @@ async fn read<B: Buf, E>(
 }
 
 /// A JSON object as `T`. The message names line and column.
-pub fn json<T: DeserializeOwned, D: Dialect>(body: &[u8]) -> Result<T, Fault<D>> {
+pub fn json<'a, T: Deserialize<'a>, D: Dialect>(body: &'a [u8]) -> Result<T, Fault<D>> {
     // A list would be taken for the fields in order.
     if body
         .trim_ascii_start()
@@ -196,4 +200,39 @@ pub fn json<T: DeserializeOwned, D: Dialect>(body: &[u8]) -> Result<T, Fault<D>>
             format!("cannot read the request body as JSON: {e}"),
         )
     })
+}
+/// A text of a JSON body, read in place where nothing in it is escaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text<'a>(Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InPlace;
+
+        impl<'de> Visitor<'de> for InPlace {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: serde::de::Error>(self, text: &'de str) -> Result<Cow<'de, str>, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Cow<'de, str>, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_str(InPlace).map(Self)
+    }
 }

@@ -1,10 +1,11 @@
 //! The fields a struct is read from, asked of its own `Deserialize`, for the API description.
 
-use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor, value::Error};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, Visitor, value::Error};
 use serde::forward_to_deserialize_any;
 
 /// The names of the fields of `T` on the wire; empty where it is no plain struct.
-pub(super) fn of<T: DeserializeOwned>() -> &'static [&'static str] {
+pub(super) fn of<T: Deserialize<'static>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     // Always an error: nothing is read, the struct only says what it would look for.
     let _nothing_read = T::deserialize(Asking(&mut names));

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::asker::Asker;
-use super::view::{SnapEntry, Snapshot};
-use crate::domain::catalog::{Channel, Release, RevisionRecord, Risk, chance};
+use super::entry::SnapEntry;
+use super::view::Snapshot;
+use crate::domain::catalog::{Channel, Offer, Release, RevisionRecord, Risk, chance};
 use crate::domain::ident::Architecture;
 use crate::domain::snap::Confinement;
 use crate::domain::time::Timestamp;
@@ -44,7 +45,7 @@ fn shown<'c>(
     now: Timestamp,
 ) -> impl Iterator<Item = Shown<'c>> {
     let releases = &entry.record.releases;
-    let session = asker.session.as_ref().filter(|_| releases.is_progressive());
+    let session = asker.session.as_ref().filter(|_| entry.progressive);
     let place = session.map_or(1.0, |session| chance(&session.device, &entry.record.id));
     let mut channels: Vec<&Channel> = releases
         .listed(now)
@@ -100,8 +101,12 @@ pub struct Hit {
 pub fn find(catalog: &Snapshot, asker: &Asker, search: &Search, now: Timestamp) -> Vec<Hit> {
     let wanted = search.words.as_deref().unwrap_or_default().to_lowercase();
     let words: Vec<&str> = wanted.split_whitespace().collect();
+    let texts: Vec<&str> = words.iter().copied().chain(search.name.as_deref()).collect();
     let mut hits: Vec<(u8, &Arc<SnapEntry>)> = catalog
-        .seen_among(asker.viewer(), |entry| fits(entry, search, &words))
+        .may_contain(&texts)
+        .into_iter()
+        // What it contains first: who sees it is the dearer question.
+        .filter(|entry| fits(entry, search, &words) && catalog.sees(entry, asker.viewer()))
         .map(|entry| (rank(entry, &wanted), entry))
         .collect();
     // Without a featured snap an empty search shows what there is: a brand's store is small.
@@ -129,16 +134,32 @@ fn installable(
     confinement: &[Confinement],
     now: Timestamp,
 ) -> Option<Hit> {
-    let default = entry.record.default_track.clone().unwrap_or_default();
-    let shown = shown(entry, asker, &asker.architecture, now).find(|shown| {
-        let channel = &shown.release.channel;
-        risk.is_none_or(|risk| channel.track == default && channel.risk <= risk)
-    })?;
-    let allowed = confinement.is_empty() || confinement.contains(&shown.revision.confinement);
+    let best = || {
+        let default = entry.record.default_track.clone().unwrap_or_default();
+        let shown = shown(entry, asker, &asker.architecture, now).find(|shown| {
+            let channel = &shown.release.channel;
+            risk.is_none_or(|risk| channel.track == default && channel.risk <= risk)
+        })?;
+        Some(Offer {
+            revision: shown.revision.revision,
+            channel: shown.release.channel.clone(),
+        })
+    };
+    // No channel is written like that.
+    let key = match risk {
+        None => "<=",
+        Some(Risk::Stable) => "<=stable",
+        Some(Risk::Candidate) => "<=candidate",
+        Some(Risk::Beta) => "<=beta",
+        Some(Risk::Edge) => "<=edge",
+    };
+    let Offer { revision, channel } = entry.offered(&asker.architecture, key, best)?;
+    let found = entry.revisions.get(&revision)?;
+    let allowed = confinement.is_empty() || confinement.contains(&found.confinement);
     allowed.then(|| Hit {
         entry: Arc::clone(entry),
-        revision: shown.revision.revision,
-        channel: shown.release.channel.clone(),
+        revision,
+        channel,
     })
 }
 

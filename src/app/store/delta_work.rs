@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::view::{SnapEntry, Snapshot};
+use super::entry::SnapEntry;
+use super::view::Snapshot;
 use crate::app::catalog::changes;
 use crate::app::{App, Reason, Refusal};
 use crate::domain::blob::BlobId;

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 
 use super::asker::Asker;
+use super::entry::SnapEntry;
 use super::refresh::{Context, Found, Kind, SnapAction};
-use super::view::{SnapEntry, Snapshot};
+use super::view::Snapshot;
 use crate::app::instance::assertion;
 use crate::app::{App, Refusal};
 use crate::domain::assertion::{AssertionType, Ref, Typed};
@@ -22,7 +23,7 @@ pub struct Gates<'c>(HashMap<&'c SnapId, Vec<&'c SnapEntry>>);
 
 impl<'c> Gates<'c> {
     /// Those of a device that has what is in the context.
-    pub fn new(catalog: &'c Snapshot, asker: &Asker, context: &Context) -> Self {
+    pub fn new(catalog: &'c Snapshot, asker: &Asker, context: &Context<'_>) -> Self {
         let mut gates: HashMap<&SnapId, Vec<&SnapEntry>> = HashMap::new();
         // Most stores have no such snap: then nothing is looked up.
         if catalog.nothing_gates() {
@@ -53,15 +54,15 @@ impl<'c> Gates<'c> {
     pub async fn pass(
         &self,
         app: &App,
-        context: &Context,
-        action: &SnapAction,
+        context: &Context<'_>,
+        action: &SnapAction<'_>,
         found: Found,
     ) -> Result<Result<Found, NotValidated>, Refusal> {
         let gated = &found.entry.record.id;
         let (Some(gating), Kind::Refresh) = (self.0.get(gated), action.kind) else {
             return Ok(Ok(found));
         };
-        let Some(installed) = context.get(&action.instance_key) else {
+        let Some(installed) = context.get(action.instance_key) else {
             return Ok(Ok(found));
         };
         // Who names a revision, as validation sets do, gets that and no other.

@@ -6,42 +6,43 @@ use std::sync::Arc;
 
 use super::asker::Asker;
 use super::cohort;
-use super::view::{SnapEntry, Snapshot};
+use super::entry::SnapEntry;
+use super::view::Snapshot;
 use crate::app::App;
-use crate::domain::catalog::{Ask, Channel, RevisionRecord, Track, chance, offer};
+use crate::domain::catalog::{Ask, Channel, Offer, RevisionRecord, Track, chance, offer};
 use crate::domain::ident::{Architecture, SnapId, SnapName};
 use crate::domain::snap::Epoch;
 use crate::domain::time::Timestamp;
 
 /// A snap the device has.
 #[derive(Clone, Debug)]
-pub struct Installed {
+pub struct Installed<'r> {
     /// Its id.
-    pub snap_id: String,
+    pub snap_id: &'r str,
     /// What names this instance of it in the request.
-    pub instance_key: String,
+    pub instance_key: &'r str,
     /// What is installed.
     pub revision: u64,
     /// What it follows.
-    pub tracking_channel: Option<String>,
+    pub tracking_channel: Option<&'r str>,
     /// The epoch of what is installed.
     pub epoch: Epoch,
     /// Its cohort.
-    pub cohort_key: Option<String>,
+    pub cohort_key: Option<&'r str>,
     /// Whether it is refreshed without the consent of those who gate it.
     pub ignore_validation: bool,
 }
 
 /// The snaps a device has, by instance key.
 #[derive(Clone, Debug, Default)]
-pub struct Context(BTreeMap<String, Installed>);
+pub struct Context<'r>(BTreeMap<&'r str, Installed<'r>>);
 
-impl Context {
+impl<'r> Context<'r> {
     /// From the request; an instance key that comes twice is refused with its text.
-    pub fn new(installed: Vec<Installed>) -> Result<Self, String> {
+    pub fn new(installed: impl IntoIterator<Item = Installed<'r>>) -> Result<Self, &'r str> {
         let mut by_key = BTreeMap::new();
         for entry in installed {
-            if let Some(twice) = by_key.insert(entry.instance_key.clone(), entry) {
+            if let Some(twice) = by_key.insert(entry.instance_key, entry) {
                 return Err(twice.instance_key);
             }
         }
@@ -49,12 +50,12 @@ impl Context {
     }
 
     /// The entry of an instance key.
-    pub fn get(&self, instance_key: &str) -> Option<&Installed> {
+    pub fn get(&self, instance_key: &str) -> Option<&Installed<'r>> {
         self.0.get(instance_key)
     }
 
     /// All entries, by instance key.
-    pub fn iter(&self) -> impl Iterator<Item = &Installed> {
+    pub fn iter(&self) -> impl Iterator<Item = &Installed<'r>> {
         self.0.values()
     }
 }
@@ -72,21 +73,21 @@ pub enum Kind {
 
 /// An action on a snap.
 #[derive(Clone, Debug)]
-pub struct SnapAction {
+pub struct SnapAction<'r> {
     /// What to do.
     pub kind: Kind,
     /// Names it in the request.
-    pub instance_key: String,
+    pub instance_key: &'r str,
     /// Which snap, on installation and download.
-    pub name: Option<String>,
+    pub name: Option<&'r str>,
     /// Which snap, on refresh.
-    pub snap_id: Option<String>,
+    pub snap_id: Option<&'r str>,
     /// From where.
-    pub channel: Option<String>,
+    pub channel: Option<&'r str>,
     /// Exactly this.
     pub revision: Option<u64>,
     /// The cohort it shall join.
-    pub cohort_key: Option<String>,
+    pub cohort_key: Option<&'r str>,
     /// The epoch of what is there, when a local snap is amended.
     pub epoch: Option<Epoch>,
     /// Whether those who gate it are asked; said only for one snap in particular.
@@ -95,13 +96,13 @@ pub struct SnapAction {
 
 /// One action of a request; what is none of these is answered as an error of its own.
 #[derive(Clone, Debug)]
-pub enum Action {
+pub enum Action<'r> {
     /// On a snap.
-    Snap(SnapAction),
+    Snap(SnapAction<'r>),
     /// Assertions.
     Fetch(super::fetch::Group),
     /// Something else: its name and instance key.
-    Unknown(String, Option<String>),
+    Unknown(String, Option<&'r str>),
 }
 
 /// The revision for an action.
@@ -146,8 +147,8 @@ pub fn refresh(
     app: &App,
     catalog: &Snapshot,
     asker: &Asker,
-    context: &Context,
-    action: &SnapAction,
+    context: &Context<'_>,
+    action: &SnapAction<'_>,
 ) -> Result<Found, ActionError> {
     match action.kind {
         Kind::Refresh => upgrade(app, catalog, asker, context, action),
@@ -155,14 +156,14 @@ pub fn refresh(
     }
 }
 
-fn new(app: &App, catalog: &Snapshot, asker: &Asker, action: &SnapAction) -> Result<Found, ActionError> {
-    let name = action.name.as_deref().unwrap_or_default();
+fn new(app: &App, catalog: &Snapshot, asker: &Asker, action: &SnapAction<'_>) -> Result<Found, ActionError> {
+    let name = action.name.unwrap_or_default();
     let by_name = name
         .parse()
         .ok()
         .and_then(|name| catalog.by_name(&name, asker.viewer()));
     let by_id = || {
-        let id = action.snap_id.as_deref().filter(|_| name.is_empty())?;
+        let id = action.snap_id.filter(|_| name.is_empty())?;
         catalog.by_id(&id.parse().ok()?, asker.viewer())
     };
     let entry = by_name.or_else(by_id).ok_or_else(|| {
@@ -176,12 +177,12 @@ fn new(app: &App, catalog: &Snapshot, asker: &Asker, action: &SnapAction) -> Res
     }
     let now = app.clock.now();
     let default = entry.record.default_track.clone().unwrap_or_default();
-    let text = action.channel.as_deref().unwrap_or("stable");
+    let text = action.channel.unwrap_or("stable");
     let (channel, bare) = channel(entry, text, &default)?;
     let ask = Ask {
         architecture: &asker.architecture,
         channel: &channel,
-        cohort: cohort_time(app, entry, action.cohort_key.as_deref()),
+        cohort: cohort_time(app, entry, action.cohort_key),
         epoch: action.epoch.as_ref(),
         chance: place(asker, entry),
         now,
@@ -202,14 +203,14 @@ fn upgrade(
     app: &App,
     catalog: &Snapshot,
     asker: &Asker,
-    context: &Context,
-    action: &SnapAction,
+    context: &Context<'_>,
+    action: &SnapAction<'_>,
 ) -> Result<Found, ActionError> {
-    let installed = context.get(&action.instance_key).ok_or_else(|| {
-        let key = &action.instance_key;
+    let installed = context.get(action.instance_key).ok_or_else(|| {
+        let key = action.instance_key;
         absent("invalid-instance-key", &format!("{key:?} is not in the context"))
     })?;
-    let id = action.snap_id.as_deref().unwrap_or(&installed.snap_id);
+    let id = action.snap_id.unwrap_or(installed.snap_id);
     if id != installed.snap_id {
         return Err(absent(
             "invalid-snap-id",
@@ -230,24 +231,32 @@ fn upgrade(
         return exactly(entry, asker, revision, Some(installed.revision));
     }
     let now = app.clock.now();
-    let text = action
-        .channel
-        .as_deref()
-        .or(installed.tracking_channel.as_deref())
-        .unwrap_or("stable");
+    let text = action.channel.or(installed.tracking_channel).unwrap_or("stable");
+    let cohort = action.cohort_key.or(installed.cohort_key);
+    let cohort = cohort_time(app, entry, cohort);
     // Here `stable` is what it says: a device that follows it was told so, or is of before tracks.
-    let (channel, _) = channel(entry, text, &Track::default())?;
-    let cohort = action.cohort_key.as_deref().or(installed.cohort_key.as_deref());
-    let ask = Ask {
-        architecture: &asker.architecture,
-        channel: &channel,
-        cohort: cohort_time(app, entry, cohort),
-        epoch: Some(&installed.epoch),
-        chance: place(asker, entry),
-        now,
+    let parse = || channel(entry, text, &Track::default()).map(|(channel, _)| channel);
+    let get = |channel: &Channel, epoch: Option<&Epoch>| {
+        let ask = Ask {
+            architecture: &asker.architecture,
+            channel,
+            cohort,
+            epoch,
+            chance: place(asker, entry),
+            now,
+        };
+        offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
     };
-    let offer = offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
-        .ok_or_else(|| none_there(entry, asker, now))?;
+    // Most devices can read what the channel holds: what it is for them all need not be worked out again.
+    let common = || entry.offered(&asker.architecture, text, || get(&parse().ok()?, None));
+    let readable = |offer: &Offer| {
+        let epoch = entry.epoch_of(offer.revision);
+        epoch.is_some_and(|epoch| epoch.can_read(&installed.epoch))
+    };
+    let offer = match cohort.is_none().then(common).flatten().filter(readable) {
+        Some(offer) => offer,
+        None => get(&parse()?, Some(&installed.epoch)).ok_or_else(|| none_there(entry, asker, now))?,
+    };
     Ok(Found {
         entry: Arc::clone(entry),
         revision: offer.revision,
@@ -307,7 +316,7 @@ fn cohort_time(app: &App, entry: &SnapEntry, key: Option<&str>) -> Option<Timest
 /// all, nobody's place is worked out.
 fn place(asker: &Asker, entry: &SnapEntry) -> f64 {
     let session = asker.session.as_ref();
-    let session = session.filter(|_| entry.record.releases.is_progressive());
+    let session = session.filter(|_| entry.progressive);
     session.map_or(1.0, |session| chance(&session.device, &entry.record.id))
 }
 

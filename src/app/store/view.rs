@@ -8,17 +8,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 
+use super::entry::{SnapEntry, publisher};
+use super::index::Index;
 use crate::app::{App, Refusal};
-use crate::domain::access::{Account, Brand, StoreRecord};
-use crate::domain::assertion::{AssertionType, Ref, Typed, decode};
+use crate::domain::access::StoreRecord;
 use crate::domain::catalog::{
     CatalogHead, Changed, DeltaRecord, Inclusion, RevisionRecord, SnapRecord, Stores, Viewer, sees,
 };
-use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
-use crate::domain::snap::Epoch;
+use crate::domain::ident::{BrandId, SnapId, SnapName, StoreId};
 use crate::ports::Key;
 
 /// The catalogue as it was at one moment.
@@ -26,82 +25,13 @@ use crate::ports::Key;
 pub struct Snapshot {
     sequence: u64,
     snaps: HashMap<SnapId, Arc<SnapEntry>>,
-    names: HashMap<SnapName, SnapId>,
+    /// Ids by name, in the order people read them.
+    names: Arc<BTreeMap<SnapName, SnapId>>,
+    index: Arc<Index>,
     stores: HashMap<StoreId, Arc<StoreRecord>>,
     included: HashMap<StoreId, Arc<HashSet<SnapId>>>,
     /// The snaps that let only validated revisions of others through.
     gating: HashSet<SnapId>,
-}
-
-/// A snap with everything that is known of it.
-#[derive(Debug)]
-pub struct SnapEntry {
-    /// The snap.
-    pub record: SnapRecord,
-    /// Its revisions.
-    pub revisions: BTreeMap<u64, RevisionRecord>,
-    /// What was made of deltas, by source and target.
-    pub deltas: BTreeMap<(u64, u64), DeltaRecord>,
-    /// Who publishes it.
-    pub publisher: Publisher,
-    /// What a search looks through: name, title, summary and publisher, in lower case.
-    pub search_text: String,
-    /// What was made of its revisions for devices.
-    pub rendered: Rendered,
-}
-
-/// What a reader made of the revisions of a snap, kept for the next reader. It goes with the entry when anything about
-/// the snap changes.
-#[derive(Debug, Default)]
-pub struct Rendered(RwLock<BTreeMap<u64, Arc<RawValue>>>);
-
-impl Rendered {
-    /// Revisions of a snap that are kept: one per architecture, for most.
-    const MOST: usize = 4;
-    /// Longest text that is kept, in bytes.
-    const LONGEST: usize = 8 << 10;
-
-    /// What was made of a revision before, else what `make` makes of it.
-    pub fn of<E>(
-        &self,
-        revision: u64,
-        make: impl FnOnce() -> Result<Box<RawValue>, E>,
-    ) -> Result<Arc<RawValue>, E> {
-        let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = kept.get(&revision) {
-            return Ok(Arc::clone(found));
-        }
-        drop(kept);
-        let made: Arc<RawValue> = make()?.into();
-        if made.get().len() <= Self::LONGEST {
-            let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() >= Self::MOST {
-                kept.clear();
-            }
-            kept.insert(revision, Arc::clone(&made));
-        }
-        Ok(made)
-    }
-}
-
-/// Who publishes a snap, as people see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publisher {
-    /// The account.
-    pub id: AccountId,
-    /// Its public name.
-    pub username: String,
-    /// For people.
-    pub display_name: String,
-    /// `unproven`, `verified` or `starred`.
-    pub validation: String,
-}
-
-impl SnapEntry {
-    /// The epoch of a revision.
-    pub fn epoch_of(&self, revision: u64) -> Option<&Epoch> {
-        self.revisions.get(&revision).map(|found| &found.epoch)
-    }
 }
 
 impl Stores for Snapshot {
@@ -145,14 +75,14 @@ impl Snapshot {
         self.snaps.values().filter(move |entry| self.sees(entry, viewer))
     }
 
-    /// Those of them that `wanted` takes; it is asked first, as it is the cheaper question.
-    pub(super) fn seen_among(
-        &self,
-        viewer: Viewer<'_>,
-        wanted: impl Fn(&SnapEntry) -> bool,
-    ) -> impl Iterator<Item = &Arc<SnapEntry>> {
-        let entries = self.snaps.values().filter(move |entry| wanted(entry));
-        entries.filter(move |entry| self.sees(entry, viewer))
+    /// The snaps that may have all of these texts among what a search looks through, whoever sees them; all that do have
+    /// them are among these.
+    pub(super) fn may_contain(&self, texts: &[&str]) -> Vec<&Arc<SnapEntry>> {
+        let of = |id| self.snaps.get(id);
+        match self.index.candidates(texts) {
+            Some(candidates) => candidates.filter_map(of).collect(),
+            None => self.names.values().filter_map(of).collect(),
+        }
     }
 
     /// Whether `viewer` may have an assertion about this snap: unknown ids are nobody's secret.
@@ -208,7 +138,8 @@ impl Snapshot {
         self.snaps.is_empty()
     }
 
-    fn sees(&self, entry: &SnapEntry, viewer: Viewer<'_>) -> bool {
+    /// Whether `viewer` sees a snap.
+    pub(super) fn sees(&self, entry: &SnapEntry, viewer: Viewer<'_>) -> bool {
         sees(self, entry.record.placed(), viewer)
     }
 
@@ -218,8 +149,16 @@ impl Snapshot {
         } else {
             self.gating.insert(entry.record.id.clone());
         }
-        self.names
-            .insert(entry.record.name.clone(), entry.record.id.clone());
+        let (id, name) = (&entry.record.id, &entry.record.name);
+        let before = self.snaps.get(id);
+        // Most changes are releases: names and texts stay, and need not be copied.
+        if before.is_none_or(|before| before.search_text != entry.search_text) {
+            let before = before.map(|before| before.search_text.as_str());
+            Arc::make_mut(&mut self.index).put(id, before, &entry.search_text);
+        }
+        if self.names.get(name) != Some(id) {
+            Arc::make_mut(&mut self.names).insert(name.clone(), id.clone());
+        }
         self.snaps.insert(entry.record.id.clone(), Arc::new(entry));
     }
 
@@ -298,7 +237,8 @@ impl Snapshot {
                 Changed::Snap(id) => {
                     let Some(found) = storage.find::<SnapRecord>([id.as_str()]).await? else {
                         if let Some(gone) = self.snaps.remove(id) {
-                            self.names.remove(&gone.record.name);
+                            Arc::make_mut(&mut self.names).remove(&gone.record.name);
+                            Arc::make_mut(&mut self.index).remove(id, &gone.search_text);
                             self.gating.remove(id);
                         }
                         continue;
@@ -318,67 +258,6 @@ impl Snapshot {
         self.sequence = sequence;
         Ok(())
     }
-}
-
-impl SnapEntry {
-    fn new(
-        record: SnapRecord,
-        revisions: BTreeMap<u64, RevisionRecord>,
-        deltas: Vec<DeltaRecord>,
-        publisher: Publisher,
-    ) -> Self {
-        let title = record.listing.title.as_deref().unwrap_or_default();
-        let search_text = [
-            record.name.as_str(),
-            title,
-            &record.listing.summary,
-            &publisher.username,
-            &publisher.display_name,
-        ]
-        .join("\n")
-        .to_lowercase();
-        Self {
-            record,
-            revisions,
-            deltas: deltas
-                .into_iter()
-                .map(|delta| ((delta.source, delta.target), delta))
-                .collect(),
-            publisher,
-            search_text,
-            rendered: Rendered::default(),
-        }
-    }
-}
-
-/// Who an account is to people: what its account assertion says, else its record.
-async fn publisher(app: &App, id: &AccountId) -> Result<Publisher, Refusal> {
-    let reference = Ref::new(AssertionType::Account, [id.as_str()]);
-    if let Some(stored) = app.storage.assertion(&reference, u32::MAX).await?
-        && let Ok(assertion) = decode(&stored.encoded)
-        && let Typed::Account(account) = assertion.typed()
-    {
-        return Ok(Publisher {
-            id: id.clone(),
-            username: assertion.text("username").unwrap_or(id.as_str()).to_owned(),
-            display_name: account.display_name.clone(),
-            validation: account.validation.clone(),
-        });
-    }
-    let (username, display_name) = match app.storage.find::<Account>([id.as_str()]).await? {
-        Some(found) => (found.record.username.to_string(), found.record.display_name),
-        None => {
-            let brand = app.storage.find::<Brand>([id.as_str()]).await?;
-            let name = brand.map_or_else(|| id.to_string(), |found| found.record.name);
-            (id.to_string(), name)
-        }
-    };
-    Ok(Publisher {
-        id: id.clone(),
-        username,
-        display_name,
-        validation: "unproven".to_owned(),
-    })
 }
 
 /// The picture, kept up to date. One per process.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +59,10 @@ impl fmt::Display for Risk {
 
 /// A track: `latest`, `2.0`, `22-lts`. At most 28 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Track(Box<str>);
+pub struct Track(Arc<str>);
+
+/// The text of the track nearly every snap has: once for all.
+static LATEST_TEXT: LazyLock<Arc<str>> = LazyLock::new(|| LATEST.into());
 
 impl Track {
     /// The text.
@@ -69,7 +73,7 @@ impl Track {
 
 impl Default for Track {
     fn default() -> Self {
-        Self(LATEST.into())
+        Self(Arc::clone(&LATEST_TEXT))
     }
 }
 
@@ -83,6 +87,9 @@ impl FromStr for Track {
     type Err = IdentError;
 
     fn from_str(text: &str) -> Result<Self, IdentError> {
+        if text == LATEST {
+            return Ok(Self::default());
+        }
         let good = is_word(text) && text.len() <= 28 && text.parse::<Risk>().is_err();
         good.then(|| Self(text.into()))
             .ok_or_else(|| IdentError::new("track (1 to 28 of a-z, A-Z, 0-9 and inner . _ -, no risk)", text))

@@ -11,9 +11,10 @@ use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
 use super::asking::{Asking, asking, not_found};
-use super::snap::{Publisher, Snap, WithYaml};
+use super::snap::{self, Publisher};
 use crate::app::App;
-use crate::app::store::{self, Asker, Hit, Search, SnapEntry, Snapshot};
+use crate::app::store::{self, Asker, Search, SnapEntry, Snapshot};
+use crate::domain::catalog::RevisionRecord;
 use crate::domain::ident::{Architecture, SnapId, SnapName};
 use crate::domain::snap::Confinement;
 use crate::http::body;
@@ -137,22 +138,15 @@ fn answered(outcome: Outcome) -> Response {
     outcome.unwrap_or_else(Fault::into_response)
 }
 
+/// What an answer says besides the revisions.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Info<'a> {
-    channel_map: Vec<InfoEntry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     default_track: Option<String>,
     snap: InfoSnap<'a>,
     name: &'a str,
     snap_id: &'a SnapId,
-}
-
-#[derive(Serialize)]
-struct InfoEntry<'a> {
-    #[serde(flatten)]
-    snap: Snap<'a>,
-    channel: Value,
 }
 
 #[derive(Serialize)]
@@ -195,30 +189,80 @@ async fn info(app: &App, asking: &Asking, name: &str, query: &Query) -> Outcome 
         None => all_architectures(entry),
     };
     let now = app.clock.now();
-    let mut channel_map = Vec::new();
+    let mut answer = Written::new("channel-map");
     for architecture in &architectures {
         for shown in store::channel_map(entry, &asker, architecture, now) {
             let channel = &shown.release.channel;
-            channel_map.push(InfoEntry {
-                snap: Snap::new(app, entry, shown.revision, WithYaml::No),
-                channel: json!({
+            answer.entry();
+            answer.revision(app, entry, shown.revision)?;
+            answer.member(
+                "channel",
+                &json!({
                     "architecture": architecture,
                     "name": channel.short(),
                     "released-at": shown.release.released,
                     "risk": channel.risk,
                     "track": channel.track,
                 }),
-            });
+            )?;
+            answer.out.push(b'}');
         }
     }
     let record = &entry.record;
-    Ok(reply::json(&Info {
-        channel_map,
+    answer.end(&Info {
         default_track: record.default_track.as_ref().map(ToString::to_string),
         snap: InfoSnap::new(entry),
         name: record.name.as_str(),
         snap_id: &record.id,
-    }))
+    })
+}
+
+/// An answer with a list of revisions, written as it grows: the text of a revision is there already, and need not be
+/// taken apart and put together again.
+struct Written {
+    out: Vec<u8>,
+}
+
+impl Written {
+    /// The beginning, up to the list.
+    fn new(list: &str) -> Self {
+        Self {
+            out: format!("{{\"{list}\":[").into_bytes(),
+        }
+    }
+
+    /// Before an entry of the list.
+    fn entry(&mut self) {
+        if self.out.last() != Some(&b'[') {
+            self.out.push(b',');
+        }
+    }
+
+    /// A revision, still without its closing brace.
+    fn revision(
+        &mut self,
+        app: &App,
+        entry: &SnapEntry,
+        revision: &RevisionRecord,
+    ) -> Result<(), Fault<DeviceDialect>> {
+        let text = snap::text(app, entry, revision).map_err(|error| Fault::internal(&error))?;
+        self.out.extend_from_slice(text.bare().as_bytes());
+        Ok(())
+    }
+
+    /// One more member of an object.
+    fn member(&mut self, name: &str, value: &impl Serialize) -> Result<(), Fault<DeviceDialect>> {
+        self.out.extend_from_slice(format!(",\"{name}\":").as_bytes());
+        serde_json::to_writer(&mut self.out, value).map_err(|error| Fault::internal(&error))
+    }
+
+    /// The end: what comes after the list.
+    fn end(mut self, rest: &impl Serialize) -> Outcome {
+        let rest = serde_json::to_vec(rest).map_err(|error| Fault::internal(&error))?;
+        self.out.extend_from_slice(b"],");
+        self.out.extend_from_slice(rest.get(1..).unwrap_or_default());
+        Ok(reply::bytes(StatusCode::OK, "application/json", self.out))
+    }
 }
 
 /// The architectures something was released for.
@@ -253,49 +297,23 @@ async fn find(app: &App, asking: &Asking, query: &Query) -> Outcome {
         confinement: confinements(query)?,
     };
     let hits = store::find(&catalog, &asker, &search, app.clock.now());
-    let results = hits.iter().filter_map(|hit| result(app, hit)).collect();
-    Ok(reply::json(&FoundSnaps {
-        results,
-        error_list: [],
-    }))
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct FoundSnaps<'a> {
-    results: Vec<FoundSnap<'a>>,
-    error_list: [(); 0],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct FoundSnap<'a> {
-    revision: FoundRevision<'a>,
-    snap: InfoSnap<'a>,
-    name: &'a SnapName,
-    snap_id: &'a SnapId,
-}
-
-#[derive(Serialize)]
-struct FoundRevision<'a> {
-    #[serde(flatten)]
-    snap: Snap<'a>,
-    channel: String,
-}
-
-fn result<'a>(app: &App, hit: &'a Hit) -> Option<FoundSnap<'a>> {
-    let entry = &*hit.entry;
-    let revision = entry.revisions.get(&hit.revision)?;
-    let revision = FoundRevision {
-        snap: Snap::new(app, entry, revision, WithYaml::No),
-        channel: hit.channel.short(),
-    };
-    Some(FoundSnap {
-        revision,
-        snap: InfoSnap::new(entry),
-        name: &entry.record.name,
-        snap_id: &entry.record.id,
-    })
+    let mut answer = Written::new("results");
+    for hit in &hits {
+        let entry = &*hit.entry;
+        let Some(revision) = entry.revisions.get(&hit.revision) else {
+            continue;
+        };
+        answer.entry();
+        answer.out.extend_from_slice(b"{\"revision\":");
+        answer.revision(app, entry, revision)?;
+        answer.member("channel", &hit.channel.short())?;
+        answer.out.push(b'}');
+        answer.member("snap", &InfoSnap::new(entry))?;
+        answer.member("name", &entry.record.name)?;
+        answer.member("snap-id", &entry.record.id)?;
+        answer.out.push(b'}');
+    }
+    answer.end(&json!({"error-list": []}))
 }
 
 /// Words of other clients are ignored: what is not one of ours excludes nothing.

@@ -11,15 +11,15 @@ use warp::reply::Response;
 use warp::{Filter, Reply as _};
 
 use super::asking::{Asking, asking};
-use super::snap::Outgoing;
+use super::snap;
 use crate::app::store::{
     Action, ActionError, Asker, Context, Found, Gates, Group, GroupAnswer, GroupError, Installed, Kind,
     NotValidated, SnapAction, Snapshot, Wanted, WantedKey, fetch, refresh,
 };
 use crate::app::{App, Reason};
-use crate::domain::catalog::{DeviceReport, ReportedSnap};
+use crate::domain::catalog::{Channel, DeviceReport, ReportedSnap};
 use crate::domain::snap::Epoch;
-use crate::http::body;
+use crate::http::body::{self, Text};
 use crate::http::endpoint::{Access, BodyShape, Endpoint, with};
 use crate::http::fault::{DeviceDialect, Fault};
 use crate::http::fields;
@@ -52,65 +52,68 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
         )
         .with_body(Some(BodyShape {
             media: "application/json",
-            fields: fields::of::<RequestBody>(),
+            fields: fields::of::<RequestBody<'static>>(),
         })),
     ]
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct RequestBody {
-    #[serde(default)]
-    context: Option<Vec<ContextEntry>>,
-    #[serde(default)]
-    actions: Option<Vec<ActionEntry>>,
+struct RequestBody<'a> {
+    #[serde(default, borrow)]
+    context: Option<Vec<ContextEntry<'a>>>,
+    #[serde(default, borrow)]
+    actions: Option<Vec<ActionEntry<'a>>>,
     #[serde(default)]
     assertion_max_formats: Option<HashMap<String, u32>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct ContextEntry {
-    snap_id: String,
-    instance_key: String,
+struct ContextEntry<'a> {
+    #[serde(borrow)]
+    snap_id: Text<'a>,
+    #[serde(borrow)]
+    instance_key: Text<'a>,
     revision: i64,
-    #[serde(default)]
-    tracking_channel: Option<String>,
+    #[serde(default, borrow)]
+    tracking_channel: Option<Text<'a>>,
     #[serde(default)]
     epoch: Option<Epoch>,
-    #[serde(default)]
-    cohort_key: Option<String>,
+    #[serde(default, borrow)]
+    cohort_key: Option<Text<'a>>,
     #[serde(default)]
     ignore_validation: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct ActionEntry {
-    action: String,
-    #[serde(default)]
-    instance_key: Option<String>,
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    snap_id: Option<String>,
-    #[serde(default)]
-    channel: Option<String>,
+struct ActionEntry<'a> {
+    #[serde(borrow)]
+    action: Text<'a>,
+    #[serde(default, borrow)]
+    instance_key: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    name: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    snap_id: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    channel: Option<Text<'a>>,
     #[serde(default)]
     revision: Option<u64>,
-    #[serde(default)]
-    cohort_key: Option<String>,
+    #[serde(default, borrow)]
+    cohort_key: Option<Text<'a>>,
     #[serde(default)]
     epoch: Option<Epoch>,
     #[serde(default)]
     ignore_validation: Option<bool>,
-    #[serde(default)]
-    key: Option<String>,
+    #[serde(default, borrow)]
+    key: Option<Text<'a>>,
     #[serde(default)]
     assertions: Option<Vec<AssertionEntry>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct AssertionEntry {
     #[serde(rename = "type")]
@@ -130,11 +133,11 @@ struct AssertionEntry {
 }
 
 async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fault<DeviceDialect>> {
-    let request: RequestBody = body::json(body)?;
+    let request: RequestBody<'_> = body::json(body)?;
     let (catalog, asker) = asking.enter(app).await?;
     let max_formats = request.assertion_max_formats.unwrap_or_default();
-    let context = context(request.context.unwrap_or_default())?;
-    let actions = actions(request.actions.unwrap_or_default())?;
+    let context = context(request.context.as_deref().unwrap_or_default())?;
+    let actions = actions(request.actions.as_deref().unwrap_or_default())?;
     report(app, asking, &asker, &context, &actions);
     let gates = Gates::new(&catalog, &asker, &context);
     // Written piece by piece: a device with many snaps has a long answer, and none of it is needed twice.
@@ -160,7 +163,7 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
                     },
                     Err(error) => Err(error),
                 };
-                write(&mut out, &snap_result(app, asking, action, &answer))?;
+                snap_result(&mut out, app, asking, action, &answer)?;
             }
             Action::Fetch(group) => {
                 let answer = group_answer(app, &catalog, &asker, group, &max_formats).await?;
@@ -187,7 +190,7 @@ fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Fault<DeviceDi
 }
 
 /// Keeps what the device said of itself. Calls for assertions alone name no snaps, and installations may not either.
-fn report(app: &App, asking: &Asking, asker: &Asker, context: &Context, actions: &[Action]) {
+fn report(app: &App, asking: &Asking, asker: &Asker, context: &Context<'_>, actions: &[Action<'_>]) {
     let Some(session) = &asker.session else { return };
     let refreshes = actions
         .iter()
@@ -195,10 +198,11 @@ fn report(app: &App, asking: &Asking, asker: &Asker, context: &Context, actions:
     let snaps: Vec<ReportedSnap> = context
         .iter()
         .map(|installed| ReportedSnap {
-            snap_id: installed.snap_id.clone(),
-            instance: (installed.instance_key != installed.snap_id).then(|| installed.instance_key.clone()),
+            snap_id: installed.snap_id.to_owned(),
+            instance: (installed.instance_key != installed.snap_id)
+                .then(|| installed.instance_key.to_owned()),
             revision: installed.revision,
-            channel: installed.tracking_channel.clone(),
+            channel: installed.tracking_channel.map(str::to_owned),
         })
         .collect();
     let told = refreshes || !snaps.is_empty();
@@ -231,23 +235,20 @@ fn notices(app: &App, asker: &Asker, held: &[NotValidated]) -> Vec<Value> {
     .collect()
 }
 
-fn context(entries: Vec<ContextEntry>) -> Result<Context, Fault<DeviceDialect>> {
+fn context<'r>(entries: &'r [ContextEntry<'_>]) -> Result<Context<'r>, Fault<DeviceDialect>> {
     if entries.len() > MOST {
         return Err(too_many("context", MOST));
     }
-    let installed = entries
-        .into_iter()
-        .map(|entry| Installed {
-            snap_id: entry.snap_id,
-            instance_key: entry.instance_key,
-            // Local revisions are negative: nothing of ours is equal to them.
-            revision: u64::try_from(entry.revision).unwrap_or_default(),
-            tracking_channel: entry.tracking_channel.filter(|channel| !channel.is_empty()),
-            epoch: entry.epoch.unwrap_or_default(),
-            cohort_key: entry.cohort_key.filter(|key| !key.is_empty()),
-            ignore_validation: entry.ignore_validation.unwrap_or_default(),
-        })
-        .collect();
+    let installed = entries.iter().map(|entry| Installed {
+        snap_id: &entry.snap_id,
+        instance_key: &entry.instance_key,
+        // Local revisions are negative: nothing of ours is equal to them.
+        revision: u64::try_from(entry.revision).unwrap_or_default(),
+        tracking_channel: said(entry.tracking_channel.as_ref()),
+        epoch: entry.epoch.clone().unwrap_or_default(),
+        cohort_key: said(entry.cohort_key.as_ref()),
+        ignore_validation: entry.ignore_validation.unwrap_or_default(),
+    });
     Context::new(installed).map_err(|key| {
         Fault::invalid(
             "invalid-request",
@@ -256,7 +257,12 @@ fn context(entries: Vec<ContextEntry>) -> Result<Context, Fault<DeviceDialect>> 
     })
 }
 
-fn actions(entries: Vec<ActionEntry>) -> Result<Vec<Action>, Fault<DeviceDialect>> {
+/// What is not empty: clients leave a field empty where it does not apply.
+fn said<'r>(text: Option<&'r Text<'_>>) -> Option<&'r str> {
+    text.map(|text| &**text).filter(|text| !text.is_empty())
+}
+
+fn actions<'r>(entries: &'r [ActionEntry<'_>]) -> Result<Vec<Action<'r>>, Fault<DeviceDialect>> {
     if entries.len() > MOST {
         return Err(too_many("actions", MOST));
     }
@@ -264,14 +270,15 @@ fn actions(entries: Vec<ActionEntry>) -> Result<Vec<Action>, Fault<DeviceDialect
     let mut keys = std::collections::HashSet::new();
     let mut actions = Vec::with_capacity(entries.len());
     for entry in entries {
-        let kind = match entry.action.as_str() {
+        let kind = match &*entry.action {
             "install" => Some(Kind::Install),
             "download" => Some(Kind::Download),
             "refresh" => Some(Kind::Refresh),
             _other => None,
         };
-        if let Some(key) = &entry.instance_key
-            && !keys.insert(key.clone())
+        let instance_key = entry.instance_key.as_deref();
+        if let Some(key) = instance_key
+            && !keys.insert(key)
         {
             return Err(Fault::invalid(
                 "invalid-request",
@@ -281,27 +288,27 @@ fn actions(entries: Vec<ActionEntry>) -> Result<Vec<Action>, Fault<DeviceDialect
         actions.push(match kind {
             Some(kind) => Action::Snap(SnapAction {
                 kind,
-                instance_key: entry.instance_key.unwrap_or_default(),
-                name: entry.name,
-                snap_id: entry.snap_id,
-                channel: entry.channel.filter(|channel| !channel.is_empty()),
+                instance_key: instance_key.unwrap_or_default(),
+                name: entry.name.as_deref(),
+                snap_id: entry.snap_id.as_deref(),
+                channel: said(entry.channel.as_ref()),
                 revision: entry.revision.filter(|revision| *revision > 0),
-                cohort_key: entry.cohort_key.filter(|key| !key.is_empty()),
-                epoch: entry.epoch,
+                cohort_key: said(entry.cohort_key.as_ref()),
+                epoch: entry.epoch.clone(),
                 ignore_validation: entry.ignore_validation,
             }),
-            None if entry.action == "fetch-assertions" => {
-                let wanted = entry.assertions.unwrap_or_default();
+            None if &*entry.action == "fetch-assertions" => {
+                let wanted = entry.assertions.as_deref().unwrap_or_default();
                 assertions += wanted.len();
                 if assertions > MOST_ASSERTIONS {
                     return Err(too_many("assertions", MOST_ASSERTIONS));
                 }
                 Action::Fetch(Group {
-                    key: entry.key.unwrap_or_default(),
-                    wanted: wanted.into_iter().map(Wanted::from).collect(),
+                    key: entry.key.as_deref().unwrap_or_default().to_owned(),
+                    wanted: wanted.iter().cloned().map(Wanted::from).collect(),
                 })
             }
-            None => Action::Unknown(entry.action.chars().take(64).collect(), entry.instance_key),
+            None => Action::Unknown(entry.action.chars().take(64).collect(), instance_key),
         });
     }
     Ok(actions)
@@ -345,33 +352,33 @@ struct SnapResult<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    effective_channel: Option<String>,
+    effective_channel: Option<&'a Channel>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    redirect_channel: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    snap: Option<Outgoing<'a>>,
+    redirect_channel: Option<&'a Channel>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Value>,
 }
 
-fn snap_result<'a>(
+/// Writes the result of an action.
+fn snap_result(
+    out: &mut Vec<u8>,
     app: &App,
     asking: &Asking,
-    action: &'a SnapAction,
-    answer: &'a Result<Found, ActionError>,
-) -> SnapResult<'a> {
+    action: &SnapAction<'_>,
+    answer: &Result<Found, ActionError>,
+) -> Result<(), Fault<DeviceDialect>> {
+    let mut text = None;
     let mut result = SnapResult {
         result: match action.kind {
             Kind::Install => "install",
             Kind::Download => "download",
             Kind::Refresh => "refresh",
         },
-        instance_key: &action.instance_key,
-        snap_id: action.snap_id.as_deref(),
-        name: action.name.as_deref(),
+        instance_key: action.instance_key,
+        snap_id: action.snap_id,
+        name: action.name,
         effective_channel: None,
         redirect_channel: None,
-        snap: None,
         error: None,
     };
     match answer {
@@ -379,10 +386,11 @@ fn snap_result<'a>(
             let entry = &*found.entry;
             result.snap_id = Some(entry.record.id.as_str());
             result.name = Some(entry.record.name.as_str());
-            result.effective_channel = found.effective.as_ref().map(ToString::to_string);
-            result.redirect_channel = found.redirect.as_ref().map(ToString::to_string);
+            result.effective_channel = found.effective.as_ref();
+            result.redirect_channel = found.redirect.as_ref();
             let formats = &asking.delta_formats;
-            result.snap = Some(Outgoing::new(app, entry, record, found.installed, formats));
+            let made = snap::text_from(app, entry, record, found.installed, formats);
+            text = Some(made.map_err(|error| Fault::internal(&error))?);
         }
         Ok(found) => {
             // A release names a revision that is not there: the catalogue is damaged.
@@ -403,7 +411,15 @@ fn snap_result<'a>(
             result.error = Some(action_error(error));
         }
     }
-    result
+    write(out, &result)?;
+    if let Some(text) = text {
+        // In place of the closing brace.
+        out.pop();
+        out.extend_from_slice(b",\"snap\":");
+        out.extend_from_slice(text.whole().as_bytes());
+        out.push(b'}');
+    }
+    Ok(())
 }
 
 fn action_error(error: &ActionError) -> Value {

@@ -1,23 +1,20 @@
 //! The snap object of refresh, info and find (device-api.md 5.5). Everything is always sent: clients take what they
 //! asked for, and a field that is missing where it was wanted breaks them.
 
-use std::sync::Arc;
-
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::app::App;
-use crate::app::store::SnapEntry;
+use crate::app::store::{SnapEntry, Text};
 use crate::domain::blob::BlobId;
 use crate::domain::catalog::{Component, DeltaRecord, Icon, RevisionRecord};
 use crate::domain::ident::{Architecture, SnapId};
 use crate::domain::snap::{Confinement, Epoch, SnapType};
 use crate::domain::time::Timestamp;
 
-/// A snap in one revision.
+/// A snap in one revision, without its `snap.yaml`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Snap<'a> {
+struct Snap<'a> {
     architectures: Vec<&'a Architecture>,
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<&'a str>,
@@ -42,8 +39,6 @@ pub(super) struct Snap<'a> {
     resources: Vec<Resource<'a>>,
     revision: u64,
     snap_id: &'a SnapId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    snap_yaml: Option<&'a str>,
     summary: &'a str,
     title: &'a str,
     #[serde(rename = "type")]
@@ -128,16 +123,8 @@ struct Resource<'a> {
     download: Download,
 }
 
-/// Whether the text of `snap.yaml` goes along: only refresh needs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WithYaml {
-    Yes,
-    No,
-}
-
 impl<'a> Snap<'a> {
-    /// A snap in a revision.
-    pub(super) fn new(app: &App, entry: &'a SnapEntry, revision: &'a RevisionRecord, yaml: WithYaml) -> Self {
+    fn new(app: &App, entry: &'a SnapEntry, revision: &'a RevisionRecord) -> Self {
         let record = &entry.record;
         let listing = &record.listing;
         Self {
@@ -181,7 +168,6 @@ impl<'a> Snap<'a> {
                 .collect(),
             revision: revision.revision,
             snap_id: &record.id,
-            snap_yaml: (yaml == WithYaml::Yes).then_some(revision.snap_yaml.as_str()),
             summary: &listing.summary,
             title: listing.title.as_deref().unwrap_or(record.name.as_str()),
             kind: revision.kind,
@@ -191,45 +177,47 @@ impl<'a> Snap<'a> {
     }
 }
 
-/// A snap as it goes to a device.
-#[derive(Debug)]
-pub(super) enum Outgoing<'a> {
-    /// As it went to others before.
-    Kept(Arc<RawValue>),
-    /// Made for this device.
-    Own(Box<Snap<'a>>),
+/// A revision as it goes to all devices.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub(super) fn text(app: &App, entry: &SnapEntry, revision: &RevisionRecord) -> serde_json::Result<Text> {
+    entry.text(revision.revision, || {
+        written(&Snap::new(app, entry, revision), revision)
+    })
 }
 
-impl Serialize for Outgoing<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Kept(text) => (**text).serialize(serializer),
-            Self::Own(snap) => snap.serialize(serializer),
+/// A revision for a device that has revision `source` and takes deltas in these formats. It is the same for all devices
+/// unless there is a delta for this one.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub(super) fn text_from(
+    app: &App,
+    entry: &SnapEntry,
+    revision: &RevisionRecord,
+    source: Option<u64>,
+    formats: &[String],
+) -> serde_json::Result<Text> {
+    match source.filter(|source| entry.deltas.contains_key(&(*source, revision.revision))) {
+        Some(source) => {
+            let snap = Snap::new(app, entry, revision).with_delta(app, entry, source, formats);
+            written(&snap, revision)
         }
+        None => text(app, entry, revision),
     }
 }
 
-impl<'a> Outgoing<'a> {
-    /// A snap in a revision, for a device that has revision `source` and takes deltas in these formats. It is the same
-    /// for all devices unless there is a delta for this one.
-    pub(super) fn new(
-        app: &App,
-        entry: &'a SnapEntry,
-        revision: &'a RevisionRecord,
-        source: Option<u64>,
-        formats: &[String],
-    ) -> Self {
-        let snap = || Snap::new(app, entry, revision, WithYaml::Yes);
-        match source.filter(|source| entry.deltas.contains_key(&(*source, revision.revision))) {
-            Some(source) => Self::Own(Box::new(snap().with_delta(app, entry, source, formats))),
-            None => {
-                let kept = entry
-                    .rendered
-                    .of(revision.revision, || serde_json::value::to_raw_value(&snap()));
-                kept.map_or_else(|_| Self::Own(Box::new(snap())), Self::Kept)
-            }
-        }
-    }
+/// Only refreshes need the text of `snap.yaml`: it comes last, to be left out of everything else.
+fn written(snap: &Snap<'_>, revision: &RevisionRecord) -> serde_json::Result<Text> {
+    let mut all = serde_json::to_string(snap)?;
+    // Its closing brace.
+    all.pop();
+    let bare = all.len();
+    all.push_str(",\"snap-yaml\":");
+    all.push_str(&serde_json::to_string(&revision.snap_yaml)?);
+    all.push('}');
+    Ok(Text::new(all, bare))
 }
 
 impl Snap<'_> {
