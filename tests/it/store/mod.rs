@@ -5,5 +5,6 @@ mod cli;
 mod curation;
 mod delegated;
 mod ingesting;
+mod killed;
 mod releasing;
 mod shop;

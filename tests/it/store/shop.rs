@@ -301,7 +301,7 @@ pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
 }
 
 /// For plain HTTP, which needs no certificates.
-fn plain_client() -> reqwest::Client {
+pub fn plain_client() -> reqwest::Client {
     // Fails only when a provider is installed already, which is as good.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder().tls_certs_only([]).build().unwrap()
