@@ -6,6 +6,8 @@
 
 mod codec;
 mod contents;
+#[cfg(test)]
+mod crafted;
 mod directory;
 mod image;
 mod inode;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::superblock::{METADATA_BLOCK, SIZE};
+use super::crafted::*;
 use super::*;
 use crate::ports::{Description, IconKind};
 
@@ -324,87 +324,6 @@ fn any_flipped_byte_does_no_harm() {
     }
 }
 
-/// An image by hand: plain metadata, so that every byte of it can be chosen. Inodes and directories are a block each.
-fn crafted(inodes: &[u8], directories: &[u8], data: &[u8], root: u64) -> Vec<u8> {
-    let mut image = vec![0; SIZE as usize];
-    image.extend_from_slice(data);
-    let mut table = |bytes: &[u8]| {
-        let at = image.len() as u64;
-        for block in bytes.chunks(METADATA_BLOCK) {
-            image.extend_from_slice(&(0x8000 | block.len() as u16).to_le_bytes());
-            image.extend_from_slice(block);
-        }
-        at
-    };
-    let inodes = table(inodes);
-    let directories = table(directories);
-    let owners = table(&[0; 4]);
-    let index = image.len() as u64;
-    image.extend_from_slice(&owners.to_le_bytes());
-    let end = image.len() as u64;
-    let mut head = Vec::new();
-    for number in [u32::from_le_bytes(*b"hsqs"), 3, 0, 4096, 0] {
-        head.extend_from_slice(&number.to_le_bytes());
-    }
-    for number in [1_u16, 12, 0x210, 1, 4, 0] {
-        head.extend_from_slice(&number.to_le_bytes());
-    }
-    for number in [root, end, index, u64::MAX, inodes, directories, owners, u64::MAX] {
-        head.extend_from_slice(&number.to_le_bytes());
-    }
-    image[..head.len()].copy_from_slice(&head);
-    image
-}
-
-/// Every inode here takes 32 bytes, or more at the end.
-fn inode(kind: u16, fields: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = kind.to_le_bytes().to_vec();
-    bytes.resize(16, 0);
-    bytes.extend(fields.concat());
-    bytes
-}
-
-fn directory(offset: u16, len: u16) -> Vec<u8> {
-    inode(1, &[&[0; 8], &len.to_le_bytes(), &offset.to_le_bytes(), &[0; 4]])
-}
-
-fn group(entries: &[(&[u8], u16)]) -> Vec<u8> {
-    let mut listing = (entries.len() as u32 - 1).to_le_bytes().to_vec();
-    listing.resize(12, 0);
-    for (name, offset) in entries {
-        listing.extend_from_slice(&offset.to_le_bytes());
-        listing.extend_from_slice(&[0, 0, 0, 0]);
-        listing.extend_from_slice(&(name.len() as u16 - 1).to_le_bytes());
-        listing.extend_from_slice(name);
-    }
-    listing
-}
-
-/// root (0) -> meta (32) -> snap.yaml (64), with the given listings and file.
-fn tree(root: &[(&[u8], u16)], meta: &[(&[u8], u16)], file: &[u8]) -> Vec<u8> {
-    let (root, meta) = (group(root), group(meta));
-    let inodes = [
-        directory(0, root.len() as u16 + 3),
-        directory(root.len() as u16, meta.len() as u16 + 3),
-        file.to_vec(),
-    ]
-    .concat();
-    crafted(&inodes, &[root, meta].concat(), b"name: a1\n", 0)
-}
-
-fn small_file(start: u32, size: u32, blocks: &[u32]) -> Vec<u8> {
-    let none = u32::MAX.to_le_bytes();
-    let words: Vec<u8> = blocks.iter().flat_map(|word| word.to_le_bytes()).collect();
-    inode(
-        2,
-        &[&start.to_le_bytes(), &none, &[0; 4], &size.to_le_bytes(), &words],
-    )
-}
-
-const META: &[(&[u8], u16)] = &[(b"meta", 32)];
-const YAML: &[(&[u8], u16)] = &[(b"snap.yaml", 64)];
-const PLAIN: u32 = 1 << 24;
-
 #[test]
 fn a_crafted_image_is_good_before_it_is_bad() {
     let good = tree(META, YAML, &small_file(96, 9, &[PLAIN | 9]));
@@ -515,33 +434,18 @@ fn references_to_nowhere_are_refused() {
     assert!(why.contains("fragment that is not there"), "{why}");
 }
 
-/// One kind of compressed block, with more in it than a block may hold.
-fn bomb(len: usize) -> Vec<u8> {
-    miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; len], 9)
-}
-
 #[test]
 fn bombs_are_refused() {
     // A block of a file that gives 50 MB.
-    let packed = bomb(50_000_000);
-    for packed in [&packed[..4096], &bomb(4097)] {
-        let mut image = tree(META, YAML, &small_file(96, 4096, &[packed.len() as u32]));
-        image.splice(96..96, packed.iter().copied());
-        for field in [40, 48, 64, 72, 80] {
-            let at = u64::from_le_bytes(image[field..field + 8].try_into().unwrap());
-            image[field..field + 8].copy_from_slice(&(at + packed.len() as u64).to_le_bytes());
-        }
-        assert_eq!(refusal(&image), "it has a damaged file");
+    let packed = deflated(50_000_000);
+    for packed in [&packed[..4096], &deflated(4097)] {
+        assert_eq!(refusal(&with_block(packed)), "it has a damaged file");
     }
     // A piece of metadata that gives 4 MB.
-    let packed = bomb(4_000_000);
-    let mut image = crafted(&packed, &group(META), b"", 0);
-    let head = packed.len() as u16;
-    image[96..98].copy_from_slice(&head.to_le_bytes());
+    let image = with_metadata(&deflated(4_000_000));
     assert_eq!(refusal(&image), "it has a damaged piece of metadata");
     // A directory that claims to be endless, and one that is really long.
-    let endless = inode(8, &[&[0; 4], &u32::MAX.to_le_bytes(), &[0; 16]]);
-    let why = refusal(&crafted(&endless, &group(META), b"", 0));
+    let why = refusal(&endless());
     assert!(why.contains("too many entries"), "{why}");
     let mut listing = Vec::new();
     for start in (0..60_000).step_by(256) {

@@ -1,5 +1,6 @@
 //! The device-facing store as snapd sees it: nonces, sessions, assertions; and what a brand imports and exports.
 
+mod bad_input;
 mod store;
 
 use std::sync::Arc;

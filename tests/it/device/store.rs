@@ -28,7 +28,7 @@ struct Stock<'f> {
     field: &'f Field,
 }
 
-fn id(name: &str) -> SnapId {
+pub(super) fn id(name: &str) -> SnapId {
     format!("{name:x<32}").replace('-', "0").parse().unwrap()
 }
 
@@ -187,7 +187,7 @@ impl Stock<'_> {
 }
 
 /// A device of acme in `acme-store`, with snaps in its store, in the brand's and in another brand's.
-async fn field() -> Field {
+pub(super) async fn field() -> Field {
     let field = Field::new().await;
     let stock = Stock { field: &field };
     stock.store("acme-store", "acme", &["acme"]).await;
@@ -261,14 +261,14 @@ fn outcomes(answer: &Value) -> Vec<String> {
         .collect()
 }
 
-fn installed(name: &str, revision: u64, channel: &str) -> Value {
+pub(super) fn installed(name: &str, revision: u64, channel: &str) -> Value {
     json!({
         "snap-id": id(name), "instance-key": id(name), "revision": revision, "tracking-channel": channel,
         "epoch": {"read": [0], "write": [0]}, "refreshed-date": "2026-01-02T03:04:05Z",
     })
 }
 
-fn refresh_action(name: &str) -> Value {
+pub(super) fn refresh_action(name: &str) -> Value {
     json!({"action": "refresh", "instance-key": id(name), "snap-id": id(name)})
 }
 

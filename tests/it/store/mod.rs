@@ -1,6 +1,7 @@
 //! The store over real HTTP: what operators, administrators and publishers do with it.
 #![allow(unreachable_pub, reason = "one test binary")]
 
+mod bad_files;
 mod cli;
 mod curation;
 mod delegated;
