@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::serials::{self, SerialQuery};
+use super::serials::{self, MAX_PAGE, PAGE, SerialQuery};
 use super::{App, BrandCtx, Refusal};
 use crate::domain::catalog::{DeviceReport, device_uuid};
 use crate::domain::ident::{DeviceId, ModelName, SerialNumber};
@@ -24,10 +24,32 @@ pub struct DeviceStory {
 /// A page of devices.
 #[derive(Clone, Debug)]
 pub struct DevicePage {
-    /// The devices, those whose serial was issued last first.
+    /// The devices: those whose serial was issued last first, then those of other vaults by model and serial.
     pub devices: Vec<DeviceStory>,
     /// Where the next page begins.
-    pub next: Option<u64>,
+    pub next: Option<Place>,
+}
+
+/// Where a page of devices begins.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Place {
+    /// Below this position of the signing log.
+    Log(u64),
+    /// With this device of another vault: its `MODEL/SERIAL`.
+    Of(String),
+}
+
+impl std::str::FromStr for Place {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(position) => Ok(Self::Log(position)),
+            Err(_) if text.contains('/') => Ok(Self::Of(text.to_owned())),
+            Err(_) => Err("no page begins there"),
+        }
+    }
 }
 
 /// How people name a device: its uuid, `MODEL/SERIAL`, or its serial where that is unambiguous (decisions.md 12).
@@ -55,12 +77,59 @@ impl std::str::FromStr for DeviceName {
     }
 }
 
-/// Devices with a serial issued here, each once, with what they reported.
-pub async fn list(app: &App, ctx: &BrandCtx, query: SerialQuery) -> Result<DevicePage, Refusal> {
-    let page = serials::list(app, ctx, query).await?;
+/// Devices with a serial issued here, each once, with what they reported; then those with a serial of another vault that
+/// have reported. When the latter were issued is not known: a query for a time leaves them out.
+pub async fn list(
+    app: &App,
+    ctx: &BrandCtx,
+    mut query: SerialQuery,
+    from: Option<Place>,
+) -> Result<DevicePage, Refusal> {
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let timed = query.since.is_some() || query.until.is_some();
+    let mut devices = Vec::new();
+    let first = match from {
+        Some(Place::Of(first)) => first,
+        Some(Place::Log(position)) => {
+            query.before = Some(position);
+            String::new()
+        }
+        None => String::new(),
+    };
+    let (models, prefix) = (query.models.clone(), query.serial_prefix.clone());
+    if first.is_empty() {
+        let page = serials::list(app, ctx, query).await?;
+        devices = issued(app, page.rows).await?;
+        if page.next.is_some() || timed {
+            let next = page.next.map(Place::Log);
+            return Ok(DevicePage { devices, next });
+        }
+    }
+    let mut others = reported(app, ctx, &models, prefix.as_deref().unwrap_or_default()).await?;
+    others.retain(|(name, _)| *name >= first);
+    for (name, report) in others {
+        if app.storage.latest(&report.device).await?.is_some() {
+            continue;
+        }
+        if devices.len() >= limit {
+            let next = Some(Place::Of(name));
+            return Ok(DevicePage { devices, next });
+        }
+        devices.push(DeviceStory {
+            standing: app.storage.standing(&report.device).await?,
+            device: report.device.clone(),
+            serial: None,
+            report: Some(report),
+        });
+    }
+    Ok(DevicePage { devices, next: None })
+}
+
+/// The devices that rows of the signing log are about.
+async fn issued(app: &App, rows: Vec<SerialRow>) -> Result<Vec<DeviceStory>, Refusal> {
     let mut known = HashSet::new();
     let mut devices = Vec::new();
-    for row in page.rows {
+    for row in rows {
         if row.state != SerialState::Issued || !known.insert(row.device.clone()) {
             continue;
         }
@@ -70,10 +139,31 @@ pub async fn list(app: &App, ctx: &BrandCtx, query: SerialQuery) -> Result<Devic
             devices.push(story(app, row.device.clone(), Some(row)).await?);
         }
     }
-    Ok(DevicePage {
-        devices,
-        next: page.next,
-    })
+    Ok(devices)
+}
+
+/// What devices of these models (of none = of all) with such serials reported, by their `MODEL/SERIAL`.
+async fn reported(
+    app: &App,
+    ctx: &BrandCtx,
+    models: &[ModelName],
+    prefix: &str,
+) -> Result<Vec<(String, DeviceReport)>, Refusal> {
+    let all = app.storage.all::<DeviceReport>([ctx.brand().as_str()]).await?;
+    let mut reports: Vec<_> = all
+        .into_iter()
+        .map(|found| found.record)
+        .filter(|report| models.is_empty() || models.contains(&report.device.model))
+        .filter(|report| report.device.serial.as_str().starts_with(prefix))
+        .map(|report| {
+            (
+                format!("{}/{}", report.device.model, report.device.serial),
+                report,
+            )
+        })
+        .collect();
+    reports.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(reports)
 }
 
 /// One device of the brand.
@@ -108,6 +198,12 @@ pub async fn show(app: &App, ctx: &BrandCtx, name: &DeviceName) -> Result<Device
                 if exists(app, &device).await? {
                     found.push(device);
                 }
+            }
+            if found.is_empty() {
+                // Of another vault, and a model that has no record here.
+                let reports = reported(app, ctx, &[], serial.as_str()).await?;
+                let devices = reports.into_iter().map(|(_, report)| report.device);
+                found.extend(devices.filter(|device| device.serial == *serial));
             }
             if found.len() > 1 {
                 let names: Vec<String> = found

@@ -14,7 +14,7 @@ const TABLE_ROWS: usize = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// List devices with a serial of this vault, and when they were last seen
+    /// List devices with a serial of this vault, or of another one and a session here, and when they were last seen
     List(List),
     /// Show a device and the snaps it last reported
     Show(Show),
@@ -28,7 +28,7 @@ pub(super) struct List {
     /// Only serials that start with this
     #[arg(long, value_name = "PREFIX")]
     serial: Option<String>,
-    /// Only serials issued since: 2026-01-31, 2026-01-31T10:00:00Z, or how long ago: 7d, 12h
+    /// Only serials issued here since: 2026-01-31, 2026-01-31T10:00:00Z, or how long ago: 7d, 12h
     #[arg(long, value_name = "TIME")]
     since: Option<Moment>,
     /// At most this many devices [default: 100 in a table, else all]

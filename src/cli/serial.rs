@@ -265,10 +265,11 @@ pub(super) async fn pages(
             take(row.clone())?;
             left -= 1;
         }
-        match answer.get("next").and_then(Value::as_u64) {
-            Some(next) => before = Some(next.to_string()),
-            None => return Ok(false),
-        }
+        before = match answer.get("next") {
+            Some(Value::Number(next)) => Some(next.to_string()),
+            Some(Value::String(next)) => Some(next.clone()),
+            _ => return Ok(false),
+        };
     }
 }
 

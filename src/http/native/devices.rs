@@ -103,11 +103,10 @@ async fn list(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<serde_json:
         serial_prefix: input.query("serial")?,
         since: input.query("since")?,
         until: input.query("until")?,
-        before: input.query("before")?,
         limit: input.query("limit")?,
         ..SerialQuery::default()
     };
-    let page = devices::list(&app, &ctx, query).await?;
+    let page = devices::list(&app, &ctx, query, input.query("before")?).await?;
     let mut views = Vec::with_capacity(page.devices.len());
     for story in page.devices {
         views.push(view(&app, story).await?);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use hallmark::adapters::vcdiff::Vcdiff;
 use hallmark::app::catalog::connect;
-use hallmark::app::devices::{self, DeviceName};
+use hallmark::app::devices::{self, DeviceName, Place};
+use hallmark::app::serials::SerialQuery;
 use hallmark::app::sign::{record, stored};
 use hallmark::app::store::{flush_reports, make_deltas};
 use hallmark::domain::access::{Account, Membership, Role, StoreRecord, Token, TokenText};
@@ -829,6 +830,92 @@ async fn what_a_device_reports_is_kept_and_only_written_when_it_changes() {
         .unwrap();
     assert_eq!(by_uuid.device.to_string(), "acme/gate-1/SN 1");
     let absent = devices::show(&field.app, &acme_ctx(), &"gate-1/SN 2".parse().unwrap()).await;
+    assert_eq!(absent.unwrap_err().code, "resource-not-found");
+}
+
+#[tokio::test]
+async fn devices_of_another_vault_are_listed_once_they_have_reported() {
+    let field = field().await;
+    device(&field).await.refresh(json!([]), json!([])).await;
+    for serial in ["SN 8", "SN 9"] {
+        let assertion = super::sign_serial(&field.app, &field.device.key, serial, 1).await;
+        let request = field.request(&field.nonce().await, &[("serial", serial)]).await;
+        let answer = field.open(&request, &assertion, &field.model).await;
+        let session = format!(
+            "Macaroon root=\"{}\"",
+            answer.json()["macaroon"].as_str().unwrap()
+        );
+        let device = Device {
+            field: &field,
+            session,
+        };
+        let context = json!([installed("agent", 1, "stable")]);
+        device.refresh(context, json!([])).await;
+    }
+    let list = async |query: &SerialQuery, from: Option<&Place>| {
+        let page = devices::list(&field.app, &acme_ctx(), query.clone(), from.cloned()).await;
+        let page = page.unwrap();
+        let names: Vec<String> = page
+            .devices
+            .iter()
+            .map(|found| found.device.to_string())
+            .collect();
+        (names, page.next)
+    };
+    let all = SerialQuery::default();
+    assert_eq!(
+        list(&all, None).await,
+        (vec!["acme/gate-1/SN 1".to_owned()], None)
+    );
+    flush_reports(&field.app).await.unwrap();
+    let names = ["SN 1", "SN 8", "SN 9"].map(|serial| format!("acme/gate-1/{serial}"));
+    assert_eq!(list(&all, None).await, (names.to_vec(), None));
+    // One by one, with every cursor as it travels.
+    let one = SerialQuery {
+        limit: Some(1),
+        ..all.clone()
+    };
+    let (mut found, mut from) = (Vec::new(), None::<Place>);
+    loop {
+        let (page, next) = list(&one, from.as_ref()).await;
+        assert_eq!(page.len(), 1);
+        found.extend(page);
+        let Some(next) = next else { break };
+        let text = serde_json::to_value(&next).unwrap();
+        from = Some(text.as_str().unwrap().parse().unwrap());
+        assert_eq!(from, Some(next));
+    }
+    assert_eq!(found, names);
+    for (query, expected) in [
+        (
+            SerialQuery {
+                serial_prefix: Some("SN 9".to_owned()),
+                ..all.clone()
+            },
+            &names[2..],
+        ),
+        (
+            SerialQuery {
+                models: vec!["gate-2".parse().unwrap()],
+                ..all.clone()
+            },
+            &[],
+        ),
+        (
+            SerialQuery {
+                since: Some(Timestamp::from_unix(0)),
+                ..all.clone()
+            },
+            &names[..1],
+        ),
+    ] {
+        assert_eq!(list(&query, None).await, (expected.to_vec(), None), "{query:?}");
+    }
+    let shown = devices::show(&field.app, &acme_ctx(), &"SN 9".parse().unwrap()).await;
+    let shown = shown.unwrap();
+    assert_eq!((shown.device.to_string(), shown.serial), (names[2].clone(), None));
+    assert_eq!(shown.report.unwrap().snaps.len(), 1);
+    let absent = devices::show(&field.app, &acme_ctx(), &"SN".parse().unwrap()).await;
     assert_eq!(absent.unwrap_err().code, "resource-not-found");
 }
 

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hallmark::domain::catalog::DeviceReport;
+use hallmark::domain::ident::DeviceId;
+use hallmark::ports::{Change, Commit};
 use serde_json::{Value, json};
 
 use super::shop::*;
@@ -201,4 +204,37 @@ async fn a_snap_goes_its_way_from_a_terminal() {
         missing.status == 1 && missing.err.contains("cannot read /nowhere/x.snap"),
         "{missing:?}"
     );
+}
+
+#[tokio::test]
+async fn long_lists_of_devices_come_page_by_page() {
+    let shop = Shop::new().await;
+    let report = |number: u32| DeviceReport {
+        device: DeviceId {
+            brand: BRAND.parse().unwrap(),
+            model: "gate-1".parse().unwrap(),
+            serial: format!("SN {number:04}").parse().unwrap(),
+        },
+        store: None,
+        architecture: "amd64".parse().unwrap(),
+        client: None,
+        snaps: Vec::new(),
+        seen: shop.app.clock.now(),
+    };
+    let reports = (0..2100).map(|number| Change::create(&report(number)));
+    shop.commit(Commit {
+        records: reports.collect(),
+        ..Commit::default()
+    })
+    .await;
+    let listed = shop.json("admin", &["device", "list"]).await;
+    let serials = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["serial"].as_str().unwrap());
+    assert!(serials.eq((0..2100).map(|number| format!("SN {number:04}"))));
+    let few = shop.run("admin", &["device", "list", "--limit", "3"]).await;
+    assert_eq!(few.out.lines().count(), 4, "{few:?}");
+    assert_eq!(few.err, "there are more devices: use --limit\n");
 }
