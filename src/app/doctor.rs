@@ -9,6 +9,7 @@ use super::{App, Refusal};
 use crate::domain::access::Brand;
 use crate::domain::assertion::{Assertion, AssertionType, PublicKey, Ref, TYPES, decode};
 use crate::domain::ident::KeyId;
+use crate::domain::time::Timestamp;
 use crate::domain::vault::{KeyState, SerialState, SigningKey};
 use crate::ports::{AssertionFilter, Key, SerialFilter, StoreError};
 
@@ -31,6 +32,10 @@ pub struct Findings {
     pub files: u64,
     /// Files that belonged to nothing and were removed.
     pub removed_files: u64,
+    /// Files that belong to nothing, but may be about to: they were kept within the grace.
+    pub young_files: u64,
+    /// When all of these can be judged.
+    pub judge_after: Option<Timestamp>,
     /// One line per thing that is wrong; empty = all is well.
     pub problems: Vec<String>,
     /// Problems beyond those listed.

@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::CliError;
 use super::open;
 use super::remote::Client;
-use crate::config::Config;
+use crate::config::{Config, DatabaseUrl};
 use crate::http::local::{self, PATH, SOCKET, Task};
 
 /// The system takes no longer names for sockets than 107 bytes; a bit of room for the name while it is made.
@@ -25,6 +25,11 @@ pub(super) async fn perform(config: &Config, task: Task) -> Result<Value, CliErr
         Some(client) => client.post(PATH, &task).await,
         None => {
             let app = open::app(config, None).await?;
+            // An embedded database is locked by who has it open; another may have further users on other machines.
+            let task = match config.database() {
+                DatabaseUrl::Sled(_) => task.alone(),
+                DatabaseUrl::Postgres(_) => task,
+            };
             let done = local::perform(&app, task).await;
             app.storage.close().await?;
             Ok(done?)

@@ -51,8 +51,9 @@ pub(super) struct Doctor {
     #[arg(long)]
     repair: bool,
     /// With --repair: files kept within this time stay, an upload may be about to need them: 2h, 10m; 0 for none
-    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = grace, requires = "repair")]
-    grace: i64,
+    /// [default: 1h, or 0 where no server runs on an embedded database]
+    #[arg(long, value_name = "SPAN", value_parser = grace, requires = "repair")]
+    grace: Option<i64>,
 }
 
 fn grace(text: &str) -> Result<i64, String> {
@@ -125,7 +126,7 @@ impl Doctor {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         let task = Task::Doctor {
             repair: self.repair,
-            grace: Some(self.grace),
+            grace: self.grace,
         };
         let report = local::perform(&self.settings.load_quietly()?, task).await?;
         let findings: Findings = serde_json::from_value(report.clone())
@@ -147,15 +148,27 @@ impl Doctor {
             keys,
             files,
             removed_files,
+            young_files,
+            judge_after,
             ..
         } = findings;
         if removed_files > 0 {
             cx.out
                 .note(&format!("removed {removed_files} files that belonged to nothing"));
         }
-        if findings.problems.is_empty() {
+        if let Some(after) = judge_after {
             cx.out.note(&format!(
-                "all is well: {assertions} assertions, {keys} keys, {files} files"
+                "{young_files} files belong to nothing but are too young to judge; run again after {after}"
+            ));
+        }
+        if findings.problems.is_empty() {
+            let verdict = if young_files == 0 {
+                "all is well"
+            } else {
+                "nothing else is wrong"
+            };
+            cx.out.note(&format!(
+                "{verdict}: {assertions} assertions, {keys} keys, {files} files"
             ));
             return Ok(());
         }

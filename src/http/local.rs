@@ -47,7 +47,7 @@ pub enum Task {
         /// Remove files that belong to nothing.
         #[serde(default)]
         repair: bool,
-        /// Only those kept more than so many seconds ago; none = an hour.
+        /// Only those kept more than so many seconds ago; none = as long as an upload may take to need them.
         #[serde(default)]
         grace: Option<i64>,
     },
@@ -95,6 +95,21 @@ pub enum Task {
         /// What to sign, base64.
         data: String,
     },
+}
+
+impl Task {
+    /// The task, for who has all of the data to themselves: no upload can be under way, so that a repair need not wait
+    /// for one.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        match self {
+            Self::Doctor { repair: true, grace } => Self::Doctor {
+                repair: true,
+                grace: grace.or(Some(0)),
+            },
+            other => other,
+        }
+    }
 }
 
 /// A text that is not shown by `Debug`.

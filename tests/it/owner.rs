@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use hallmark::domain::assertion::{Assertion, AssertionType, PublicKey, StreamDecoder};
+use hallmark::domain::blob::BlobId;
 use rustix::process::{Pid, Signal, kill_process};
 
 struct Home {
@@ -239,6 +240,50 @@ fn what_is_read_at_most_is_a_setting() {
     let long = home.write("long.json", &format!("{{\"type\": \"{}\"}}", "x".repeat(2048)));
     let refused = home.bad(1, &["model", "sign", &long]);
     assert!(refused.contains("larger than 2048 bytes"), "{refused}");
+}
+
+#[test]
+fn no_orphan_survives_a_repair_by_who_has_the_data_alone() {
+    let mut home = Home::new();
+    let password = home.write("password", "correct horse battery\n");
+    home.good(&["init", "--brand", "acme", "--admin-password-file", &password]);
+    let name = BlobId::of(b"left behind").to_string();
+    let orphan = home.data().join("blobs").join(&name[..2]).join(&name);
+    let leave = || {
+        std::fs::create_dir_all(orphan.parent().unwrap()).unwrap();
+        std::fs::write(&orphan, b"left behind").unwrap();
+    };
+    let repair = |home: &Home, more: &[&str]| {
+        let output = home.run(&[&["doctor", "--repair"], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    // Beside a server an upload may be about to need it; the same if somebody says so.
+    leave();
+    home.serve();
+    let said = repair(&home, &[]);
+    assert!(
+        said.contains("1 files belong to nothing but are too young to judge; run again after 20"),
+        "{said}"
+    );
+    assert!(!said.contains("all is well") && orphan.exists(), "{said}");
+    home.stop();
+    assert!(repair(&home, &["--grace", "1h"]).contains("too young"));
+    let findings = home.json(&["doctor"]);
+    assert_eq!(findings["young-files"], 1);
+    assert!(findings["judge-after"].is_string());
+    assert!(orphan.exists());
+
+    let said = repair(&home, &[]);
+    assert!(
+        said.contains("removed 1 files") && said.contains("all is well"),
+        "{said}"
+    );
+    assert!(!orphan.exists());
+    leave();
+    home.serve();
+    assert!(repair(&home, &["--grace", "0"]).contains("all is well"));
+    assert!(!orphan.exists());
 }
 
 #[test]

@@ -116,7 +116,13 @@ pub(in crate::app) async fn examine(
     let newest = app.clock.now().plus_seconds(-grace);
     let mut removed = Vec::new();
     for blob in there {
-        if wanted.contains_key(&blob.id) || blob.kept_at > newest {
+        if wanted.contains_key(&blob.id) {
+            continue;
+        }
+        if blob.kept_at > newest {
+            findings.young_files += 1;
+            let judged = blob.kept_at.plus_seconds(grace);
+            findings.judge_after = findings.judge_after.max(Some(judged));
             continue;
         }
         // Not after all, if somebody keeps it at this moment.

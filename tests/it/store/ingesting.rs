@@ -452,6 +452,8 @@ async fn a_crash_leaves_no_half_revision_and_repair_clears_up() {
     assert_eq!(doctor::examine(&app).await.unwrap().problems, [""; 0]);
     let repaired = doctor::repair(&app, 3600).await.unwrap();
     assert_eq!((repaired.removed_files, shop.blobs().await.len()), (0, 1));
+    let judged = clock_now(&app).plus_seconds(3600);
+    assert_eq!((repaired.young_files, repaired.judge_after), (1, Some(judged)));
     clock.advance(3601);
     let problems = doctor::examine(&app).await.unwrap().problems;
     assert!(
