@@ -30,7 +30,7 @@ pub struct Connection {
 /// address.
 pub async fn connect(app: &App, ctx: &BrandCtx, id: &StoreId) -> Result<Connection, Refusal> {
     brands::store(app, ctx, id).await?;
-    let url = app.settings.public_url.clone();
+    let url = address(&app.settings.public_url);
     let known = find(app, id).await?;
     if let Some(known) = &known
         && says(known, ctx, &url)
@@ -94,10 +94,21 @@ async fn find(app: &App, id: &StoreId) -> Result<Option<Assertion>, Refusal> {
     Ok(brand_key::stored(&*app.storage, &reference).await?)
 }
 
+/// The public URL as devices need it. They resolve some addresses relative to it, which takes away what follows the last
+/// slash of its path: so a path ends with one.
+fn address(public_url: &str) -> String {
+    match public_url.split_once("://") {
+        Some((_, rest)) if rest.contains('/') && !rest.ends_with('/') => format!("{public_url}/"),
+        _ => public_url.to_owned(),
+    }
+}
+
 /// Whether an assertion says what a device has to know.
 fn says(assertion: &Assertion, ctx: &BrandCtx, url: &str) -> bool {
+    // Without a path a slash at the end says the same.
+    let same = |named: &str| named == url || (!url.ends_with('/') && named.strip_suffix('/') == Some(url));
     matches!(assertion.typed(), Typed::Store(store)
-        if store.url.as_deref() == Some(url) && store.operator_id == ctx.brand().as_str())
+        if store.url.as_deref().is_some_and(same) && store.operator_id == ctx.brand().as_str())
 }
 
 async fn connection(app: &App, id: &StoreId, assertion: &Assertion) -> Result<Connection, Refusal> {

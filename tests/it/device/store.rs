@@ -952,6 +952,14 @@ async fn devices_are_pointed_at_a_store_by_an_assertion_that_changes_only_with_t
     );
     let foreign = connect::connect(&field.app, &acme_ctx(), &"other".parse().unwrap()).await;
     assert_eq!(foreign.unwrap_err().code, "resource-not-found");
+    // Devices resolve some addresses relative to this one, which takes the last part of a path away.
+    let mut settings = hallmark::app::Settings::clone(&moved.settings);
+    settings.public_url = "https://acme.example/store".to_owned();
+    moved.settings = Arc::new(settings);
+    let next = connect::connect(&moved, &acme_ctx(), &store).await.unwrap();
+    assert_eq!(next.url, "https://acme.example/store/");
+    let again = connect::connect(&moved, &acme_ctx(), &store).await.unwrap();
+    assert_eq!(next.assertions, again.assertions);
 }
 
 #[tokio::test]

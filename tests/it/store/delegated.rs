@@ -1,6 +1,7 @@
 //! Brands whose snaps another root declares: what was imported decides, and the brand signs what it was left to sign.
 
 use hallmark::app::InstanceCtx;
+use hallmark::app::catalog::connect;
 use hallmark::domain::assertion::{Assertion, AssertionType as T, Headers, Value as Header, encode_stream};
 use hallmark::domain::blob::BlobId;
 use hallmark::domain::vault::SigningKey;
@@ -68,9 +69,8 @@ async fn import(shop: &Shop, assertions: &[&Assertion]) {
         .unwrap();
 }
 
-#[tokio::test]
-async fn another_roots_snaps_need_what_it_signed() {
-    let shop = Shop::new().await;
+/// A root that is trusted, and a brand whose snaps it declares.
+async fn delegated(shop: &Shop) -> Upstream {
     let upstream = Upstream(TestKey::new("other"));
     let (id, encoded) = (
         upstream.0.public.id().to_string(),
@@ -86,8 +86,14 @@ async fn another_roots_snaps_need_what_it_signed() {
         .unwrap();
     let brand = json!({"id": BRAND, "delegated": true});
     shop.call("operator", "POST", "/brands", brand).await.ok();
-    import(&shop, &[&upstream.account(BRAND)]).await;
+    import(shop, &[&upstream.account(BRAND)]).await;
+    upstream
+}
 
+#[tokio::test]
+async fn another_roots_snaps_need_what_it_signed() {
+    let shop = Shop::new().await;
+    let upstream = delegated(&shop).await;
     let file = |version: &str, provenance: &str| {
         let more = if provenance.is_empty() {
             String::new()
@@ -205,4 +211,16 @@ async fn another_roots_snaps_need_what_it_signed() {
             .status,
         404
     );
+}
+
+#[tokio::test]
+async fn an_imported_store_assertion_may_name_the_address_with_a_slash() {
+    let shop = Shop::new().await;
+    let upstream = delegated(&shop).await;
+    let url = shop.app.settings.public_url.clone() + "/";
+    let pairs = [("store", BRAND), ("operator-id", BRAND), ("url", url.as_str())];
+    import(&shop, &[&upstream.sign(T::Store, &pairs, &[], b"")]).await;
+    let ctx = hallmark::app::BrandCtx::local(BRAND.parse().unwrap());
+    let connected = connect::connect(&shop.app, &ctx, &BRAND.parse().unwrap()).await;
+    assert_eq!(connected.unwrap().url, url);
 }
