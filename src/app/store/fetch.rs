@@ -106,6 +106,9 @@ pub async fn fetch(
     Ok(answer)
 }
 
+/// The headers that name the snap an assertion is about, whatever its type; a validation is about two.
+const ABOUT: [&str; 2] = ["snap-id", "approved-snap-id"];
+
 /// Whether the asker may have this assertion: those about private snaps only go to who sees the snap.
 pub(crate) fn known_to(catalog: &Snapshot, asker: &Asker, assertion: &Assertion) -> bool {
     match assertion.kind() {
@@ -113,9 +116,10 @@ pub(crate) fn known_to(catalog: &Snapshot, asker: &Asker, assertion: &Assertion)
             .session
             .as_ref()
             .is_some_and(|session| assertion.text("brand-id") == Some(session.device.brand.as_str())),
-        _ => assertion
-            .text("snap-id")
-            .is_none_or(|id| catalog.may_know(id, asker.viewer())),
+        _ => ABOUT
+            .iter()
+            .filter_map(|header| assertion.text(header))
+            .all(|id| catalog.may_know(id, asker.viewer())),
     }
 }
 

@@ -12,7 +12,7 @@ use super::asking::{Asking, asking};
 use crate::app::App;
 use crate::app::assertions::{self, Lookup};
 use crate::app::store::known_to;
-use crate::domain::assertion::{AssertionType, decode_bytes};
+use crate::domain::assertion::decode_bytes;
 use crate::http::endpoint::{Access, Endpoint, with};
 use crate::http::fault::{DeviceDialect, Fault};
 use crate::http::path::{self, Rest};
@@ -56,16 +56,8 @@ async fn get(
     let absent = || not_found(format!("cannot find this {} assertion", lookup.kind()));
     let (catalog, asker) = asking.enter(app).await?;
     let found = assertions::find(app, &lookup, max_format).await?;
-    // Only some types are anybody's secret: the others need not be read to be served.
-    let found = found.filter(|encoded| match lookup.kind() {
-        AssertionType::SystemUser
-        | AssertionType::SnapDeclaration
-        | AssertionType::SnapRevision
-        | AssertionType::SnapResourceRevision
-        | AssertionType::SnapResourcePair => {
-            decode_bytes(encoded.clone()).is_ok_and(|assertion| known_to(&catalog, &asker, &assertion))
-        }
-        _public => true,
+    let found = found.filter(|encoded| {
+        decode_bytes(encoded.clone()).is_ok_and(|assertion| known_to(&catalog, &asker, &assertion))
     });
     found.map(reply::assertions).ok_or_else(absent)
 }

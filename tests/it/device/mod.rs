@@ -1,6 +1,7 @@
 //! The device-facing store as snapd sees it: nonces, sessions, assertions; and what a brand imports and exports.
 
 mod bad_input;
+mod hidden;
 mod store;
 
 use std::sync::Arc;

@@ -25,8 +25,8 @@ use super::{Answer, Field};
 use crate::harness::acme_ctx;
 
 /// A catalogue being written.
-struct Stock<'f> {
-    field: &'f Field,
+pub(super) struct Stock<'f> {
+    pub(super) field: &'f Field,
 }
 
 pub(super) fn id(name: &str) -> SnapId {
@@ -81,7 +81,7 @@ impl Stock<'_> {
     }
 
     /// A snap of the base store of `brand`, with nothing released.
-    async fn snap(&self, name: &str, brand: &str, private: bool) {
+    pub(super) async fn snap(&self, name: &str, brand: &str, private: bool) {
         let brand_id: BrandId = brand.parse().unwrap();
         let record = SnapRecord {
             id: id(name),
@@ -111,7 +111,7 @@ impl Stock<'_> {
             .await;
     }
 
-    async fn edit(&self, name: &str, change: impl FnOnce(&mut SnapRecord)) {
+    pub(super) async fn edit(&self, name: &str, change: impl FnOnce(&mut SnapRecord)) {
         let mut found = self
             .field
             .app
@@ -141,7 +141,7 @@ impl Stock<'_> {
     }
 
     /// A revision whose file is `content`.
-    async fn revision(
+    pub(super) async fn revision(
         &self,
         name: &str,
         revision: u64,
@@ -207,9 +207,9 @@ pub(super) async fn field() -> Field {
     field
 }
 
-struct Device<'f> {
+pub(super) struct Device<'f> {
     field: &'f Field,
-    session: String,
+    pub(super) session: String,
 }
 
 impl Device<'_> {
@@ -247,7 +247,7 @@ impl Device<'_> {
     }
 }
 
-fn outcomes(answer: &Value) -> Vec<String> {
+pub(super) fn outcomes(answer: &Value) -> Vec<String> {
     let results = answer["results"].as_array().unwrap();
     results
         .iter()
@@ -273,7 +273,7 @@ pub(super) fn refresh_action(name: &str) -> Value {
     json!({"action": "refresh", "instance-key": id(name), "snap-id": id(name)})
 }
 
-async fn device(field: &Field) -> Device<'_> {
+pub(super) async fn device(field: &Field) -> Device<'_> {
     Device {
         field,
         session: field.session().await,
@@ -1050,7 +1050,7 @@ async fn builder(field: &Field, roles: &[Role]) -> String {
 }
 
 /// A validation of a revision, or its revocation, as it is after an import.
-async fn validate(field: &Field, gating: &str, gated: &str, revision: u64, revoked: bool) {
+pub(super) async fn validate(field: &Field, gating: &str, gated: &str, revision: u64, revoked: bool) {
     let (now, number) = (field.app.clock.now().to_string(), revision.to_string());
     let (gating, gated) = (id(gating), id(gated));
     let mut headers = vec![
