@@ -175,6 +175,9 @@ ident!(
 pub struct Architecture(&'static str);
 
 impl Architecture {
+    /// That of what runs anywhere.
+    pub const ANY: Self = Self("all");
+
     const ALL: [&'static str; 8] = [
         "all", "amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x",
     ];

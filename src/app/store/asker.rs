@@ -16,7 +16,7 @@ pub struct Presence {
     pub token: Option<TokenText>,
     /// The store it names.
     pub store: Option<StoreId>,
-    /// The architecture it names.
+    /// The architecture it names; [`Architecture::ANY`] for one we do not know.
     pub architecture: Option<Architecture>,
 }
 

@@ -10,7 +10,7 @@ use warp::Filter;
 use crate::app::App;
 use crate::app::store::{Asker, Presence, Snapshot};
 use crate::domain::access::TokenText;
-use crate::domain::ident::StoreId;
+use crate::domain::ident::{Architecture, StoreId};
 use crate::http::fault::{DeviceDialect, Fault};
 
 /// Who asks, as far as the headers say; never rejects.
@@ -55,8 +55,9 @@ impl Asking {
                     .get(AUTHORIZATION)
                     .and_then(|value| token(value.to_str().ok()?)),
                 store: named(["snap-device-store", "x-ubuntu-store"]).and_then(|text| text.parse().ok()),
+                // For a machine we do not know there is what runs anywhere.
                 architecture: named(["snap-device-architecture", "x-ubuntu-architecture"])
-                    .and_then(|text| text.parse().ok()),
+                    .map(|text| text.parse().unwrap_or(Architecture::ANY)),
             },
         }
     }
@@ -131,6 +132,10 @@ mod tests {
         );
         let asking = Asking::read(&headers);
         assert_eq!(asking.presence.store, None);
+        assert_eq!(asking.presence.architecture, None);
+        headers.insert("snap-device-architecture", "ppc".parse().unwrap());
+        let presence = Asking::read(&headers).presence;
+        assert_eq!(presence.architecture, Some(Architecture::ANY));
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! What a store keeps from those who are not to have it: assertions about private snaps.
+//! What a store keeps from those who are not to have it: assertions about private snaps, and files for other machines.
 
 use hallmark::app::sign::{record, stored};
 use hallmark::domain::assertion::AssertionType as T;
 use hallmark::domain::blob::BlobId;
 use hallmark::ports::{Commit, CommitOutcome, PutRule};
+use serde_json::json;
 
 use super::Field;
-use super::store::{device, field, id, validate};
+use super::store::{Stock, device, field, id, outcomes, validate};
 use crate::harness::acme_ctx;
 
 /// Stores an assertion as it is after an import, and says where it is served.
@@ -77,5 +78,44 @@ async fn assertions_about_private_snaps_go_to_who_sees_the_snap() {
     }
     for path in about(&field, "their-secret").await {
         assert_eq!(own(&path).await, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_nobody_knows_gets_what_runs_anywhere() {
+    let field = field().await;
+    let stock = Stock { field: &field };
+    // `agent` runs anywhere, `elsewhere` on one kind of machine.
+    let now = field.app.clock.now();
+    stock
+        .edit("elsewhere", |record| {
+            let stable = "stable".parse().unwrap();
+            record.releases.close(&stable, &[], now);
+            let only = "amd64".parse().unwrap();
+            record.releases.release(&[only], &stable, 1, None, now);
+        })
+        .await;
+    let install = async |architecture: &str| {
+        let actions: Vec<_> = ["agent", "elsewhere"]
+            .into_iter()
+            .map(|name| json!({"action": "install", "instance-key": name, "name": name, "channel": "stable", "epoch": null}))
+            .collect();
+        let body = json!({"context": [], "actions": actions, "fields": ["name"]}).to_string();
+        let mut headers = vec![("snap-device-store", "acme")];
+        if !architecture.is_empty() {
+            headers.push(("snap-device-architecture", architecture));
+        }
+        let answer = field.call("POST", "/v2/snaps/refresh", &headers, &body).await;
+        outcomes(&answer.json())
+    };
+    let all = ["1@latest/stable", "1@latest/stable"];
+    assert_eq!(install("amd64").await, all);
+    assert_eq!(install("").await, all);
+    for unknown in ["ppc", "AMD64", "v9"] {
+        assert_eq!(
+            install(unknown).await,
+            ["1@latest/stable", "revision-not-found"],
+            "{unknown}"
+        );
     }
 }
