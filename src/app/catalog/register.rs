@@ -20,7 +20,7 @@ use crate::domain::catalog::{
 };
 use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
 use crate::domain::snap::SnapType;
-use crate::ports::{AssertionFilter, Change, Commit, CommitOutcome, Kind, PutRule};
+use crate::ports::{AssertionFilter, Change, Commit, CommitOutcome, Key, Kind, PutRule};
 
 /// The one series.
 pub(super) const SERIES: &str = "16";
@@ -225,6 +225,7 @@ fn record(
         collaborators: BTreeSet::new(),
         kind: None,
         private: new.private,
+        revoked: false,
         listing: Listing::default(),
         tracks: BTreeSet::new(),
         guardrails: Vec::new(),
@@ -302,8 +303,8 @@ pub(super) async fn declaration_of(app: &App, snap: &SnapRecord) -> Result<Asser
     })
 }
 
-/// What imported snap-declarations change about registered snaps: whose they are, and their aliases. The records are
-/// added to `commit`.
+/// What imported assertions change about registered snaps. Snap-declarations: whose they are, their aliases, whether they
+/// are there at all; the records are added to `commit`. Accounts: who publishes them, as people see it.
 pub(in crate::app) async fn follow(
     app: &App,
     imported: &[Assertion],
@@ -318,7 +319,7 @@ pub(in crate::app) async fn follow(
             }
         }
     }
-    let mut changed = Vec::new();
+    let mut changed = published(app, imported).await?;
     for (id, (assertion, view)) in newest {
         let Some(found) = app.storage.find::<SnapRecord>([id]).await? else {
             continue;
@@ -332,9 +333,29 @@ pub(in crate::app) async fn follow(
     Ok(changed)
 }
 
-/// What the store itself has to know of a snap-declaration: the aliases it sets up, and the snaps it gates.
+/// The snaps of the accounts among these assertions.
+async fn published(app: &App, imported: &[Assertion]) -> Result<Vec<Changed>, Refusal> {
+    let accounts: BTreeSet<&str> = imported
+        .iter()
+        .filter(|assertion| assertion.kind() == AssertionType::Account)
+        .filter_map(|assertion| assertion.text("account-id"))
+        .collect();
+    if accounts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let snaps = app.storage.all::<SnapRecord>(Key(Vec::new())).await?;
+    Ok(snaps
+        .into_iter()
+        .filter(|found| accounts.contains(found.record.publisher_id.as_str()))
+        .map(|found| Changed::Snap(found.record.id))
+        .collect())
+}
+
+/// What the store itself has to know of a snap-declaration: whether it takes the snap away, the aliases it sets up, and
+/// the snaps it gates.
 pub(super) fn declares(record: &mut SnapRecord, declaration: &Assertion) {
     if let Typed::SnapDeclaration(view) = declaration.typed() {
+        record.revoked = view.snap_name.is_empty();
         record.aliases = view.aliases.keys().chain(&view.auto_aliases).cloned().collect();
         // Free text on the wire; what is no id is no snap of ours.
         let gated = view.refresh_control.iter().filter_map(|id| id.parse().ok());

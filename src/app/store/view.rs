@@ -15,7 +15,7 @@ use super::index::Index;
 use crate::app::{App, Refusal};
 use crate::domain::access::StoreRecord;
 use crate::domain::catalog::{
-    CatalogHead, Changed, DeltaRecord, Inclusion, RevisionRecord, SnapRecord, Stores, Viewer, sees,
+    CatalogHead, Changed, DeltaRecord, Inclusion, Placed, RevisionRecord, SnapRecord, Stores, Viewer, sees,
 };
 use crate::domain::ident::{BrandId, SnapId, SnapName, StoreId};
 use crate::ports::Key;
@@ -85,12 +85,18 @@ impl Snapshot {
         }
     }
 
-    /// Whether `viewer` may have an assertion about this snap: unknown ids are nobody's secret.
+    /// Whether `viewer` may have an assertion about this snap: unknown ids are nobody's secret. That a snap is revoked
+    /// must reach those who have it.
     pub fn may_know(&self, id: &str, viewer: Viewer<'_>) -> bool {
         let Ok(id) = id.parse::<SnapId>() else { return true };
-        self.snaps
-            .get(&id)
-            .is_none_or(|entry| !entry.record.private || self.sees(entry, viewer))
+        let Some(entry) = self.snaps.get(&id) else {
+            return true;
+        };
+        let placed = Placed {
+            revoked: false,
+            ..entry.record.placed()
+        };
+        !placed.private || sees(self, placed, viewer)
     }
 
     /// The brand of a store.

@@ -182,6 +182,7 @@ const CARD: &[Column] = &[
     Column::field("Store", "store-id"),
     Column::field("Publisher", "publisher"),
     Column::field("Private", "private"),
+    Column::field("Revoked", "revoked"),
     Column::field("Title", "title"),
     Column::field("Summary", "summary"),
     Column::field("License", "license"),

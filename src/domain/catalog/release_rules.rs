@@ -176,6 +176,7 @@ mod tests {
             collaborators: BTreeSet::new(),
             kind: Some(SnapType::App),
             private: false,
+            revoked: false,
             listing: Listing::default(),
             tracks: BTreeSet::from(["2.0".parse().unwrap()]),
             guardrails: Vec::new(),

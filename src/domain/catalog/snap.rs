@@ -104,6 +104,9 @@ pub struct SnapRecord {
     pub kind: Option<SnapType>,
     /// Only for those who prove to belong to a store that shows it.
     pub private: bool,
+    /// Its declaration names it no more: whoever asks, it is not there.
+    #[serde(default)]
+    pub revoked: bool,
     /// What people read.
     #[serde(default)]
     pub listing: Listing,
@@ -142,6 +145,7 @@ impl SnapRecord {
             name: &self.name,
             store: &self.store_id,
             private: self.private,
+            revoked: self.revoked,
         }
     }
 }

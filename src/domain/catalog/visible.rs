@@ -1,6 +1,7 @@
 //! The visible-set rule (admin-api.md 1.1): which snaps a store shows. The heart of curation; every read path asks it.
 //!
-//! `visible(S) = essential ∪ own(S) ∪ {s ∈ included(S): its store permits S} ∪ own(W) for every W wholly included in S`.
+//! `visible(S) = essential ∪ own(S) ∪ {s ∈ included(S): its store permits S} ∪ own(W) for every W wholly included in S`,
+//! each without what is revoked.
 //! A store X permits S if S names X as a source and, where X lists targets, S is one of them.
 
 use crate::domain::access::StoreRecord;
@@ -37,6 +38,8 @@ pub struct Placed<'a> {
     pub store: &'a StoreId,
     /// Whether only those who prove to belong to a store get it.
     pub private: bool,
+    /// Whether its declaration takes it away from everybody.
+    pub revoked: bool,
 }
 
 impl Placed<'_> {
@@ -57,7 +60,7 @@ pub trait Stores {
 
 /// Whether `store` shows `snap`, to those who may see all of the store.
 pub fn visible(stores: &impl Stores, snap: Placed<'_>, store: &StoreId) -> bool {
-    let Some(record) = stores.store(store) else {
+    let Some(record) = stores.store(store).filter(|_| !snap.revoked) else {
         return false;
     };
     snap.essential()
@@ -89,7 +92,7 @@ pub enum Viewer<'a> {
 pub fn sees(stores: &impl Stores, snap: Placed<'_>, viewer: Viewer<'_>) -> bool {
     match viewer {
         Viewer::Of(store) => visible(stores, snap, store),
-        Viewer::Anyone(_) if snap.private => false,
+        Viewer::Anyone(_) if snap.private || snap.revoked => false,
         Viewer::Anyone(Some(store)) => visible(stores, snap, store),
         Viewer::Anyone(None) => {
             snap.essential() || stores.store(snap.store).is_some_and(|store| !store.private)
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    struct Snap(SnapId, SnapName, StoreId, bool);
+    struct Snap(SnapId, SnapName, StoreId, bool, bool);
 
     impl Snap {
         fn placed(&self) -> Placed<'_> {
@@ -145,6 +148,7 @@ mod tests {
                 name: &self.1,
                 store: &self.2,
                 private: self.3,
+                revoked: self.4,
             }
         }
     }
@@ -152,7 +156,8 @@ mod tests {
     fn world() -> impl Strategy<Value = (World, Vec<Snap>)> {
         let sets = || proptest::collection::btree_set(0usize..4, 0..4);
         let stores = proptest::collection::vec((sets(), sets(), sets(), any::<bool>()), 4);
-        let snaps = proptest::collection::vec((0usize..4, any::<bool>(), any::<bool>(), sets()), 6);
+        let snap = (0usize..4, any::<bool>(), any::<bool>(), any::<bool>(), sets());
+        let snaps = proptest::collection::vec(snap, 6);
         (stores, snaps).prop_map(|(stores, snaps)| {
             let ids = |set: BTreeSet<usize>| set.into_iter().map(store_id).collect::<BTreeSet<_>>();
             let mut world = World::default();
@@ -164,21 +169,19 @@ mod tests {
                 record.private = private;
                 world.stores.insert(record.id.clone(), record);
             }
-            let snaps =
-                snaps
-                    .into_iter()
-                    .enumerate()
-                    .map(|(number, (store, private, essential, included))| {
-                        let (name, id) = match (essential, WELL_KNOWN.get(number)) {
-                            (true, Some((name, id))) => ((*name).to_owned(), (*id).to_owned()),
-                            _ => (format!("snap-{number}"), format!("{number:032}")),
-                        };
-                        let id: SnapId = id.parse().unwrap();
-                        for store in included {
-                            world.included.insert((store_id(store), id.clone()));
-                        }
-                        Snap(id, name.parse().unwrap(), store_id(store), private)
-                    });
+            let snaps = snaps.into_iter().enumerate().map(
+                |(number, (store, private, revoked, essential, included))| {
+                    let (name, id) = match (essential, WELL_KNOWN.get(number)) {
+                        (true, Some((name, id))) => ((*name).to_owned(), (*id).to_owned()),
+                        _ => (format!("snap-{number}"), format!("{number:032}")),
+                    };
+                    let id: SnapId = id.parse().unwrap();
+                    for store in included {
+                        world.included.insert((store_id(store), id.clone()));
+                    }
+                    Snap(id, name.parse().unwrap(), store_id(store), private, revoked)
+                },
+            );
             let snaps = snaps.collect();
             (world, snaps)
         })
@@ -204,6 +207,9 @@ mod tests {
                     for whole in &store.whole_stores {
                         shown.extend(snaps.iter().filter(|other| other.2 == *whole).map(|other| &other.0));
                     }
+                    for revoked in snaps.iter().filter(|other| other.4) {
+                        shown.remove(&revoked.0);
+                    }
                     prop_assert_eq!(visible(&world, snap.placed(), &store.id), shown.contains(&snap.0));
                     prop_assert_eq!(sees(&world, snap.placed(), Viewer::Of(&store.id)), shown.contains(&snap.0));
                     prop_assert_eq!(
@@ -223,7 +229,7 @@ mod tests {
                     prop_assert!(!(stranger && snap.3));
                     prop_assert!(!stranger || sees(&world, snap.placed(), Viewer::Of(store)));
                 }
-                prop_assert!(!(snap.3 && sees(&world, snap.placed(), Viewer::Anyone(None))));
+                prop_assert!(!((snap.3 || snap.4) && sees(&world, snap.placed(), Viewer::Anyone(None))));
                 prop_assert!(!sees(&world, snap.placed(), Viewer::Of(&"nowhere".parse().unwrap())));
             }
         }

@@ -128,6 +128,8 @@ pub(super) struct SnapView {
     #[serde(rename = "type")]
     kind: Option<SnapType>,
     private: bool,
+    /// Its declaration takes it away from everybody.
+    revoked: bool,
     title: Option<String>,
     summary: String,
     description: String,
@@ -166,6 +168,7 @@ impl SnapView {
             collaborators: snap.collaborators,
             kind: snap.kind,
             private: snap.private,
+            revoked: snap.revoked,
             title: listing.title,
             summary: listing.summary,
             description: listing.description,

@@ -92,6 +92,7 @@ impl Stock<'_> {
             collaborators: Default::default(),
             kind: Some(SnapType::App),
             private,
+            revoked: false,
             listing: Listing {
                 title: Some(name.to_uppercase()),
                 summary: format!("What {name} does"),

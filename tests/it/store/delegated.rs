@@ -214,6 +214,74 @@ async fn another_roots_snaps_need_what_it_signed() {
 }
 
 #[tokio::test]
+async fn what_another_root_says_anew_is_followed_at_once() {
+    let shop = Shop::new().await;
+    let upstream = delegated(&shop).await;
+    let file = snap_file("gizmo", "1", "");
+    let digest = BlobId::of(&file).to_base64url();
+    let size = file.len().to_string();
+    let revision = [
+        ("snap-sha3-384", digest.as_str()),
+        ("snap-id", SNAP_ID),
+        ("snap-size", &size),
+        ("snap-revision", "1"),
+        ("developer-id", BRAND),
+    ];
+    let revision = upstream.sign(T::SnapRevision, &revision, &[], b"");
+    import(&shop, &[&upstream.declaration("0", &[]), &revision]).await;
+    let query = "brand=deleg&publisher=deleg&release=stable";
+    shop.send("operator", query, file).await.ok();
+    let get = async |path: &str| {
+        let request = shop.http.get(format!("http://{}{path}", shop.address));
+        answer(request.header("snap-device-store", BRAND)).await
+    };
+    let info = async || get("/v2/snaps/info/gizmo").await;
+    assert_eq!(info().await.ok()["snap"]["publisher"]["display-name"], BRAND);
+
+    let account = [
+        ("account-id", BRAND),
+        ("display-name", "Renamed"),
+        ("username", BRAND),
+        ("validation", "starred"),
+        ("revision", "1"),
+    ];
+    import(&shop, &[&upstream.sign(T::Account, &account, &[], b"")]).await;
+    let publisher = &info().await.ok()["snap"]["publisher"];
+    assert_eq!(
+        (&publisher["display-name"], &publisher["validation"]),
+        (&json!("Renamed"), &json!("starred"))
+    );
+
+    // Revoked, it is gone for everybody; what says so stays, for those who have it.
+    let declaration = format!("/v2/assertions/snap-declaration/16/{SNAP_ID}");
+    let download = format!("/download/{SNAP_ID}_1.snap");
+    for private in [false, true] {
+        let edit = json!({"private": private});
+        shop.call("operator", "PUT", "/snaps/gizmo?brand=deleg", edit)
+            .await
+            .ok();
+        let (revoking, again) = if private { ("3", "4") } else { ("1", "2") };
+        let nameless = [("snap-name", Header::from(""))];
+        import(&shop, &[&upstream.declaration(revoking, &nameless)]).await;
+        assert_eq!(info().await.refusal(), (404, "resource-not-found"));
+        assert_eq!(get(&download).await.status, 404);
+        let catalog = shop.app.catalog.current(&shop.app).await.unwrap();
+        let store = BRAND.parse().unwrap();
+        let own = hallmark::domain::catalog::Viewer::Of(&store);
+        assert!(catalog.by_name(&"gizmo".parse().unwrap(), own).is_none());
+        assert_eq!(catalog.seen(own).count(), 0);
+        assert!(catalog.may_know(SNAP_ID, own));
+        assert_eq!(get(&declaration).await.status, if private { 404 } else { 200 });
+        let shown = shop.call("operator", "GET", "/snaps/gizmo?brand=deleg", Value::Null);
+        assert_eq!(shown.await.ok()["revoked"], true);
+
+        import(&shop, &[&upstream.declaration(again, &[])]).await;
+        let catalog = shop.app.catalog.current(&shop.app).await.unwrap();
+        assert!(catalog.by_name(&"gizmo".parse().unwrap(), own).is_some());
+    }
+}
+
+#[tokio::test]
 async fn an_imported_store_assertion_may_name_the_address_with_a_slash() {
     let shop = Shop::new().await;
     let upstream = delegated(&shop).await;

@@ -236,6 +236,7 @@ fn snap(
         collaborators: BTreeSet::new(),
         kind: Some(SnapType::App),
         private: false,
+        revoked: false,
         tracks: BTreeSet::new(),
         guardrails: Vec::new(),
         default_track: None,
