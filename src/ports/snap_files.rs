@@ -23,12 +23,8 @@ pub struct SnapContents {
     pub description: Description,
     /// `meta/gadget.yaml`.
     pub gadget_yaml: Option<String>,
-    /// `usr/lib/snapd/info`, where a snapd snap names the version of snapd.
-    pub snapd_info: Option<String>,
-    /// The names of the hooks in `meta/hooks`, ordered.
+    /// The names of what lies in `meta/hooks`, ordered.
     pub hooks: Vec<String>,
-    /// The names of what lies in `snap/hooks`, ordered.
-    pub source_hooks: Vec<String>,
     /// `meta/gui/icon.*`.
     pub icon: Option<Icon>,
     /// What was left out, and why: for whoever adds the snap.

@@ -9,7 +9,7 @@ use hallmark::domain::assertion::{
     Assertion, Limits, PublicKey, SignatureBlock, Statement, StreamDecoder, Value, append_header, decode,
     encode_stream, parse_headers,
 };
-use hallmark::domain::snap::{ComponentYaml, SnapYaml};
+use hallmark::domain::snap::{ComponentYaml, SnapYaml, check_gadget_yaml};
 use hallmark::ports::{Icon, SnapFileError};
 
 /// A throw-away key of the test vectors: `device-2048`.
@@ -211,6 +211,9 @@ pub(crate) fn snap_yaml(data: &[u8]) {
         assert!(snap.title.is_none_or(|title| title.chars().count() <= 40));
         assert!(!snap.plugs.values().any(String::is_empty));
     }
+    if let Err(error) = check_gadget_yaml(text) {
+        assert_eq!(error.document, "gadget.yaml");
+    }
     if let Ok(component) = ComponentYaml::parse(text) {
         assert!(text.contains(&format!("{}+{}", component.snap, component.component)));
     }
@@ -220,7 +223,7 @@ pub(crate) fn snap_yaml(data: &[u8]) {
 pub(crate) fn snap_file(data: &[u8]) {
     match inspect_image(data) {
         Ok(contents) => {
-            assert!(contents.hooks.is_sorted() && contents.source_hooks.is_sorted());
+            assert!(contents.hooks.is_sorted());
             assert!(
                 contents
                     .icon

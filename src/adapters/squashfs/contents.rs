@@ -5,8 +5,6 @@ use crate::ports::{Description, Icon, IconKind, SnapContents, SnapFileError};
 
 /// Largest `snap.yaml`, `component.yaml` and `gadget.yaml`.
 const MAX_YAML: u64 = 1 << 20;
-/// Largest `usr/lib/snapd/info`.
-const MAX_INFO: u64 = 64 << 10;
 /// Most hooks of a snap.
 const MAX_HOOKS: usize = 1000;
 
@@ -45,9 +43,7 @@ fn contents(image: &Image<'_>) -> Result<SnapContents, Fault> {
     Ok(SnapContents {
         description,
         gadget_yaml: text(image, "meta/gadget.yaml", MAX_YAML)?,
-        snapd_info: text(image, "usr/lib/snapd/info", MAX_INFO)?,
         hooks: names(image, "meta/hooks", &mut remarks)?,
-        source_hooks: names(image, "snap/hooks", &mut remarks)?,
         icon: icon(image, &mut remarks)?,
         remarks,
     })

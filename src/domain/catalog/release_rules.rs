@@ -208,6 +208,7 @@ mod tests {
             snap_yaml: String::new(),
             common_ids: Vec::new(),
             apps: Vec::new(),
+            hooks: BTreeSet::new(),
             components: Vec::new(),
             developer_id: "acme".parse().unwrap(),
             created: Timestamp::from_unix(0),

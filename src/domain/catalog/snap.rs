@@ -212,6 +212,9 @@ pub struct RevisionRecord {
     /// The names of its applications.
     #[serde(default)]
     pub apps: Vec<String>,
+    /// The names of its hooks.
+    #[serde(default)]
+    pub hooks: BTreeSet<String>,
     /// The component files that go with it.
     #[serde(default)]
     pub components: Vec<Component>,

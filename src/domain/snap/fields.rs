@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use crate::domain::yaml::{self, Node};
 
-/// Why a `snap.yaml` or `component.yaml` cannot be used.
+/// Why a `snap.yaml`, `component.yaml` or `gadget.yaml` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot use {document}: {field} {why}")]
 pub struct SnapYamlError {
-    /// The file: `snap.yaml` or `component.yaml`.
+    /// The file: `snap.yaml`, `component.yaml` or `gadget.yaml`.
     pub document: &'static str,
     /// The field in its place, e.g. `apps.hello.command`; `it` where the whole document is meant.
     pub field: String,

@@ -3,7 +3,7 @@
 pub(super) use crate::domain::assertion::types::names::{is_app, is_provenance, is_snap};
 
 /// The name of a hook: as in [`is_connection`].
-pub(super) fn is_hook(text: &str) -> bool {
+pub fn is_hook(text: &str) -> bool {
     is_connection(text)
 }
 

@@ -171,6 +171,7 @@ impl Stock<'_> {
             snap_yaml: format!("name: {name}\nversion: '1.{revision}'\n"),
             common_ids: Vec::new(),
             apps: vec![name.to_owned()],
+            hooks: Default::default(),
             components: Vec::new(),
             developer_id: "acme".parse().unwrap(),
             created: self.now(),
@@ -951,8 +952,6 @@ async fn devices_are_pointed_at_a_store_by_an_assertion_that_changes_only_with_t
         (served.revision(), served.text("url")),
         (1, Some("https://store.acme.example"))
     );
-    let foreign = connect::connect(&field.app, &acme_ctx(), &"other".parse().unwrap()).await;
-    assert_eq!(foreign.unwrap_err().code, "resource-not-found");
     // Devices resolve some addresses relative to this one, which takes the last part of a path away.
     let mut settings = hallmark::app::Settings::clone(&moved.settings);
     settings.public_url = "https://acme.example/store".to_owned();
@@ -961,6 +960,8 @@ async fn devices_are_pointed_at_a_store_by_an_assertion_that_changes_only_with_t
     assert_eq!(next.url, "https://acme.example/store/");
     let again = connect::connect(&moved, &acme_ctx(), &store).await.unwrap();
     assert_eq!(next.assertions, again.assertions);
+    let foreign = connect::connect(&field.app, &acme_ctx(), &"other".parse().unwrap()).await;
+    assert_eq!(foreign.unwrap_err().code, "resource-not-found");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod bad_files;
 mod cli;
 mod curation;
 mod delegated;
+mod gadgets;
 mod ingesting;
 mod killed;
 mod releasing;

@@ -268,6 +268,7 @@ impl Shop {
             snap_yaml: String::new(),
             common_ids: Vec::new(),
             apps: Vec::new(),
+            hooks: Default::default(),
             components: Vec::new(),
             developer_id: snap.publisher_id.clone(),
             created: self.app.clock.now(),
@@ -328,16 +329,23 @@ pub fn component_file(snap: &str, name: &str, more: &str) -> Vec<u8> {
     image("meta/component.yaml", &text, "")
 }
 
+/// A gadget with this `gadget.yaml`, and hooks of these names.
+pub fn gadget_file(version: &str, gadget: Option<&str>, hooks: &[&str], more: &str) -> Vec<u8> {
+    let text = format!("name: board\nversion: '{version}'\nsummary: Boots\ntype: gadget\n{more}");
+    let hooks = hooks.iter().map(|hook| entry(&format!("meta/hooks/{hook}"), ""));
+    let gadget = gadget.map(|text| entry("meta/gadget.yaml", text));
+    build(hooks.chain(gadget).chain([entry("meta/snap.yaml", text)])).unwrap()
+}
+
 fn image(path: &str, text: &str, icon: &str) -> Vec<u8> {
-    let entry = Entry {
+    let icon = [ICON, icon.as_bytes()].concat();
+    build([entry(path, text.as_bytes()), entry("meta/gui/icon.png", icon)]).unwrap()
+}
+
+fn entry(path: &str, content: impl Into<Vec<u8>>) -> Entry {
+    Entry {
         path: path.to_owned(),
         mode: 0o644,
-        content: Content::File(text.into()),
-    };
-    let icon = Entry {
-        path: "meta/gui/icon.png".to_owned(),
-        mode: 0o644,
-        content: Content::File([ICON, icon.as_bytes()].concat()),
-    };
-    build([entry, icon]).unwrap()
+        content: Content::File(content.into()),
+    }
 }

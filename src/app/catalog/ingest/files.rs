@@ -1,8 +1,10 @@
 //! What uploaded files say about themselves, and whether they belong together.
 
+use std::collections::BTreeSet;
+
 use crate::app::{App, Reason, Refusal};
 use crate::domain::blob::BlobDigest;
-use crate::domain::snap::{ComponentYaml, SnapYaml, SnapYamlError};
+use crate::domain::snap::{ComponentYaml, SnapType, SnapYaml, SnapYamlError, check_gadget_yaml, is_hook};
 use crate::ports::{BlobError, Description, Icon, SnapFileError, Staged};
 
 /// A snap with its components, read and checked.
@@ -12,6 +14,8 @@ pub(super) struct Reading {
     pub yaml: SnapYaml,
     /// Digests and size of the snap.
     pub digest: BlobDigest,
+    /// Its hooks: those it describes, and those that are there.
+    pub hooks: BTreeSet<String>,
     /// The icon.
     pub icon: Option<Icon>,
     /// Its components.
@@ -40,8 +44,14 @@ pub(super) async fn read(app: &App, files: &[Box<dyn Staged>]) -> Result<Reading
     let Description::Snap(text) = contents.description else {
         return Err(invalid("it is a component; upload it with its snap"));
     };
+    let yaml = SnapYaml::parse(&text)?;
+    if let (SnapType::Gadget, Some(text)) = (yaml.kind, &contents.gadget_yaml) {
+        check_gadget_yaml(text)?;
+    }
+    let there = contents.hooks.into_iter().filter(|name| is_hook(name));
     let mut reading = Reading {
-        yaml: SnapYaml::parse(&text)?,
+        hooks: there.chain(yaml.hooks.iter().cloned()).collect(),
+        yaml,
         digest: snap.digest(),
         icon: contents.icon,
         components: Vec::new(),

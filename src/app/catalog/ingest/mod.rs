@@ -408,6 +408,7 @@ fn record(
         snap_yaml: yaml.text.clone(),
         common_ids: yaml.common_ids().into_iter().map(str::to_owned).collect(),
         apps: yaml.apps.keys().cloned().collect(),
+        hooks: reading.hooks.clone(),
         components,
         developer_id: numbered.developer.clone(),
         created: app.clock.now(),

@@ -285,6 +285,7 @@ fn revision_record(
         snap_yaml: yaml,
         common_ids: Vec::new(),
         apps: apps.map(str::to_owned).to_vec(),
+        hooks: BTreeSet::new(),
         components: Vec::new(),
         developer_id: snap.publisher_id.clone(),
         created: now,
