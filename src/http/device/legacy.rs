@@ -1,5 +1,5 @@
-//! Paths of older or rarer clients: the store's own assertions as an enterprise proxy serves them, the search of before
-//! `find`, purchases.
+//! Paths of older or rarer clients: the store's own assertions as an enterprise proxy serves them, and purchases, of which
+//! there are none.
 
 use http::StatusCode;
 use serde_json::json;
