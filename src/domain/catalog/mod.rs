@@ -6,6 +6,7 @@ mod delta;
 mod head;
 mod naming;
 mod offer;
+mod past;
 mod release_rules;
 mod releases;
 mod report;
@@ -17,10 +18,11 @@ pub use delta::{DeltaFile, DeltaRecord, WORTHWHILE, is_worthwhile, likely_steps}
 pub use head::{CatalogHead, Changed};
 pub use naming::{NameRefusal, Registrant, may_be, may_register};
 pub use offer::{Ask, Offer, chance, offer};
+pub use past::{MEMORY, Past};
 pub use release_rules::{
     PatternError, ReleaseRefusal, check_pattern, guarded, held_there, may_release, released_for,
 };
-pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, MEMORY, Past, Progressive, Release, Releases, followers};
+pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, Progressive, Release, Releases, followers};
 pub use report::{DeviceReport, ReportedSnap, device_uuid};
 pub use snap::{
     Component, Icon, Inclusion, Listing, RevisionRecord, SnapPrefix, SnapRecord, StoreKind, revision_key,

@@ -3,17 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::channel::{Channel, Risk, Track};
+use super::past::Past;
 use crate::domain::ident::Architecture;
 use crate::domain::time::Timestamp;
 
-/// How long it is remembered what a channel held, in seconds: 90 days, the life of a cohort key.
-pub const MEMORY: i64 = 90 * 24 * 3600;
 /// Life of a branch after its last release, in seconds: 30 days.
 pub const BRANCH_LIFE: i64 = 30 * 24 * 3600;
 /// Channels a snap may have open at a time, over all architectures.
 pub const MAX_OPEN: usize = 4096;
 /// The architecture of what runs anywhere.
-const ANY: &str = "all";
+pub(super) const ANY: &str = "all";
 
 /// A part of the devices gets a revision, the others what was there before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,29 +44,13 @@ pub struct Release {
     pub expires: Option<Timestamp>,
 }
 
-/// What a channel held for a while.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Past {
-    /// The architecture, or `all`.
-    pub architecture: Architecture,
-    /// The channel.
-    pub channel: Channel,
-    /// What it held.
-    pub revision: u64,
-    /// From then...
-    pub from: Timestamp,
-    /// ...until then.
-    pub until: Timestamp,
-}
-
 /// The channel map of a snap, with its history.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Releases {
     /// What is open: at most one entry per architecture and channel.
     pub open: Vec<Release>,
-    /// What was, the latest last. Kept for [`MEMORY`]; of every channel the last entry of each revision that a device
+    /// What was, the latest last. Kept for [`super::MEMORY`]; of every channel the last entry of each revision that a device
     /// may have to step through is kept for ever (`keep`, see [`Releases::forget`]).
     #[serde(default)]
     pub past: Vec<Past>,
@@ -170,29 +153,6 @@ impl Releases {
         });
     }
 
-    /// Forgets what ended more than [`MEMORY`] ago, but not the last entry of a revision for which `keep` holds: one
-    /// that devices far behind may still have to step through (epochs).
-    pub fn forget(&mut self, now: Timestamp, keep: impl Fn(u64) -> bool) {
-        let oldest = now.plus_seconds(-MEMORY);
-        let kept: Vec<Past> = self
-            .past
-            .iter()
-            .enumerate()
-            .filter(|(at, past)| {
-                let later = || {
-                    self.past.iter().skip(at + 1).any(|later| {
-                        later.revision == past.revision
-                            && later.channel == past.channel
-                            && later.architecture == past.architecture
-                    })
-                };
-                past.until >= oldest || (keep(past.revision) && !later())
-            })
-            .map(|(_, past)| past.clone())
-            .collect();
-        self.past = kept;
-    }
-
     /// What a device of `architecture` that follows `channel` gets. `chance`, from 0 up to 1, is the device's place among
     /// all: it gets a progressive release if it lies below the percentage; 1 = never.
     ///
@@ -239,70 +199,6 @@ impl Releases {
             revision,
             channel: channel.clone(),
         })
-    }
-
-    /// What [`Self::find`] would have answered at `time`, as far as it is remembered; `chance` as there. For cohorts.
-    pub fn find_at(
-        &self,
-        architecture: &Architecture,
-        channel: &Channel,
-        time: Timestamp,
-    ) -> Option<(u64, Channel)> {
-        let branch = channel.branch.as_ref().map(|_| channel.clone());
-        let risks = channel.risk.and_safer();
-        let channels = branch
-            .into_iter()
-            .chain(risks.map(|risk| Channel::new(channel.track.clone(), risk)));
-        channels.into_iter().find_map(|channel| {
-            [architecture.as_str(), ANY]
-                .iter()
-                .find_map(|name| self.held_at(name, &channel, time))
-                .map(|revision| (revision, channel.clone()))
-        })
-    }
-
-    fn held_at(&self, architecture: &str, channel: &Channel, time: Timestamp) -> Option<u64> {
-        let past = self.past.iter().rev().find(|past| {
-            past.architecture.as_str() == architecture
-                && past.channel == *channel
-                && past.from <= time
-                && time < past.until
-        });
-        let open = || {
-            self.open
-                .iter()
-                .find(|open| {
-                    open.architecture.as_str() == architecture
-                        && open.channel == *channel
-                        && open.released <= time
-                        && open.expires.is_none_or(|end| time < end)
-                })
-                .map(|open| open.revision)
-        };
-        past.map(|past| past.revision).or_else(open)
-    }
-
-    /// Everything a channel held for an architecture, the newest first, each revision once.
-    pub fn history(&self, architecture: &Architecture, channel: &Channel) -> Vec<u64> {
-        let fits = |name: &Architecture| name == architecture || name.as_str() == ANY;
-        let mut revisions = Vec::new();
-        let open = self
-            .open
-            .iter()
-            .filter(|open| fits(&open.architecture) && open.channel == *channel)
-            .map(|open| open.revision);
-        let past = self
-            .past
-            .iter()
-            .rev()
-            .filter(|past| fits(&past.architecture) && past.channel == *channel)
-            .map(|past| past.revision);
-        for revision in open.chain(past) {
-            if !revisions.contains(&revision) {
-                revisions.push(revision);
-            }
-        }
-        revisions
     }
 
     /// What is open now, in the order people read it: tracks as they come (`latest` first), the safest risk first.
@@ -427,24 +323,6 @@ mod tests {
         map.release(&[arch("arm64")], &stable, 3, None, at(20));
         assert_eq!(find(&map, "arm64", "stable", 30, 0.5).unwrap().0, 3);
         assert_eq!(find(&map, "amd64", "stable", 30, 0.5).unwrap().0, 2);
-    }
-
-    #[test]
-    fn the_past_is_remembered_for_cohorts_and_then_forgotten() {
-        let mut map = Releases::default();
-        let stable: Channel = "stable".parse().unwrap();
-        for (revision, time) in [(1, 100), (2, 200), (3, 300)] {
-            map.release(&[arch("amd64")], &stable, revision, None, at(time));
-        }
-        let then = |time| map.find_at(&arch("amd64"), &"edge".parse().unwrap(), at(time));
-        assert_eq!(then(50), None);
-        assert_eq!(then(150), Some((1, stable.clone())));
-        assert_eq!(then(200), Some((2, stable.clone())));
-        assert_eq!(then(999), Some((3, stable.clone())));
-        let mut later = map.clone();
-        later.forget(at(300 + MEMORY + 1), |revision| revision == 1);
-        let kept: Vec<u64> = later.past.iter().map(|past| past.revision).collect();
-        assert_eq!(kept, [1]);
     }
 
     #[test]
