@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::asker::Asker;
-use super::entry::SnapEntry;
+use super::entry::{Purpose, SnapEntry};
 use super::view::Snapshot;
 use crate::domain::catalog::{Channel, Offer, Release, RevisionRecord, Risk, chance};
 use crate::domain::ident::Architecture;
@@ -145,15 +145,8 @@ fn installable(
             channel: shown.release.channel.clone(),
         })
     };
-    // No channel is written like that.
-    let key = match risk {
-        None => "<=",
-        Some(Risk::Stable) => "<=stable",
-        Some(Risk::Candidate) => "<=candidate",
-        Some(Risk::Beta) => "<=beta",
-        Some(Risk::Edge) => "<=edge",
-    };
-    let Offer { revision, channel } = entry.offered(&asker.architecture, key, best)?;
+    let up_to = risk.map_or("", Risk::as_str);
+    let Offer { revision, channel } = entry.offered(&asker.architecture, Purpose::Search, up_to, best)?;
     let found = entry.revisions.get(&revision)?;
     let allowed = confinement.is_empty() || confinement.contains(&found.confinement);
     allowed.then(|| Hit {

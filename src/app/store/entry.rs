@@ -33,10 +33,19 @@ pub struct SnapEntry {
 /// What readers made, kept for the next one. It goes with the entry when anything about the snap changes.
 #[derive(Debug, Default)]
 struct Kept {
-    /// What channels hold, by architecture and channel as devices write it.
-    offers: Vec<(Box<str>, Offer)>,
+    /// What channels hold, by architecture and channel as devices write it; and what searches show.
+    offers: Vec<(Purpose, Box<str>, Offer)>,
     /// Revisions as they go to devices.
     texts: Vec<(u64, Text)>,
+}
+
+/// What an offer is kept for. Devices may write anything as a channel: it must not look like the key of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For who follows a channel.
+    Channel,
+    /// For a search up to some risk.
+    Search,
 }
 
 /// Answers of one snap that are kept. Its open channels bound it too; this bounds how long one is looked for.
@@ -123,24 +132,30 @@ impl SnapEntry {
         self.revisions.get(&revision).map(|found| &found.epoch)
     }
 
-    /// What `channel`, as a device writes it, holds for an architecture: worked out by `make` only once, where all
+    /// Whether all devices of an architecture get the same, at all times.
+    pub(super) fn same_for_all(&self) -> bool {
+        !self.progressive && !self.ending
+    }
+
+    /// What there is for an architecture in `place`, a channel as a device writes it or the bounds of a search: worked out by `make` only once, where all
     /// devices of the architecture get the same at all times.
     pub(super) fn offered(
         &self,
         architecture: &Architecture,
-        channel: &str,
+        purpose: Purpose,
+        place: &str,
         make: impl FnOnce() -> Option<Offer>,
     ) -> Option<Offer> {
-        if self.progressive || self.ending {
+        if !self.same_for_all() {
             return make();
         }
         let architecture = architecture.as_str();
-        let is = |key: &str| {
-            let rest = key.strip_prefix(architecture);
-            rest.and_then(|rest| rest.strip_prefix(' ')) == Some(channel)
+        let is = |kept: &(Purpose, Box<str>, Offer)| {
+            let rest = kept.1.strip_prefix(architecture);
+            kept.0 == purpose && rest.and_then(|rest| rest.strip_prefix(' ')) == Some(place)
         };
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, offer)) = kept.offers.iter().find(|(key, _)| is(key)) {
+        if let Some((_, _, offer)) = kept.offers.iter().find(|kept| is(kept)) {
             return Some(offer.clone());
         }
         drop(kept);
@@ -149,9 +164,9 @@ impl SnapEntry {
         if kept.offers.len() >= MOST_OFFERS {
             kept.offers.clear();
         }
-        if !kept.offers.iter().any(|(key, _)| is(key)) {
-            let key = format!("{architecture} {channel}");
-            kept.offers.push((key.into(), made.clone()));
+        if !kept.offers.iter().any(is) {
+            let key = format!("{architecture} {place}");
+            kept.offers.push((purpose, key.into(), made.clone()));
         }
         Some(made)
     }

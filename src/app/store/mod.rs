@@ -8,6 +8,7 @@ mod delta_work;
 pub mod download;
 mod entry;
 mod fetch;
+mod follow;
 mod gate;
 mod index;
 mod refresh;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::asker::Asker;
 use super::cohort;
 use super::entry::SnapEntry;
+use super::follow::{Follower, next};
 use super::view::Snapshot;
 use crate::app::App;
-use crate::domain::catalog::{Ask, Channel, Offer, RevisionRecord, Track, chance, offer};
-use crate::domain::ident::{Architecture, SnapId, SnapName};
+use crate::domain::catalog::{Ask, Channel, RevisionRecord, Track, chance, offer};
+use crate::domain::ident::{Architecture, IdentError, SnapId, SnapName};
 use crate::domain::snap::Epoch;
 use crate::domain::time::Timestamp;
 
@@ -178,11 +179,12 @@ fn new(app: &App, catalog: &Snapshot, asker: &Asker, action: &SnapAction<'_>) ->
     let now = app.clock.now();
     let default = entry.record.default_track.clone().unwrap_or_default();
     let text = action.channel.unwrap_or("stable");
-    let (channel, bare) = channel(entry, text, &default)?;
+    let (channel, bare) = Channel::parse(text, &default).map_err(|error| no_channel(entry, &error))?;
     let ask = Ask {
         architecture: &asker.architecture,
         channel: &channel,
         cohort: cohort_time(app, entry, action.cohort_key),
+        installed: None,
         epoch: action.epoch.as_ref(),
         chance: place(asker, entry),
         now,
@@ -233,30 +235,18 @@ fn upgrade(
     let now = app.clock.now();
     let text = action.channel.or(installed.tracking_channel).unwrap_or("stable");
     let cohort = action.cohort_key.or(installed.cohort_key);
-    let cohort = cohort_time(app, entry, cohort);
-    // Here `stable` is what it says: a device that follows it was told so, or is of before tracks.
-    let parse = || channel(entry, text, &Track::default()).map(|(channel, _)| channel);
-    let get = |channel: &Channel, epoch: Option<&Epoch>| {
-        let ask = Ask {
-            architecture: &asker.architecture,
-            channel,
-            cohort,
-            epoch,
-            chance: place(asker, entry),
-            now,
-        };
-        offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
+    let follower = Follower {
+        architecture: &asker.architecture,
+        channel: text,
+        cohort: cohort_time(app, entry, cohort),
+        revision: installed.revision,
+        epoch: &installed.epoch,
+        chance: place(asker, entry),
+        now,
     };
-    // Most devices can read what the channel holds: what it is for them all need not be worked out again.
-    let common = || entry.offered(&asker.architecture, text, || get(&parse().ok()?, None));
-    let readable = |offer: &Offer| {
-        let epoch = entry.epoch_of(offer.revision);
-        epoch.is_some_and(|epoch| epoch.can_read(&installed.epoch))
-    };
-    let offer = match cohort.is_none().then(common).flatten().filter(readable) {
-        Some(offer) => offer,
-        None => get(&parse()?, Some(&installed.epoch)).ok_or_else(|| none_there(entry, asker, now))?,
-    };
+    let offer = next(entry, &follower)
+        .map_err(|error| no_channel(entry, &error))?
+        .ok_or_else(|| none_there(entry, asker, now))?;
     Ok(Found {
         entry: Arc::clone(entry),
         revision: offer.revision,
@@ -299,13 +289,13 @@ fn exactly(
     })
 }
 
-fn channel(entry: &SnapEntry, text: &str, default: &Track) -> Result<(Channel, bool), ActionError> {
-    Channel::parse(text, default).map_err(|error| ActionError {
+fn no_channel(entry: &SnapEntry, error: &IdentError) -> ActionError {
+    ActionError {
         code: "invalid-channel",
         message: format!("cannot find the revision: {error}"),
         releases: Vec::new(),
         snap: Some((entry.record.id.clone(), entry.record.name.clone())),
-    })
+    }
 }
 
 fn cohort_time(app: &App, entry: &SnapEntry, key: Option<&str>) -> Option<Timestamp> {

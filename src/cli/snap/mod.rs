@@ -114,7 +114,7 @@ pub(super) struct Release {
     /// The channels: stable, 2.0/beta, latest/edge/fix
     #[arg(required = true, value_name = "CHANNEL")]
     channels: Vec<Channel>,
-    /// Only to this part of the devices, out of 100; the others keep what the channel holds now
+    /// Only to this part of the devices, out of 100; the others get what the channel held for all before
     #[arg(long, value_name = "PERCENT")]
     percentage: Option<f64>,
     #[command(flatten)]

@@ -17,6 +17,8 @@ pub struct Ask<'a> {
     pub channel: &'a Channel,
     /// When its cohort key was made.
     pub cohort: Option<Timestamp>,
+    /// The revision it has. None on installation.
+    pub installed: Option<u64>,
     /// What it has: the epoch that the new revision must be able to read. None on installation.
     pub epoch: Option<&'a Epoch>,
     /// The place of the device among all, for progressive releases; see [`chance`].
@@ -43,14 +45,12 @@ pub fn offer<'e>(
     ask: Ask<'_>,
     epoch_of: impl Fn(u64) -> Option<&'e Epoch>,
 ) -> Option<Offer> {
-    let found = releases.find(ask.architecture, ask.channel, ask.now, ask.chance);
     let cohort = ask
         .cohort
         .and_then(|time| releases.find_at(ask.architecture, ask.channel, time));
-    let (revision, channel) = match (cohort, found) {
-        (Some(held), _) => held,
-        (None, Some(found)) => (found.revision, found.channel),
-        (None, None) => return None,
+    let (revision, channel) = match cohort {
+        Some(held) => held,
+        None => held_now(releases, &ask)?,
     };
     let readable = |revision: u64| match (ask.epoch, epoch_of(revision)) {
         (Some(current), Some(epoch)) => epoch.can_read(current),
@@ -64,6 +64,30 @@ pub fn offer<'e>(
         steps.find(|step| readable(*step))?
     };
     Some(Offer { revision, channel })
+}
+
+/// What the channel holds for a device. One that a progressive release does not reach gets what stands in, but keeps
+/// what an earlier one, or a larger part of this one, gave it: nobody goes back because something newer begins. Where
+/// nothing stands in, it looks at the safer channels, and gets the newer of what they hold and what it has.
+fn held_now(releases: &Releases, ask: &Ask<'_>) -> Option<(u64, Channel)> {
+    let found = releases.find(ask.architecture, ask.channel, ask.now, ask.chance);
+    let found = found.map(|found| (found.revision, found.channel));
+    let Some(installed) = ask.installed else {
+        return found;
+    };
+    for release in releases.places(ask.architecture, ask.channel, ask.now) {
+        let Some(part) = release.beyond(ask.chance) else {
+            break;
+        };
+        if installed == release.revision || part.given.contains(&installed) {
+            let newer = found.filter(|(revision, _)| part.otherwise.is_none() && *revision > installed);
+            return newer.or_else(|| Some((installed, release.channel.clone())));
+        }
+        if part.otherwise.is_some() {
+            break;
+        }
+    }
+    found
 }
 
 /// The place of a device among all, from 0 up to 1: fixed for this snap, different from snap to snap, so that the same
@@ -90,6 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::catalog::Risk;
 
     fn amd64() -> Architecture {
         "amd64".parse().unwrap()
@@ -113,6 +138,7 @@ mod tests {
                 architecture: &amd64(),
                 channel: &stable,
                 cohort: None,
+                installed: None,
                 epoch: current,
                 chance: 0.5,
                 now: Timestamp::from_unix(10),
@@ -137,6 +163,7 @@ mod tests {
                 architecture: &amd64(),
                 channel: &stable,
                 cohort: cohort.map(Timestamp::from_unix),
+                installed: None,
                 epoch: None,
                 chance: 0.5,
                 now: Timestamp::from_unix(30),
@@ -149,7 +176,125 @@ mod tests {
         assert_eq!(get(None), Some(2));
     }
 
+    /// What a device that has `installed` is offered from a channel, where every revision is known and readable.
+    fn offered(
+        releases: &Releases,
+        channel: &str,
+        installed: Option<u64>,
+        chance: f64,
+    ) -> Option<(u64, String)> {
+        let (zero, channel) = (Epoch::default(), channel.parse().unwrap());
+        let ask = Ask {
+            architecture: &amd64(),
+            channel: &channel,
+            cohort: None,
+            installed,
+            epoch: installed.map(|_| &zero),
+            chance,
+            now: Timestamp::from_unix(1000),
+        };
+        offer(releases, ask, |_| Some(&zero)).map(|offer| (offer.revision, offer.channel.to_string()))
+    }
+
+    /// Releases of a revision to a part of the devices, one after the other, in `channel`.
+    fn released(steps: &[(&str, u64, f64)]) -> Releases {
+        let mut releases = Releases::default();
+        for (number, (channel, revision, percentage)) in steps.iter().enumerate() {
+            let now = Timestamp::from_unix(number as i64);
+            let channel = channel.parse().unwrap();
+            releases.release(&[amd64()], &channel, *revision, Some(*percentage), now);
+        }
+        releases
+    }
+
+    #[test]
+    fn what_a_progressive_release_gave_is_kept_when_the_next_begins() {
+        let stable = |revision: u64| Some((revision, "latest/stable".to_owned()));
+        let mut releases = released(&[("stable", 1, 100.0), ("stable", 2, 60.0), ("stable", 3, 20.0)]);
+        let get = |releases: &Releases, installed, chance| offered(releases, "stable", installed, chance);
+        assert_eq!(get(&releases, Some(2), 0.5), stable(2));
+        assert_eq!(get(&releases, Some(3), 0.5), stable(3));
+        assert_eq!(get(&releases, Some(2), 0.1), stable(3));
+        // Who has none of them gets what stands in, and so does who comes anew or has something of elsewhere.
+        assert_eq!(get(&releases, Some(1), 0.5), stable(1));
+        assert_eq!(get(&releases, None, 0.5), stable(1));
+        assert_eq!(get(&releases, Some(9), 0.5), stable(1));
+
+        let lowered = released(&[("stable", 1, 100.0), ("stable", 2, 60.0), ("stable", 2, 10.0)]);
+        assert_eq!(get(&lowered, Some(2), 0.5), stable(2));
+        assert_eq!(get(&lowered, None, 0.5), stable(1));
+
+        // The channel is moved back on purpose: so are the devices, also when something else begins afterwards.
+        let channel = "stable".parse().unwrap();
+        releases.release(&[amd64()], &channel, 1, None, Timestamp::from_unix(10));
+        assert_eq!(get(&releases, Some(2), 0.5), stable(1));
+        releases.release(&[amd64()], &channel, 4, Some(10.0), Timestamp::from_unix(11));
+        assert_eq!(get(&releases, Some(2), 0.5), stable(1));
+        assert_eq!(get(&releases, Some(4), 0.5), stable(4));
+    }
+
+    #[test]
+    fn where_nothing_stands_in_the_newer_of_what_was_given_and_the_safer_channel_is_offered() {
+        let steps = [("stable", 1, 100.0), ("beta", 3, 60.0), ("beta", 4, 20.0)];
+        let get = |releases: &Releases, installed| offered(releases, "edge", installed, 0.5);
+        let mut releases = released(&steps);
+        assert_eq!(get(&releases, None), Some((1, "latest/stable".to_owned())));
+        assert_eq!(get(&releases, Some(3)), Some((3, "latest/beta".to_owned())));
+        releases.release(
+            &[amd64()],
+            &"stable".parse().unwrap(),
+            5,
+            None,
+            Timestamp::from_unix(10),
+        );
+        assert_eq!(get(&releases, Some(3)), Some((5, "latest/stable".to_owned())));
+        // A channel that was closed begins anew.
+        let mut closed = released(&steps);
+        closed.close(&"beta".parse().unwrap(), &[], Timestamp::from_unix(10));
+        assert_eq!(get(&closed, Some(3)), Some((1, "latest/stable".to_owned())));
+        closed.release(
+            &[amd64()],
+            &"beta".parse().unwrap(),
+            6,
+            Some(20.0),
+            Timestamp::from_unix(11),
+        );
+        assert_eq!(get(&closed, Some(3)), Some((1, "latest/stable".to_owned())));
+    }
+
     proptest! {
+        /// Channels that only go forward never take a device back: not by a new progressive release, not by a lower
+        /// percentage, not by a release for anything over those for single architectures, and not by time that passes.
+        #[test]
+        fn no_device_that_follows_every_offer_goes_down(
+            steps in proptest::collection::vec(
+                (0usize..4, any::<bool>(), any::<bool>(), prop_oneof![1.0f64..99.0, Just(100.0)], 0i64..40), 1..24),
+            followed in 0usize..4,
+            chance in 0.0f64..1.0,
+        ) {
+            let channel = Channel::new(crate::domain::catalog::Track::default(), Risk::ALL[followed]);
+            let zero = Epoch::default();
+            let mut releases = Releases::default();
+            let (mut revision, mut days) = (1, 0);
+            let mut installed = None;
+            for (risk, newer, all, percentage, pause) in steps {
+                revision += u64::from(newer);
+                days += pause;
+                let now = Timestamp::from_unix(days * 24 * 3600);
+                let architecture = if all { "all".parse().unwrap() } else { amd64() };
+                let to = Channel::new(crate::domain::catalog::Track::default(), Risk::ALL[risk]);
+                releases.forget(now, |_| false);
+                releases.release(&[architecture], &to, revision, Some(percentage), now);
+                let ask = Ask {
+                    architecture: &amd64(), channel: &channel, cohort: None, installed,
+                    epoch: installed.map(|_| &zero), chance, now,
+                };
+                let found = offer(&releases, ask, |_| Some(&zero)).map(|offer| offer.revision);
+                prop_assert!(found >= installed, "{installed:?} became {found:?} by {releases:#?}");
+                installed = found;
+            }
+        }
+
         /// Whatever was released, an offered revision can be read by the device, and was in the channel that is named.
         #[test]
         fn no_offer_is_unreadable(
@@ -166,7 +311,7 @@ mod tests {
             let channel: Channel = "edge".parse().unwrap();
             let current = &epochs[current];
             let ask = Ask {
-                architecture: &amd64(), channel: &channel, cohort: None, epoch: Some(current), chance: 0.3,
+                architecture: &amd64(), channel: &channel, cohort: None, installed: None, epoch: Some(current), chance: 0.3,
                 now: Timestamp::from_unix(99),
             };
             if let Some(found) = offer(&releases, ask, |revision| epochs.get(revision as usize - 1)) {

@@ -107,7 +107,8 @@ pub fn may_release(
     Ok(())
 }
 
-/// The revisions a channel holds for these architectures, those that stand in for a part of the devices included.
+/// The revisions that devices get from a channel for these architectures: what it holds, what stands in, and what a part
+/// of the devices keeps.
 pub fn held_there(releases: &Releases, architectures: &[Architecture], channel: &Channel) -> Vec<u64> {
     let everywhere = architectures.iter().any(|name| name.as_str() == ANY);
     let concerned = releases.open.iter().filter(|open| {
@@ -116,8 +117,9 @@ pub fn held_there(releases: &Releases, architectures: &[Architecture], channel: 
     });
     let mut held: Vec<u64> = concerned
         .flat_map(|open| {
-            let otherwise = open.progressive.as_ref().and_then(|part| part.otherwise);
-            std::iter::once(open.revision).chain(otherwise)
+            let part = open.progressive.iter();
+            let others = part.flat_map(|part| part.otherwise.into_iter().chain(part.given.iter().copied()));
+            std::iter::once(open.revision).chain(others)
         })
         .collect();
     held.sort_unstable();

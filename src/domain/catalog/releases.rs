@@ -22,6 +22,9 @@ pub struct Progressive {
     pub percentage: f64,
     /// What the others get; none = nothing here, so they look at the safer risks.
     pub otherwise: Option<u64>,
+    /// What a part of the devices got here since that, before this revision: who has it keeps it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<u64>,
 }
 
 /// One entry of the channel map.
@@ -67,7 +70,43 @@ pub struct Found<'m> {
     pub channel: Channel,
 }
 
+impl Progressive {
+    /// For this part of the devices, after what the channel held before.
+    fn after(before: Option<&Release>, percentage: f64) -> Self {
+        let part = before.and_then(|before| before.progressive.as_ref());
+        let revision = before.map(|before| before.revision);
+        let Some(part) = part else {
+            return Self {
+                percentage,
+                otherwise: revision,
+                given: Vec::new(),
+            };
+        };
+        let mut given = part.given.clone();
+        given.extend(revision.filter(|revision| !part.given.contains(revision)));
+        Self {
+            percentage,
+            otherwise: part.otherwise,
+            given,
+        }
+    }
+}
+
 impl Release {
+    /// What stands in for a device at this place among all, if it is not of the part that gets the revision.
+    pub fn beyond(&self, chance: f64) -> Option<&Progressive> {
+        let part = self.progressive.as_ref()?;
+        (chance * 100.0 >= part.percentage).then_some(part)
+    }
+
+    /// What a device at this place gets here.
+    fn revision_for(&self, chance: f64) -> Option<u64> {
+        match self.beyond(chance) {
+            Some(part) => part.otherwise,
+            None => Some(self.revision),
+        }
+    }
+
     /// Where it stands in a list.
     fn place<'r>(&'r self, latest: &Track) -> impl Ord + use<'r> {
         let channel = &self.channel;
@@ -83,7 +122,8 @@ impl Release {
 
 impl Releases {
     /// Puts `revision` into `channel` for these architectures. What was there before goes into the history. For `all`
-    /// the entries of single architectures go, as the revision is meant for them too.
+    /// the entries of single architectures go, as the revision is meant for them too; with a percentage below 100 they
+    /// get it like `all`, since each has something of its own that stands in.
     pub fn release(
         &mut self,
         architectures: &[Architecture],
@@ -93,28 +133,31 @@ impl Releases {
         now: Timestamp,
     ) {
         let percentage = percentage.filter(|percentage| *percentage < 100.0);
-        for architecture in architectures {
-            let otherwise = self
-                .find(architecture, channel, now, 1.0)
-                .filter(|found| found.channel == *channel)
-                .map(|found| found.revision)
-                .filter(|before| *before != revision);
-            let everywhere = architecture.as_str() == ANY;
-            self.take_out(now, |open| {
-                open.channel == *channel && (everywhere || open.architecture == *architecture)
-            });
-            self.open.push(Release {
+        let everywhere = architectures.iter().any(|name| name.as_str() == ANY);
+        let mut concerned = architectures.to_vec();
+        if everywhere {
+            let open = self.open.iter().filter(|open| open.channel == *channel);
+            concerned.extend(open.map(|open| open.architecture.clone()));
+            concerned.sort();
+            concerned.dedup();
+        }
+        let entries: Vec<Release> = concerned
+            .iter()
+            .filter(|name| percentage.is_some() || architectures.contains(name))
+            .map(|architecture| Release {
                 architecture: architecture.clone(),
                 channel: channel.clone(),
                 revision,
-                progressive: percentage.map(|percentage| Progressive {
-                    percentage,
-                    otherwise,
-                }),
+                progressive: percentage
+                    .map(|percentage| Progressive::after(self.held(architecture, channel, now), percentage)),
                 released: now,
                 expires: channel.branch.as_ref().map(|_| now.plus_seconds(BRANCH_LIFE)),
-            });
-        }
+            })
+            .collect();
+        self.take_out(now, |open| {
+            open.channel == *channel && concerned.contains(&open.architecture)
+        });
+        self.open.extend(entries);
         self.open
             .sort_by(|a, b| (&a.channel, &a.architecture).cmp(&(&b.channel, &b.architecture)));
     }
@@ -164,22 +207,34 @@ impl Releases {
         now: Timestamp,
         chance: f64,
     ) -> Option<Found<'_>> {
-        self.in_channel(architecture, channel, now, chance).or_else(|| {
-            let safer = channel.risk.and_safer();
-            safer
-                .map(|risk| Channel::new(channel.track.clone(), risk))
-                .filter(|safer| safer != channel)
-                .find_map(|safer| self.in_channel(architecture, &safer, now, chance))
+        let mut places = self.places(architecture, channel, now);
+        places.find_map(|release| {
+            Some(Found {
+                release,
+                revision: release.revision_for(chance)?,
+                channel: release.channel.clone(),
+            })
         })
     }
 
-    fn in_channel(
-        &self,
+    /// Where a device looks that follows `channel`: there, then in the safer risks of the track, as far as they are open.
+    pub fn places<'m>(
+        &'m self,
         architecture: &Architecture,
         channel: &Channel,
         now: Timestamp,
-        chance: f64,
-    ) -> Option<Found<'_>> {
+    ) -> impl Iterator<Item = &'m Release> {
+        let safer = channel.risk.and_safer();
+        let safer = safer
+            .map(|risk| Channel::new(channel.track.clone(), risk))
+            .filter(move |safer| safer != channel);
+        std::iter::once_with(move || self.held(architecture, channel, now))
+            .chain(safer.map(move |safer| self.held(architecture, &safer, now)))
+            .flatten()
+    }
+
+    /// The entry of a channel that is for an architecture.
+    fn held(&self, architecture: &Architecture, channel: &Channel, now: Timestamp) -> Option<&Release> {
         let of = |name: &str| {
             self.open.iter().find(|open| {
                 // The cheapest first: three of four entries end there.
@@ -189,16 +244,7 @@ impl Releases {
                     && open.expires.is_none_or(|end| now < end)
             })
         };
-        let release = of(architecture.as_str()).or_else(|| of(ANY))?;
-        let revision = match &release.progressive {
-            Some(progressive) if chance * 100.0 >= progressive.percentage => progressive.otherwise?,
-            Some(_) | None => release.revision,
-        };
-        Some(Found {
-            release,
-            revision,
-            channel: channel.clone(),
-        })
+        of(architecture.as_str()).or_else(|| of(ANY))
     }
 
     /// What is open now, in the order people read it: tracks as they come (`latest` first), the safest risk first.
@@ -221,14 +267,6 @@ impl Releases {
     /// Whether any channel of a track is open.
     pub fn has_track(&self, track: &Track) -> bool {
         self.open.iter().any(|open| open.channel.track == *track)
-    }
-
-    /// Whether `revision` is in any channel, or stands in for one.
-    pub fn uses(&self, revision: u64) -> bool {
-        self.open.iter().any(|open| {
-            let otherwise = open.progressive.as_ref().and_then(|p| p.otherwise);
-            open.revision == revision || otherwise == Some(revision)
-        })
     }
 }
 
@@ -311,6 +349,16 @@ mod tests {
         assert_eq!(find(&map, "amd64", "stable", 40, 0.9).unwrap().0, 1);
         map.release(&[arch("amd64")], &stable, 2, Some(100.0), at(50));
         assert_eq!(find(&map, "amd64", "stable", 60, 0.99).unwrap().0, 2);
+        // What all have stands in for itself; and each architecture keeps what it had.
+        map.release(&[arch("amd64")], &stable, 2, Some(10.0), at(70));
+        assert_eq!(find(&map, "amd64", "stable", 80, 0.9).unwrap().0, 2);
+        map.release(&[arch("all")], &stable, 3, Some(10.0), at(90));
+        assert_eq!(find(&map, "amd64", "stable", 100, 0.9).unwrap().0, 2);
+        assert_eq!(find(&map, "amd64", "stable", 100, 0.05).unwrap().0, 3);
+        assert_eq!(find(&map, "arm64", "stable", 100, 0.05).unwrap().0, 3);
+        assert_eq!(find(&map, "arm64", "stable", 100, 0.9), None);
+        map.release(&[arch("all")], &stable, 4, None, at(110));
+        assert_eq!(map.open.len(), 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod bad_input;
 mod hidden;
 mod store;
+mod updates;
 
 use std::sync::Arc;
 

@@ -34,7 +34,7 @@ pub(super) fn id(name: &str) -> SnapId {
 }
 
 impl Stock<'_> {
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.field.app.clock.now()
     }
 
@@ -69,7 +69,7 @@ impl Stock<'_> {
             .await;
     }
 
-    async fn include(&self, store: &str, snap: &str) {
+    pub(super) async fn include(&self, store: &str, snap: &str) {
         let store_id: StoreId = store.parse().unwrap();
         let inclusion = Inclusion {
             store_id: store_id.clone(),
@@ -126,7 +126,7 @@ impl Stock<'_> {
         self.write(vec![change], Changed::Snap(id(name))).await;
     }
 
-    async fn release(&self, name: &str, revision: u64, channel: &str) {
+    pub(super) async fn release(&self, name: &str, revision: u64, channel: &str) {
         let channel: Channel = channel.parse().unwrap();
         let now = self.now();
         self.edit(name, |record| {
@@ -182,7 +182,7 @@ impl Stock<'_> {
     }
 
     /// A snap with revision 1 in stable.
-    async fn simple(&self, name: &str, brand: &str, private: bool) {
+    pub(super) async fn simple(&self, name: &str, brand: &str, private: bool) {
         self.snap(name, brand, private).await;
         self.revision(name, 1, &format!("{name} one"), |_| ()).await;
         self.release(name, 1, "stable").await;
@@ -210,12 +210,12 @@ pub(super) async fn field() -> Field {
 }
 
 pub(super) struct Device<'f> {
-    field: &'f Field,
+    pub(super) field: &'f Field,
     pub(super) session: String,
 }
 
 impl Device<'_> {
-    async fn get(&self, path: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str) -> Answer {
         let headers = [
             ("snap-device-authorization", self.session.as_str()),
             ("snap-device-architecture", "amd64"),
@@ -223,7 +223,7 @@ impl Device<'_> {
         self.field.call("GET", path, &headers, "").await
     }
 
-    async fn refresh(&self, context: Value, actions: Value) -> Value {
+    pub(super) async fn refresh(&self, context: Value, actions: Value) -> Value {
         let headers = [
             ("snap-device-authorization", self.session.as_str()),
             ("snap-device-architecture", "amd64"),
@@ -238,7 +238,7 @@ impl Device<'_> {
     }
 
     /// The results of installing these, by name: the revision, or the code of the error.
-    async fn install(&self, names: &[&str], channel: &str) -> Vec<String> {
+    pub(super) async fn install(&self, names: &[&str], channel: &str) -> Vec<String> {
         let actions: Vec<Value> = names
             .iter()
             .enumerate()

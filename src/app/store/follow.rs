@@ -1,0 +1,197 @@
+//! What a device gets that follows a channel. Most ask for what is the same for all: that is worked out only once.
+
+use super::entry::{Purpose, SnapEntry};
+use crate::domain::catalog::{Ask, Channel, Offer, Track, offer};
+use crate::domain::ident::{Architecture, IdentError};
+use crate::domain::snap::Epoch;
+use crate::domain::time::Timestamp;
+
+/// What decides about the next revision of a snap that a device has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Follower<'a> {
+    /// What it runs on.
+    pub(super) architecture: &'a Architecture,
+    /// What it follows, as it writes it.
+    pub(super) channel: &'a str,
+    /// When its cohort key was made.
+    pub(super) cohort: Option<Timestamp>,
+    /// What it has.
+    pub(super) revision: u64,
+    /// The epoch of that.
+    pub(super) epoch: &'a Epoch,
+    /// Its place among all.
+    pub(super) chance: f64,
+    /// Now.
+    pub(super) now: Timestamp,
+}
+
+impl Follower<'_> {
+    // Here `stable` is what it says: a device that follows it was told so, or is of before tracks.
+    fn channel(&self) -> Result<Channel, IdentError> {
+        Channel::parse(self.channel, &Track::default()).map(|(channel, _)| channel)
+    }
+}
+
+/// What it gets; none if nothing is released there.
+///
+/// # Errors
+/// If what it follows is no channel.
+pub(super) fn next(entry: &SnapEntry, follower: &Follower<'_>) -> Result<Option<Offer>, IdentError> {
+    let common = (follower.cohort.is_none() && entry.same_for_all()).then(|| held(entry, follower));
+    let readable = |offer: &Offer| {
+        let epoch = entry.epoch_of(offer.revision);
+        epoch.is_some_and(|epoch| epoch.can_read(follower.epoch))
+    };
+    match common.flatten().filter(readable) {
+        Some(offer) => Ok(Some(offer)),
+        None => by_rule(entry, follower),
+    }
+}
+
+/// What the channel holds, whoever asks: only where it is the same for all.
+fn held(entry: &SnapEntry, follower: &Follower<'_>) -> Option<Offer> {
+    let architecture = follower.architecture;
+    entry.offered(architecture, Purpose::Channel, follower.channel, || {
+        let (releases, channel) = (&entry.record.releases, follower.channel().ok()?);
+        let found = releases.find(architecture, &channel, follower.now, follower.chance)?;
+        Some(Offer {
+            revision: found.revision,
+            channel: found.channel,
+        })
+    })
+}
+
+fn by_rule(entry: &SnapEntry, follower: &Follower<'_>) -> Result<Option<Offer>, IdentError> {
+    let channel = follower.channel()?;
+    let ask = Ask {
+        architecture: follower.architecture,
+        channel: &channel,
+        cohort: follower.cohort,
+        installed: Some(follower.revision),
+        epoch: Some(follower.epoch),
+        chance: follower.chance,
+        now: follower.now,
+    };
+    Ok(offer(&entry.record.releases, ask, |revision| {
+        entry.epoch_of(revision)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::app::store::Publisher;
+    use crate::domain::blob::BlobId;
+    use crate::domain::catalog::{Releases, RevisionRecord, SnapRecord};
+    use crate::domain::snap::{Confinement, SnapType};
+
+    fn entry(releases: Releases, epochs: &[Epoch]) -> SnapEntry {
+        let created = Timestamp::from_unix(0);
+        let record = SnapRecord {
+            id: "a".repeat(32).parse().unwrap(),
+            name: "gizmo".parse().unwrap(),
+            brand_id: "acme".parse().unwrap(),
+            store_id: "acme".parse().unwrap(),
+            publisher_id: "acme".parse().unwrap(),
+            collaborators: Default::default(),
+            kind: Some(SnapType::App),
+            private: false,
+            revoked: false,
+            listing: Default::default(),
+            tracks: Default::default(),
+            guardrails: Vec::new(),
+            default_track: None,
+            aliases: Default::default(),
+            refresh_control: Default::default(),
+            newest_revision: 0,
+            newest_components: Default::default(),
+            releases,
+            created,
+        };
+        let revision = |(number, epoch): (usize, &Epoch)| {
+            let revision = number as u64 + 1;
+            let record = RevisionRecord {
+                snap_id: record.id.clone(),
+                revision,
+                blob: BlobId::of(b""),
+                size: 0,
+                sha512: String::new(),
+                version: String::new(),
+                kind: SnapType::App,
+                base: None,
+                architectures: ["all".parse().unwrap()].into(),
+                confinement: Confinement::Strict,
+                epoch: epoch.clone(),
+                grade: None,
+                provenance: String::new(),
+                snap_yaml: String::new(),
+                common_ids: Vec::new(),
+                apps: Vec::new(),
+                hooks: Default::default(),
+                components: Vec::new(),
+                developer_id: "acme".parse().unwrap(),
+                created,
+            };
+            (revision, record)
+        };
+        let revisions: BTreeMap<u64, RevisionRecord> = epochs.iter().enumerate().map(revision).collect();
+        let publisher = Publisher {
+            id: "acme".parse().unwrap(),
+            username: "acme".to_owned(),
+            display_name: "Acme".to_owned(),
+            validation: "unproven".to_owned(),
+        };
+        SnapEntry::new(record, revisions, Vec::new(), publisher)
+    }
+
+    proptest! {
+        /// Whatever is released, and in whatever order devices ask: what is kept for the next one is what the rule says,
+        /// also where a release names a revision that is not known.
+        #[test]
+        fn an_answer_that_is_kept_is_that_of_the_rule(
+            steps in proptest::collection::vec(
+                (0usize..5, 0usize..2, 1u64..7, any::<bool>(), proptest::option::weighted(0.1, 1.0f64..99.0)), 0..10),
+            askers in proptest::collection::vec(
+                (0usize..8, 0usize..2, 0u64..7, 0usize..4, 0.0f64..1.0, proptest::option::weighted(0.2, 0i64..20)), 1..20),
+        ) {
+            let epoch = |read: &[u32], write: &[u32]| Epoch::new(read.to_vec(), write.to_vec()).unwrap();
+            let epochs = [epoch(&[0], &[0]), epoch(&[0, 1], &[1]), epoch(&[1], &[1]), epoch(&[1, 2], &[2])];
+            let channels = ["stable", "candidate", "latest/beta", "edge", "stable/fix", "2.0/edge", "no/such/channel/is", ""];
+            let architectures: [Architecture; 2] = ["amd64".parse().unwrap(), "all".parse().unwrap()];
+            let mut releases = Releases::default();
+            for (number, (channel, architecture, revision, close, percentage)) in steps.into_iter().enumerate() {
+                let channel: Channel = channels[channel].parse().unwrap();
+                let now = Timestamp::from_unix(number as i64);
+                if close {
+                    releases.close(&channel, &[], now);
+                } else {
+                    let architecture = [architectures[architecture].clone()];
+                    releases.release(&architecture, &channel, revision, percentage, now);
+                }
+            }
+            let entry = entry(releases, &epochs);
+            prop_assert_eq!(entry.progressive, entry.record.releases.is_progressive());
+            let devices: [Architecture; 2] = ["amd64".parse().unwrap(), "arm64".parse().unwrap()];
+            // A search leaves something behind that no device must get.
+            let shown = Offer { revision: 6, channel: channels[0].parse().unwrap() };
+            entry.offered(&devices[0], Purpose::Search, "", || Some(shown));
+            for (channel, device, revision, epoch, chance, cohort) in askers {
+                let follower = Follower {
+                    architecture: &devices[device],
+                    channel: channels[channel],
+                    cohort: cohort.map(Timestamp::from_unix),
+                    revision,
+                    epoch: &epochs[epoch],
+                    chance,
+                    now: Timestamp::from_unix(20),
+                };
+                let rule = by_rule(&entry, &follower);
+                prop_assert_eq!(next(&entry, &follower).map_err(|error| error.to_string()), rule.map_err(|error| error.to_string()));
+            }
+        }
+    }
+}

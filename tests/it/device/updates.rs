@@ -1,0 +1,98 @@
+//! Which revision a device gets over HTTP: releases to a part of the devices, cohorts, epochs, branches.
+
+use hallmark::domain::catalog::{Channel, chance};
+use hallmark::domain::ident::DeviceId;
+use serde_json::json;
+
+use super::Field;
+use super::store::{Device, Stock, device, field, id, installed, outcomes, refresh_action};
+
+/// The device's place among all for a snap, in per cent.
+fn place(name: &str) -> f64 {
+    let device = DeviceId {
+        brand: "acme".parse().unwrap(),
+        model: "gate-1".parse().unwrap(),
+        serial: "SN 1".parse().unwrap(),
+    };
+    100.0 * chance(&device, &id(name))
+}
+
+/// A percentage that reaches the device.
+fn with(name: &str) -> f64 {
+    (place(name) + 100.0) / 2.0
+}
+
+/// A percentage that does not reach it.
+fn without(name: &str) -> f64 {
+    place(name) / 2.0
+}
+
+/// A field whose snap `agent` has the revisions up to 4; 1 is in stable for all.
+async fn agents() -> Field {
+    let field = field().await;
+    let stock = Stock { field: &field };
+    for revision in 2..=4 {
+        stock
+            .revision("agent", revision, &format!("agent {revision}"), |_| ())
+            .await;
+    }
+    field
+}
+
+async fn release(field: &Field, revision: u64, channel: &str, percentage: f64) {
+    let stock = Stock { field };
+    let (channel, now): (Channel, _) = (channel.parse().unwrap(), stock.now());
+    stock
+        .edit("agent", |record| {
+            let all = ["all".parse().unwrap()];
+            record
+                .releases
+                .release(&all, &channel, revision, Some(percentage), now);
+        })
+        .await;
+}
+
+/// What a device that has a revision of `agent` is offered.
+async fn offered(device: &Device<'_>, has: u64, channel: &str) -> String {
+    let context = json!([installed("agent", has, channel)]);
+    let answer = device.refresh(context, json!([refresh_action("agent")])).await;
+    outcomes(&answer).remove(0)
+}
+
+#[tokio::test]
+async fn a_device_keeps_what_a_progressive_release_gave_it() {
+    let field = agents().await;
+    let device = device(&field).await;
+    let (with, without) = (with("agent"), without("agent"));
+    release(&field, 2, "stable", with).await;
+    assert_eq!(offered(&device, 1, "stable").await, "2@latest/stable");
+    assert_eq!(device.install(&["agent"], "stable").await, ["2@latest/stable"]);
+
+    // The next one does not reach it: it stays, and who comes anew gets what was there for all.
+    release(&field, 3, "stable", without).await;
+    assert_eq!(offered(&device, 2, "latest/stable").await, "2@latest/stable");
+    assert_eq!(offered(&device, 1, "stable").await, "1@latest/stable");
+    assert_eq!(device.install(&["agent"], "stable").await, ["1@latest/stable"]);
+    release(&field, 3, "stable", with).await;
+    assert_eq!(offered(&device, 2, "edge").await, "3@latest/stable");
+    // A lower percentage takes nothing back either.
+    release(&field, 3, "stable", without).await;
+    assert_eq!(offered(&device, 3, "stable").await, "3@latest/stable");
+    assert_eq!(offered(&device, 2, "stable").await, "2@latest/stable");
+
+    // Moved back for all, and closed: devices follow.
+    release(&field, 1, "stable", 100.0).await;
+    assert_eq!(offered(&device, 3, "stable").await, "1@latest/stable");
+    release(&field, 4, "beta", with).await;
+    assert_eq!(offered(&device, 1, "beta").await, "4@latest/beta");
+    release(&field, 4, "beta", without).await;
+    assert_eq!(offered(&device, 4, "beta").await, "4@latest/beta");
+    let stock = Stock { field: &field };
+    let now = stock.now();
+    stock
+        .edit("agent", |record| {
+            record.releases.close(&"beta".parse().unwrap(), &[], now);
+        })
+        .await;
+    assert_eq!(offered(&device, 4, "beta").await, "1@latest/stable");
+}
