@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
-use super::releases::{ANY, Releases};
+use super::releases::{ANY, Progressive, Releases};
 use crate::domain::ident::Architecture;
 use crate::domain::time::Timestamp;
 
@@ -20,6 +20,9 @@ pub struct Past {
     pub channel: Channel,
     /// What it held.
     pub revision: u64,
+    /// Only a part of the devices got it. What they had been given before is not told again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progressive: Option<Progressive>,
     /// From then...
     pub from: Timestamp,
     /// ...until then.
@@ -50,7 +53,8 @@ impl Releases {
         self.past = kept;
     }
 
-    /// What [`Self::find`] would have answered at `time`, as far as it is remembered; `chance` as there. For cohorts.
+    /// What [`Self::find`] would have answered at `time` to a device beyond every percentage, as far as it is remembered.
+    /// For cohorts: who holds a key is not first by that.
     pub fn find_at(
         &self,
         architecture: &Architecture,
@@ -63,14 +67,19 @@ impl Releases {
             .into_iter()
             .chain(risks.map(|risk| Channel::new(channel.track.clone(), risk)));
         channels.into_iter().find_map(|channel| {
-            [architecture.as_str(), ANY]
-                .iter()
-                .find_map(|name| self.held_at(name, &channel, time))
-                .map(|revision| (revision, channel.clone()))
+            let mut names = [architecture.as_str(), ANY].into_iter();
+            let (revision, part) = names.find_map(|name| self.held_at(name, &channel, time))?;
+            let revision = part.map_or(Some(revision), |part| part.otherwise)?;
+            Some((revision, channel))
         })
     }
 
-    fn held_at(&self, architecture: &str, channel: &Channel, time: Timestamp) -> Option<u64> {
+    fn held_at(
+        &self,
+        architecture: &str,
+        channel: &Channel,
+        time: Timestamp,
+    ) -> Option<(u64, Option<&Progressive>)> {
         let past = self.past.iter().rev().find(|past| {
             past.architecture.as_str() == architecture
                 && past.channel == *channel
@@ -86,9 +95,10 @@ impl Releases {
                         && open.released <= time
                         && open.expires.is_none_or(|end| time < end)
                 })
-                .map(|open| open.revision)
+                .map(|open| (open.revision, open.progressive.as_ref()))
         };
-        past.map(|past| past.revision).or_else(open)
+        past.map(|past| (past.revision, past.progressive.as_ref()))
+            .or_else(open)
     }
 
     /// Everything a channel held for an architecture, the newest first, each revision once.
@@ -117,7 +127,10 @@ impl Releases {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::domain::catalog::{Risk, Track};
 
     fn arch(name: &str) -> Architecture {
         name.parse().unwrap()
@@ -143,5 +156,61 @@ mod tests {
         later.forget(at(300 + MEMORY + 1), |revision| revision == 1);
         let kept: Vec<u64> = later.past.iter().map(|past| past.revision).collect();
         assert_eq!(kept, [1]);
+    }
+
+    #[test]
+    fn a_cohort_is_beyond_every_percentage() {
+        let mut map = Releases::default();
+        let (stable, edge): (Channel, Channel) = ("stable".parse().unwrap(), "edge".parse().unwrap());
+        map.release(&[arch("amd64")], &stable, 1, None, at(100));
+        map.release(&[arch("amd64")], &stable, 2, Some(60.0), at(200));
+        map.release(&[arch("amd64")], &edge, 3, Some(60.0), at(200));
+        let then = |map: &Releases, time| map.find_at(&arch("amd64"), &edge, at(time));
+        assert_eq!(then(&map, 250), Some((1, stable.clone())));
+        map.release(&[arch("amd64")], &stable, 2, None, at(300));
+        map.close(&edge, &[], at(300));
+        assert_eq!(then(&map, 250), Some((1, stable.clone())));
+        assert_eq!(then(&map, 350), Some((2, stable.clone())));
+    }
+
+    #[test]
+    fn what_was_written_before_percentages_were_remembered_is_read() {
+        let old = r#"{"architecture":"amd64","channel":"latest/stable","revision":7,"from":"1970-01-01T00:00:10Z","until":"1970-01-01T00:00:20Z"}"#;
+        let past: Past = serde_json::from_str(old).unwrap();
+        assert_eq!((past.revision, &past.progressive), (7, &None));
+        assert_eq!(serde_json::to_string(&past).unwrap(), old);
+    }
+
+    proptest! {
+        /// A cohort gets what a device beyond every percentage got at the time, whatever came later.
+        #[test]
+        fn the_past_is_as_it_was(
+            steps in proptest::collection::vec(
+                (0usize..6, any::<bool>(), 1u64..9, 0u8..4, proptest::option::of(1.0f64..99.0), 1i64..20), 1..24),
+            asked in 0usize..6,
+        ) {
+            let channels: Vec<Channel> = Risk::ALL
+                .into_iter()
+                .map(|risk| Channel::new(Track::default(), risk))
+                .chain(["stable/fix".parse().unwrap(), "edge/try".parse().unwrap()])
+                .collect();
+            let mut map = Releases::default();
+            let (mut days, mut seen) = (0, Vec::new());
+            for (channel, all, revision, what, percentage, pause) in steps {
+                days += pause;
+                let now = at(days * 24 * 3600);
+                let architecture = [arch(if all { "all" } else { "amd64" })];
+                match what {
+                    0 => drop(map.close(&channels[channel], &[], now)),
+                    1 => drop(map.expire(now)),
+                    _ => map.release(&architecture, &channels[channel], revision, percentage, now),
+                }
+                let found = map.find(&arch("amd64"), &channels[asked], now, 1.0);
+                seen.push((now, found.map(|found| (found.revision, found.channel))));
+            }
+            for (then, found) in seen {
+                prop_assert_eq!(map.find_at(&arch("amd64"), &channels[asked], then), found);
+            }
+        }
     }
 }

@@ -188,6 +188,10 @@ impl Releases {
                     architecture: open.architecture.clone(),
                     channel: open.channel.clone(),
                     revision: open.revision,
+                    progressive: open.progressive.as_ref().map(|part| Progressive {
+                        given: Vec::new(),
+                        ..part.clone()
+                    }),
                     from: open.released,
                     until: open.expires.map_or(now, |end| end.min(now)),
                 });

@@ -96,3 +96,35 @@ async fn a_device_keeps_what_a_progressive_release_gave_it() {
         .await;
     assert_eq!(offered(&device, 4, "beta").await, "1@latest/stable");
 }
+
+#[tokio::test]
+async fn a_cohort_key_does_not_open_a_progressive_release() {
+    let field = agents().await;
+    let device = device(&field).await;
+    let headers = [("snap-device-authorization", device.session.as_str())];
+    let key = async || {
+        let body = json!({"snaps": ["agent"]}).to_string();
+        let answer = field.call("POST", "/v2/cohorts", &headers, &body).await;
+        answer.json()["cohort-keys"]["agent"].as_str().unwrap().to_owned()
+    };
+    let joined = async |key: &str| {
+        let mut action = refresh_action("agent");
+        action["cohort-key"] = json!(key);
+        let context = json!([installed("agent", 1, "stable")]);
+        let refreshed = outcomes(&device.refresh(context, json!([action])).await);
+        let action = json!({"action": "install", "instance-key": "i", "name": "agent", "channel": "stable",
+            "cohort-key": key, "epoch": null});
+        let fresh = outcomes(&device.refresh(json!([]), json!([action])).await);
+        assert_eq!(refreshed, fresh);
+        fresh.concat()
+    };
+    for percentage in [without("agent"), with("agent")] {
+        release(&field, 2, "stable", percentage).await;
+        assert_eq!(joined(&key().await).await, "1@latest/stable");
+    }
+    let then = key().await;
+    field.clock.advance(10);
+    release(&field, 2, "stable", 100.0).await;
+    assert_eq!(joined(&then).await, "1@latest/stable");
+    assert_eq!(joined(&key().await).await, "2@latest/stable");
+}
