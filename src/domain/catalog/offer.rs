@@ -38,8 +38,10 @@ pub struct Offer {
 
 /// The revision for who asks; none if nothing of the snap is released there. `epoch_of` knows the epochs of revisions.
 ///
-/// Where the channel holds what a device cannot read yet, the newest revision the channel ever held that it can read,
-/// and that brings it further, is offered: devices step through epochs one after the other.
+/// Where the channel holds what a device cannot read yet, it gets the newest revision of the channel's history that it can
+/// read and that lies between what it has and what the channel holds: devices step through epochs one after the other,
+/// never back, never past what the channel was moved back to. What only a part of the devices is to get is no step for
+/// the others. Where there is no step, a device keeps what it has.
 pub fn offer<'e>(
     releases: &Releases,
     ask: Ask<'_>,
@@ -57,12 +59,19 @@ pub fn offer<'e>(
         (None, Some(_)) => true,
         (_, None) => false,
     };
-    let revision = if readable(revision) {
-        revision
-    } else {
-        let mut steps = releases.history(ask.architecture, &channel).into_iter();
-        steps.find(|step| readable(*step))?
+    if readable(revision) {
+        return Some(Offer { revision, channel });
+    }
+    let place = if ask.cohort.is_some() { 1.0 } else { ask.chance };
+    let open = releases.held(ask.architecture, &channel, ask.now);
+    let withheld = open.and_then(|open| Some((open.revision, open.beyond(place)?)));
+    let is_step = |step: u64| {
+        let part = withheld.filter(|(open, part)| *open == step || part.given.contains(&step));
+        ask.installed < Some(step) && step < revision && part.is_none() && readable(step)
     };
+    let mut steps = releases.history(ask.architecture, &channel).into_iter();
+    let own = || ask.installed.filter(|own| epoch_of(*own).is_some());
+    let revision = steps.find(|step| is_step(*step)).or_else(own)?;
     Some(Offer { revision, channel })
 }
 
@@ -149,6 +158,68 @@ mod tests {
         assert_eq!(get(Some(&epochs[0])), Some(2));
         assert_eq!(get(Some(&epochs[1])), Some(3));
         assert_eq!(get(Some(&epoch(&[9], &[9]))), None);
+    }
+
+    /// What a device is offered from stable that has a revision of these.
+    fn stepped(releases: &Releases, epochs: &[Epoch], installed: u64, chance: f64) -> Option<u64> {
+        let channel = "stable".parse().unwrap();
+        let ask = Ask {
+            architecture: &amd64(),
+            channel: &channel,
+            cohort: None,
+            installed: Some(installed),
+            epoch: epochs.get(installed as usize - 1),
+            chance,
+            now: Timestamp::from_unix(1000),
+        };
+        offer(releases, ask, |revision| epochs.get(revision as usize - 1)).map(|offer| offer.revision)
+    }
+
+    #[test]
+    fn a_step_is_never_a_step_back() {
+        // 3 reads nothing that 2 writes, and 1 can be read by who has 2.
+        let epochs = [epoch(&[0, 1], &[0]), epoch(&[0, 1], &[1]), epoch(&[2], &[2])];
+        let mut releases = released(&[("stable", 1, 100.0), ("stable", 3, 100.0)]);
+        assert_eq!(stepped(&releases, &epochs, 2, 0.5), Some(2));
+        assert_eq!(stepped(&releases, &epochs, 1, 0.5), Some(1));
+        // Nor past what the channel was moved back to.
+        let back = [epoch(&[0], &[0]), epoch(&[0, 1], &[1]), epoch(&[1, 2], &[2])];
+        releases = released(&[("stable", 3, 100.0), ("stable", 1, 100.0)]);
+        assert_eq!(stepped(&releases, &back, 2, 0.5), Some(2));
+        // A revision that is not known here cannot be offered.
+        let local = Ask {
+            architecture: &amd64(),
+            channel: &"stable".parse().unwrap(),
+            cohort: None,
+            installed: Some(0),
+            epoch: Some(&epoch(&[9], &[9])),
+            chance: 0.5,
+            now: Timestamp::from_unix(1000),
+        };
+        let none = offer(&releases, local, |revision| {
+            back.get((revision as usize).checked_sub(1)?)
+        });
+        assert_eq!(none, None);
+    }
+
+    #[test]
+    fn what_a_device_is_not_to_get_is_no_step() {
+        // 2 stands in and cannot be read by who has 1; 3 and 4 could.
+        let epochs = [
+            epoch(&[0], &[0]),
+            epoch(&[2], &[2]),
+            epoch(&[0, 2], &[2]),
+            epoch(&[0, 2], &[2]),
+            epoch(&[5], &[5]),
+        ];
+        let releases = released(&[("stable", 2, 100.0), ("stable", 3, 60.0), ("stable", 4, 20.0)]);
+        assert_eq!(stepped(&releases, &epochs, 1, 0.1), Some(4));
+        assert_eq!(stepped(&releases, &epochs, 1, 0.5), Some(1));
+        assert_eq!(stepped(&releases, &epochs, 1, 0.9), Some(1));
+        // Also where what stands in is the newer one by its number.
+        let releases = released(&[("stable", 5, 100.0), ("stable", 3, 60.0), ("stable", 4, 20.0)]);
+        assert_eq!(stepped(&releases, &epochs, 1, 0.1), Some(4));
+        assert_eq!(stepped(&releases, &epochs, 1, 0.5), Some(1));
     }
 
     #[test]
@@ -317,6 +388,38 @@ mod tests {
             if let Some(found) = offer(&releases, ask, |revision| epochs.get(revision as usize - 1)) {
                 prop_assert!(epochs[found.revision as usize - 1].can_read(current));
                 prop_assert!(releases.history(&amd64(), &found.channel).contains(&found.revision));
+            }
+        }
+
+        /// Whatever was released, and whatever can be read by whom: no step leads back, none leads past what the channel
+        /// holds, a device beyond every percentage gets nothing that is not for all, and who has a known revision is
+        /// told at least to keep it.
+        #[test]
+        fn steps_lead_forward(
+            steps in proptest::collection::vec(
+                (1u64..7, prop_oneof![1.0f64..99.0, Just(100.0)]), 1..12),
+            kinds in proptest::collection::vec(0usize..5, 6),
+            installed in 1u64..7,
+            chance in 0.0f64..1.0,
+        ) {
+            let kind = [epoch(&[0], &[0]), epoch(&[0, 1], &[1]), epoch(&[1, 2], &[2]), epoch(&[2], &[2]), epoch(&[0, 3], &[0, 3])];
+            let epochs: Vec<Epoch> = kinds.iter().map(|number| kind[*number].clone()).collect();
+            let steps: Vec<(&str, u64, f64)> = steps
+                .iter()
+                .map(|(revision, percentage)| ("stable", *revision, *percentage))
+                .collect();
+            let releases = released(&steps);
+            let stable = "stable".parse().unwrap();
+            let found = releases.find(&amd64(), &stable, Timestamp::from_unix(1000), chance);
+            let Some(found) = found.map(|found| found.revision) else { return Ok(()) };
+            let get = stepped(&releases, &epochs, installed, chance).unwrap();
+            let own = &epochs[installed as usize - 1];
+            prop_assert!(epochs[get as usize - 1].can_read(own));
+            if get != found && get != installed {
+                prop_assert!(installed < get && get < found, "{installed} -> {get} -> {found}");
+            }
+            if get != installed && let Some(part) = releases.open[0].beyond(chance) {
+                prop_assert!(Some(get) == part.otherwise || get != releases.open[0].revision && !part.given.contains(&get));
             }
         }
 

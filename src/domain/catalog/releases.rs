@@ -238,7 +238,7 @@ impl Releases {
     }
 
     /// The entry of a channel that is for an architecture.
-    fn held(&self, architecture: &Architecture, channel: &Channel, now: Timestamp) -> Option<&Release> {
+    pub fn held(&self, architecture: &Architecture, channel: &Channel, now: Timestamp) -> Option<&Release> {
         let of = |name: &str| {
             self.open.iter().find(|open| {
                 // The cheapest first: three of four entries end there.

@@ -1,6 +1,6 @@
 //! Which revision a device gets over HTTP: releases to a part of the devices, cohorts, epochs, branches.
 
-use hallmark::domain::catalog::{Channel, chance};
+use hallmark::domain::catalog::{Channel, RevisionRecord, chance};
 use hallmark::domain::ident::DeviceId;
 use serde_json::json;
 
@@ -127,4 +127,48 @@ async fn a_cohort_key_does_not_open_a_progressive_release() {
     release(&field, 2, "stable", 100.0).await;
     assert_eq!(joined(&then).await, "1@latest/stable");
     assert_eq!(joined(&key().await).await, "2@latest/stable");
+}
+
+#[tokio::test]
+async fn devices_step_through_epochs_and_never_back() {
+    let field = field().await;
+    let device = device(&field).await;
+    let stock = Stock { field: &field };
+    for (revision, epoch) in [(2, "1*"), (3, "2*"), (4, "2")] {
+        let content = format!("agent {revision}");
+        let epoch = |record: &mut RevisionRecord| record.epoch = epoch.parse().unwrap();
+        stock.revision("agent", revision, &content, epoch).await;
+        release(&field, revision, "stable", 100.0).await;
+    }
+    let offered = async |has: u64, epoch: [&[u32]; 2]| {
+        let mut snap = installed("agent", has, "stable");
+        snap["epoch"] = json!({"read": epoch[0], "write": epoch[1]});
+        let answer = device
+            .refresh(json!([snap]), json!([refresh_action("agent")]))
+            .await;
+        outcomes(&answer).remove(0)
+    };
+    assert_eq!(offered(1, [&[0], &[0]]).await, "2@latest/stable");
+    assert_eq!(offered(2, [&[0, 1], &[1]]).await, "3@latest/stable");
+    assert_eq!(offered(3, [&[1, 2], &[2]]).await, "4@latest/stable");
+    // Nothing that it could read: it stays. What is not of this store has nothing to stay at.
+    assert_eq!(offered(2, [&[7], &[7]]).await, "2@latest/stable");
+    assert_eq!(offered(9, [&[7], &[7]]).await, "revision-not-found");
+    // An installation begins anywhere.
+    assert_eq!(device.install(&["agent"], "stable").await, ["4@latest/stable"]);
+
+    // The channel goes back over an epoch: who cannot read that stays, though an earlier holder could be read.
+    let now = stock.now();
+    stock
+        .edit("agent", |record| {
+            record.releases.close(&"stable".parse().unwrap(), &[], now);
+        })
+        .await;
+    release(&field, 1, "stable", 100.0).await;
+    assert_eq!(offered(2, [&[0, 1], &[1]]).await, "2@latest/stable");
+    // And a part of the devices may step to what is new, the others may not.
+    release(&field, 2, "stable", without("agent")).await;
+    assert_eq!(offered(1, [&[0], &[0]]).await, "1@latest/stable");
+    release(&field, 2, "stable", with("agent")).await;
+    assert_eq!(offered(1, [&[0], &[0]]).await, "2@latest/stable");
 }
