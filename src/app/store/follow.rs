@@ -26,8 +26,8 @@ pub(super) struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    // Here `stable` is what it says: a device that follows it was told so, or is of before tracks.
-    fn channel(&self) -> Result<Channel, IdentError> {
+    /// What it follows. Here `stable` is what it says: a device that follows it was told so, or is of before tracks.
+    pub(super) fn channel(&self) -> Result<Channel, IdentError> {
         Channel::parse(self.channel, &Track::default()).map(|(channel, _)| channel)
     }
 }

@@ -190,7 +190,7 @@ fn new(app: &App, catalog: &Snapshot, asker: &Asker, action: &SnapAction<'_>) ->
         now,
     };
     let offer = offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
-        .ok_or_else(|| none_there(entry, asker, now))?;
+        .ok_or_else(|| none_there(entry, asker, now, Some(&channel)))?;
     Ok(Found {
         entry: Arc::clone(entry),
         revision: offer.revision,
@@ -246,7 +246,7 @@ fn upgrade(
     };
     let offer = next(entry, &follower)
         .map_err(|error| no_channel(entry, &error))?
-        .ok_or_else(|| none_there(entry, asker, now))?;
+        .ok_or_else(|| none_there(entry, asker, now, follower.channel().ok().as_ref()))?;
     Ok(Found {
         entry: Arc::clone(entry),
         revision: offer.revision,
@@ -319,8 +319,10 @@ fn absent(code: &'static str, why: &str) -> ActionError {
     }
 }
 
-fn none_there(entry: &SnapEntry, asker: &Asker, now: Timestamp) -> ActionError {
+/// Nothing is released where the device asked. Branches are not told: who is to use one knows its name.
+fn none_there(entry: &SnapEntry, asker: &Asker, now: Timestamp, asked: Option<&Channel>) -> ActionError {
     let listed = entry.record.releases.listed(now).into_iter();
+    let listed = listed.filter(|open| open.channel.branch.is_none() || asked == Some(&open.channel));
     // Clients look for their own architecture in this list, to say whether another channel would do.
     let mut releases: Vec<(Architecture, Channel)> = listed
         .map(|open| {

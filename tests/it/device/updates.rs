@@ -172,3 +172,44 @@ async fn devices_step_through_epochs_and_never_back() {
     release(&field, 2, "stable", with("agent")).await;
     assert_eq!(offered(1, [&[0], &[0]]).await, "2@latest/stable");
 }
+
+#[tokio::test]
+async fn a_branch_is_named_only_to_who_names_it() {
+    let field = agents().await;
+    let device = device(&field).await;
+    let stock = Stock { field: &field };
+    let now = stock.now();
+    stock
+        .edit("agent", |record| {
+            record.releases.close(&"stable".parse().unwrap(), &[], now);
+            for (channel, revision) in [("candidate", 2), ("beta/secret-fix", 3), ("beta/other", 4)] {
+                let arm64 = ["arm64".parse().unwrap()];
+                let channel = channel.parse().unwrap();
+                record.releases.release(&arm64, &channel, revision, None, now);
+            }
+        })
+        .await;
+    let listed = async |channel: &str| {
+        let install = json!({"action": "install", "instance-key": "i", "name": "agent", "channel": channel,
+            "epoch": null});
+        let context = json!([installed("agent", 1, channel)]);
+        let answer = device
+            .refresh(context, json!([refresh_action("agent"), install]))
+            .await;
+        assert_eq!(outcomes(&answer), ["revision-not-found", "revision-not-found"]);
+        let of = |at: usize| answer["results"][at]["error"]["extra"]["releases"].clone();
+        assert_eq!(of(0), of(1));
+        let releases = of(0);
+        let channels = releases.as_array().unwrap().iter();
+        let channels: Vec<String> = channels
+            .map(|release| release["channel"].as_str().unwrap().to_owned())
+            .collect();
+        channels
+    };
+    assert_eq!(listed("stable").await, ["latest/candidate"]);
+    assert_eq!(listed("beta/nothing").await, ["latest/candidate"]);
+    assert_eq!(
+        listed("beta/secret-fix").await,
+        ["latest/candidate", "latest/beta/secret-fix"]
+    );
+}
