@@ -64,6 +64,8 @@ impl Family {
             ("v2" | "download" | "", _) => Self::Device,
             ("v1" | "_status", _) => Self::Vault,
             (first, "v1") if !RESERVED.contains(&first) => Self::Vault,
+            // `snap-repair` leaves the version out where it is pointed at a server without one.
+            ("repairs", _) => Self::Device,
             _ => Self::Native,
         }
     }

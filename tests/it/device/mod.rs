@@ -4,6 +4,7 @@ mod bad_input;
 mod hidden;
 mod store;
 mod updates;
+mod wire;
 
 use std::sync::Arc;
 
