@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Why a text is not the identifier it was taken for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,9 +57,12 @@ macro_rules! textual {
 
 macro_rules! ident {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
+        ident!($(#[$doc])* $name(Box<str>), $what, $check);
+    };
+    ($(#[$doc:meta])* $name:ident($text:ty), $what:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
+        pub struct $name($text);
 
         impl $name {
             /// The text as it goes on the wire.
@@ -112,8 +116,9 @@ ident!(
         && text.bytes().any(|b| b.is_ascii_lowercase())
 );
 ident!(
-    /// A store id (admin-api.md 2.4): `[-_A-Za-z0-9]`, 1 to 64 bytes.
-    StoreId, "store id (1 to 64 letters, digits, - and _)",
+    /// A store id (admin-api.md 2.4): `[-_A-Za-z0-9]`, 1 to 64 bytes. Its text is shared by its clones: all snaps of a
+    /// store name it.
+    StoreId(Arc<str>), "store id (1 to 64 letters, digits, - and _)",
     |text| (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 );

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::asker::Asker;
-use super::entry::{Purpose, SnapEntry};
+use super::entry::{Question, SnapEntry};
 use super::view::Snapshot;
 use crate::domain::catalog::{Channel, Offer, Release, RevisionRecord, Risk, chance};
 use crate::domain::ident::Architecture;
@@ -145,8 +145,8 @@ fn installable(
             channel: shown.release.channel.clone(),
         })
     };
-    let up_to = risk.map_or("", Risk::as_str);
-    let Offer { revision, channel } = entry.offered(&asker.architecture, Purpose::Search, up_to, best)?;
+    let question = Question::Shows(asker.architecture.clone(), risk);
+    let Offer { revision, channel } = entry.offered(&question, best)?.offer;
     let found = entry.revisions.get(&revision)?;
     let allowed = confinement.is_empty() || confinement.contains(&found.confinement);
     allowed.then(|| Hit {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use smallvec::SmallVec;
+
 use crate::app::{App, Refusal};
 use crate::domain::access::{Account, Brand};
 use crate::domain::assertion::{AssertionType, Ref, Typed, decode};
-use crate::domain::catalog::{DeltaRecord, Offer, RevisionRecord, SnapRecord};
+use crate::domain::catalog::{Channel, DeltaRecord, Offer, RevisionRecord, Risk, SnapRecord};
 use crate::domain::ident::{AccountId, Architecture};
 use crate::domain::snap::Epoch;
 
@@ -30,22 +32,31 @@ pub struct SnapEntry {
     kept: RwLock<Kept>,
 }
 
-/// What readers made, kept for the next one. It goes with the entry when anything about the snap changes.
+/// What readers made, kept for the next one. It goes with the entry when anything about the snap changes. The first ones
+/// are kept in place: of a large catalogue nothing is in the processor's cache, and every look elsewhere is slow.
 #[derive(Debug, Default)]
 struct Kept {
-    /// What channels hold, by architecture and channel as devices write it; and what searches show.
-    offers: Vec<(Purpose, Box<str>, Offer)>,
+    offers: SmallVec<[(Question, Offered); 1]>,
     /// Revisions as they go to devices.
-    texts: Vec<(u64, Text)>,
+    texts: SmallVec<[(u64, Text); 2]>,
 }
 
-/// What an offer is kept for. Devices may write anything as a channel: it must not look like the key of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// For who follows a channel.
-    Channel,
-    /// For a search up to some risk.
-    Search,
+/// What is asked of a snap, for an architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// What devices get that follow a channel.
+    Follows(Architecture, Channel),
+    /// What people see first, up to a risk of the default track.
+    Shows(Architecture, Option<Risk>),
+}
+
+/// What a channel holds.
+#[derive(Clone, Debug)]
+pub(super) struct Offered {
+    /// The revision, and where it is.
+    pub(super) offer: Offer,
+    /// The epoch of the revision.
+    pub(super) epoch: Epoch,
 }
 
 /// Answers of one snap that are kept. Its open channels bound it too; this bounds how long one is looked for.
@@ -55,30 +66,44 @@ const MOST_TEXTS: usize = 4;
 /// Longest text that is kept, in bytes.
 const LONGEST_TEXT: usize = 8 << 10;
 
-/// A revision as a JSON object: first what all take, then what only refreshes need.
+/// A revision as JSON, in one piece: members that name the snap, then an object of the revision, in it first what all take,
+/// then what only refreshes need.
 #[derive(Clone, Debug)]
 pub struct Text {
     all: Arc<str>,
-    bare: usize,
+    names: u32,
+    bare: u32,
 }
 
 impl Text {
-    /// From the text of a whole object, with the length of what all take: up to the comma before the rest.
-    pub fn new(all: String, bare: usize) -> Self {
+    /// From the members that name the snap, what all take of the object (its brace open), and the rest of it.
+    pub fn new(names: &str, bare: &str, rest: &str) -> Self {
+        let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX);
         Self {
-            all: all.into(),
-            bare,
+            all: [names, bare, rest].concat().into(),
+            names: length(names),
+            bare: length(names).saturating_add(length(bare)),
         }
+    }
+
+    /// The members that name the snap.
+    pub fn names(&self) -> &str {
+        self.part(0, self.names)
     }
 
     /// The whole object.
     pub fn whole(&self) -> &str {
-        &self.all
+        self.part(self.names, u32::MAX)
     }
 
-    /// What all take, without a brace at its end: more can follow.
+    /// What all take of it, without a brace at its end: more can follow.
     pub fn bare(&self) -> &str {
-        self.all.get(..self.bare).unwrap_or_default()
+        self.part(self.names, self.bare)
+    }
+
+    fn part(&self, from: u32, to: u32) -> &str {
+        let place = |number| usize::try_from(number).unwrap_or(usize::MAX).min(self.all.len());
+        self.all.get(place(from)..place(to)).unwrap_or_default()
     }
 }
 
@@ -137,26 +162,24 @@ impl SnapEntry {
         !self.progressive && !self.ending
     }
 
-    /// What there is for an architecture in `place`, a channel as a device writes it or the bounds of a search: worked out by `make` only once, where all
-    /// devices of the architecture get the same at all times.
+    /// The answer to a question: worked out by `make` only once, where all devices of an architecture get the same at all
+    /// times.
     pub(super) fn offered(
         &self,
-        architecture: &Architecture,
-        purpose: Purpose,
-        place: &str,
+        question: &Question,
         make: impl FnOnce() -> Option<Offer>,
-    ) -> Option<Offer> {
+    ) -> Option<Offered> {
+        let make = || {
+            let offer = make()?;
+            let epoch = self.epoch_of(offer.revision)?.clone();
+            Some(Offered { offer, epoch })
+        };
         if !self.same_for_all() {
             return make();
         }
-        let architecture = architecture.as_str();
-        let is = |kept: &(Purpose, Box<str>, Offer)| {
-            let rest = kept.1.strip_prefix(architecture);
-            kept.0 == purpose && rest.and_then(|rest| rest.strip_prefix(' ')) == Some(place)
-        };
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, _, offer)) = kept.offers.iter().find(|kept| is(kept)) {
-            return Some(offer.clone());
+        if let Some((_, offer)) = kept.offers.iter().find(|(known, _)| known == question) {
+            return Some(Clone::clone(offer));
         }
         drop(kept);
         let made = make()?;
@@ -164,24 +187,30 @@ impl SnapEntry {
         if kept.offers.len() >= MOST_OFFERS {
             kept.offers.clear();
         }
-        if !kept.offers.iter().any(is) {
-            let key = format!("{architecture} {place}");
-            kept.offers.push((purpose, key.into(), made.clone()));
+        if !kept.offers.iter().any(|(known, _)| known == question) {
+            kept.offers.push((question.clone(), made.clone()));
         }
         Some(made)
     }
 
-    /// The text of a revision that was made before, else what `make` makes of it.
+    /// The text of a revision that was made before, else what `make` makes of it. None if there is no such revision.
     ///
     /// # Errors
     /// Those of `make`.
-    pub fn text<E>(&self, revision: u64, make: impl FnOnce() -> Result<Text, E>) -> Result<Text, E> {
+    pub fn text<E>(
+        &self,
+        revision: u64,
+        make: impl FnOnce(&RevisionRecord) -> Result<Text, E>,
+    ) -> Result<Option<Text>, E> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, found)) = kept.texts.iter().find(|(number, _)| *number == revision) {
-            return Ok(found.clone());
+            return Ok(Some(found.clone()));
         }
         drop(kept);
-        let made = make()?;
+        let Some(record) = self.revisions.get(&revision) else {
+            return Ok(None);
+        };
+        let made = make(record)?;
         if made.all.len() <= LONGEST_TEXT {
             let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
             if kept.texts.len() >= MOST_TEXTS {
@@ -191,7 +220,7 @@ impl SnapEntry {
                 kept.texts.push((revision, made.clone()));
             }
         }
-        Ok(made)
+        Ok(Some(made))
     }
 }
 

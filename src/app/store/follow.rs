@@ -1,8 +1,8 @@
 //! What a device gets that follows a channel. Most ask for what is the same for all: that is worked out only once.
 
-use super::entry::{Purpose, SnapEntry};
-use crate::domain::catalog::{Ask, Channel, Offer, Track, offer};
-use crate::domain::ident::{Architecture, IdentError};
+use super::entry::{Offered, Question, SnapEntry};
+use crate::domain::catalog::{Ask, Channel, Offer, offer};
+use crate::domain::ident::Architecture;
 use crate::domain::snap::Epoch;
 use crate::domain::time::Timestamp;
 
@@ -11,8 +11,8 @@ use crate::domain::time::Timestamp;
 pub(super) struct Follower<'a> {
     /// What it runs on.
     pub(super) architecture: &'a Architecture,
-    /// What it follows, as it writes it.
-    pub(super) channel: &'a str,
+    /// What it follows.
+    pub(super) channel: &'a Channel,
     /// When its cohort key was made.
     pub(super) cohort: Option<Timestamp>,
     /// What it has.
@@ -25,35 +25,29 @@ pub(super) struct Follower<'a> {
     pub(super) now: Timestamp,
 }
 
-impl Follower<'_> {
-    /// What it follows. Here `stable` is what it says: a device that follows it was told so, or is of before tracks.
-    pub(super) fn channel(&self) -> Result<Channel, IdentError> {
-        Channel::parse(self.channel, &Track::default()).map(|(channel, _)| channel)
-    }
-}
-
 /// What it gets; none if nothing is released there.
-///
-/// # Errors
-/// If what it follows is no channel.
-pub(super) fn next(entry: &SnapEntry, follower: &Follower<'_>) -> Result<Option<Offer>, IdentError> {
+pub(super) fn next(entry: &SnapEntry, follower: &Follower<'_>) -> Option<Offer> {
     let common = (follower.cohort.is_none() && entry.same_for_all()).then(|| held(entry, follower));
-    let readable = |offer: &Offer| {
-        let epoch = entry.epoch_of(offer.revision);
-        epoch.is_some_and(|epoch| epoch.can_read(follower.epoch))
-    };
-    match common.flatten().filter(readable) {
-        Some(offer) => Ok(Some(offer)),
+    let readable = common
+        .flatten()
+        .filter(|held| held.epoch.can_read(follower.epoch));
+    match readable {
+        Some(held) => Some(held.offer),
         None => by_rule(entry, follower),
     }
 }
 
 /// What the channel holds, whoever asks: only where it is the same for all.
-fn held(entry: &SnapEntry, follower: &Follower<'_>) -> Option<Offer> {
-    let architecture = follower.architecture;
-    entry.offered(architecture, Purpose::Channel, follower.channel, || {
-        let (releases, channel) = (&entry.record.releases, follower.channel().ok()?);
-        let found = releases.find(architecture, &channel, follower.now, follower.chance)?;
+fn held(entry: &SnapEntry, follower: &Follower<'_>) -> Option<Offered> {
+    let Follower {
+        architecture,
+        channel,
+        ..
+    } = *follower;
+    let question = Question::Follows(architecture.clone(), channel.clone());
+    entry.offered(&question, || {
+        let releases = &entry.record.releases;
+        let found = releases.find(architecture, channel, follower.now, follower.chance)?;
         Some(Offer {
             revision: found.revision,
             channel: found.channel,
@@ -61,20 +55,17 @@ fn held(entry: &SnapEntry, follower: &Follower<'_>) -> Option<Offer> {
     })
 }
 
-fn by_rule(entry: &SnapEntry, follower: &Follower<'_>) -> Result<Option<Offer>, IdentError> {
-    let channel = follower.channel()?;
+fn by_rule(entry: &SnapEntry, follower: &Follower<'_>) -> Option<Offer> {
     let ask = Ask {
         architecture: follower.architecture,
-        channel: &channel,
+        channel: follower.channel,
         cohort: follower.cohort,
         installed: Some(follower.revision),
         epoch: Some(follower.epoch),
         chance: follower.chance,
         now: follower.now,
     };
-    Ok(offer(&entry.record.releases, ask, |revision| {
-        entry.epoch_of(revision)
-    }))
+    offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
 }
 
 #[cfg(test)]
@@ -160,11 +151,12 @@ mod tests {
         ) {
             let epoch = |read: &[u32], write: &[u32]| Epoch::new(read.to_vec(), write.to_vec()).unwrap();
             let epochs = [epoch(&[0], &[0]), epoch(&[0, 1], &[1]), epoch(&[1], &[1]), epoch(&[1, 2], &[2])];
-            let channels = ["stable", "candidate", "latest/beta", "edge", "stable/fix", "2.0/edge", "no/such/channel/is", ""];
+            let channels = ["stable", "candidate", "latest/beta", "edge", "stable/fix", "2.0/edge", "2.0", "beta"]
+                .map(|channel| channel.parse::<Channel>().unwrap());
             let architectures: [Architecture; 2] = ["amd64".parse().unwrap(), "all".parse().unwrap()];
             let mut releases = Releases::default();
             for (number, (channel, architecture, revision, close, percentage)) in steps.into_iter().enumerate() {
-                let channel: Channel = channels[channel].parse().unwrap();
+                let channel = channels[channel].clone();
                 let now = Timestamp::from_unix(number as i64);
                 if close {
                     releases.close(&channel, &[], now);
@@ -177,12 +169,12 @@ mod tests {
             prop_assert_eq!(entry.progressive, entry.record.releases.is_progressive());
             let devices: [Architecture; 2] = ["amd64".parse().unwrap(), "arm64".parse().unwrap()];
             // A search leaves something behind that no device must get.
-            let shown = Offer { revision: 6, channel: channels[0].parse().unwrap() };
-            entry.offered(&devices[0], Purpose::Search, "", || Some(shown));
+            let shown = Offer { revision: 6, channel: channels[0].clone() };
+            entry.offered(&Question::Shows(devices[0].clone(), None), || Some(shown));
             for (channel, device, revision, epoch, chance, cohort) in askers {
                 let follower = Follower {
                     architecture: &devices[device],
-                    channel: channels[channel],
+                    channel: &channels[channel],
                     cohort: cohort.map(Timestamp::from_unix),
                     revision,
                     epoch: &epochs[epoch],
@@ -190,7 +182,7 @@ mod tests {
                     now: Timestamp::from_unix(20),
                 };
                 let rule = by_rule(&entry, &follower);
-                prop_assert_eq!(next(&entry, &follower).map_err(|error| error.to_string()), rule.map_err(|error| error.to_string()));
+                prop_assert_eq!(next(&entry, &follower), rule);
             }
         }
     }

@@ -10,7 +10,7 @@ use super::entry::SnapEntry;
 use super::follow::{Follower, next};
 use super::view::Snapshot;
 use crate::app::App;
-use crate::domain::catalog::{Ask, Channel, RevisionRecord, Track, chance, offer};
+use crate::domain::catalog::{Ask, Channel, Track, chance, offer};
 use crate::domain::ident::{Architecture, IdentError, SnapId, SnapName};
 use crate::domain::snap::Epoch;
 use crate::domain::time::Timestamp;
@@ -123,13 +123,6 @@ pub struct Found {
     pub architecture: Architecture,
 }
 
-impl Found {
-    /// The record of the revision.
-    pub fn record(&self) -> Option<&RevisionRecord> {
-        self.entry.revisions.get(&self.revision)
-    }
-}
-
 /// Why there is no revision for an action.
 #[derive(Clone, Debug)]
 pub struct ActionError {
@@ -235,18 +228,19 @@ fn upgrade(
     let now = app.clock.now();
     let text = action.channel.or(installed.tracking_channel).unwrap_or("stable");
     let cohort = action.cohort_key.or(installed.cohort_key);
+    // Here `stable` is what it says: a device that follows it was told so, or is of before tracks.
+    let channel = Channel::parse(text, &Track::default());
+    let (channel, _) = channel.map_err(|error| no_channel(entry, &error))?;
     let follower = Follower {
         architecture: &asker.architecture,
-        channel: text,
+        channel: &channel,
         cohort: cohort_time(app, entry, cohort),
         revision: installed.revision,
         epoch: &installed.epoch,
         chance: place(asker, entry),
         now,
     };
-    let offer = next(entry, &follower)
-        .map_err(|error| no_channel(entry, &error))?
-        .ok_or_else(|| none_there(entry, asker, now, follower.channel().ok().as_ref()))?;
+    let offer = next(entry, &follower).ok_or_else(|| none_there(entry, asker, now, Some(&channel)))?;
     Ok(Found {
         entry: Arc::clone(entry),
         revision: offer.revision,

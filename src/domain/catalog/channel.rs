@@ -130,17 +130,20 @@ impl Channel {
     /// says whether it did.
     pub fn parse(text: &str, default: &Track) -> Result<(Self, bool), IdentError> {
         let wrong = || IdentError::new("channel (track/risk/branch, e.g. latest/stable)", text);
-        let parts: Vec<&str> = text.split('/').collect();
-        let (track, risk, branch) = match parts.as_slice() {
-            [one] => match one.parse::<Risk>() {
+        let mut parts = text.split('/');
+        let parts = [parts.next(), parts.next(), parts.next(), parts.next()];
+        let (track, risk, branch) = match parts {
+            [Some(one), None, ..] => match one.parse::<Risk>() {
                 Ok(risk) => (None, risk, None),
-                Err(_) => (Some(*one), Risk::Stable, None),
+                Err(_) => (Some(one), Risk::Stable, None),
             },
-            [one, two] => match one.parse::<Risk>() {
-                Ok(risk) => (None, risk, Some(*two)),
-                Err(_) => (Some(*one), two.parse().map_err(|_| wrong())?, None),
+            [Some(one), Some(two), None, _] => match one.parse::<Risk>() {
+                Ok(risk) => (None, risk, Some(two)),
+                Err(_) => (Some(one), two.parse().map_err(|_| wrong())?, None),
             },
-            [one, two, three] => (Some(*one), two.parse().map_err(|_| wrong())?, Some(*three)),
+            [Some(one), Some(two), Some(three), None] => {
+                (Some(one), two.parse().map_err(|_| wrong())?, Some(three))
+            }
             _more => return Err(wrong()),
         };
         if branch.is_some_and(|branch| !is_word(branch) || branch.len() > 128) {

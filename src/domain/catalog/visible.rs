@@ -63,8 +63,9 @@ pub fn visible(stores: &impl Stores, snap: Placed<'_>, store: &StoreId) -> bool 
     let Some(record) = stores.store(store).filter(|_| !snap.revoked) else {
         return false;
     };
-    snap.essential()
-        || snap.store == store
+    // Most snaps are asked for in their own store.
+    snap.store == store
+        || snap.essential()
         || record.whole_stores.contains(snap.store)
         || (stores.includes(store, snap.id) && permits(stores, snap.store, record))
 }

@@ -4,6 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use smallvec::{SmallVec, smallvec};
+
+/// The numbers of one list. Nearly all have one or two, and devices send a dozen epochs at a time.
+type List = SmallVec<[u32; 2]>;
 
 /// The data formats a revision reads and the ones it writes. Both lists have 1 to 10 strictly increasing numbers and
 /// at least one number in common. The default is `0`: reads 0, writes 0.
@@ -11,8 +15,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 /// JSON: written as `{"read":[..],"write":[..]}`; read from that, with one of the lists missing, or from `"N"` and `"N*"`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 pub struct Epoch {
-    read: Vec<u32>,
-    write: Vec<u32>,
+    read: List,
+    write: List,
 }
 
 /// Why numbers or a text are no epoch. Reads as the end of a sentence about the epoch.
@@ -38,8 +42,8 @@ pub enum EpochError {
 impl Default for Epoch {
     fn default() -> Self {
         Self {
-            read: vec![0],
-            write: vec![0],
+            read: smallvec![0],
+            write: smallvec![0],
         }
     }
 }
@@ -52,7 +56,8 @@ impl Epoch {
     ///
     /// # Errors
     /// If a list is empty, longer than [`Self::MAX_NUMBERS`] or not strictly increasing, or they have nothing in common.
-    pub fn new(read: Vec<u32>, write: Vec<u32>) -> Result<Self, EpochError> {
+    pub fn new(read: impl Into<List>, write: impl Into<List>) -> Result<Self, EpochError> {
+        let (read, write): (List, List) = (read.into(), write.into());
         for list in [&read, &write] {
             if list.is_empty() {
                 return Err(EpochError::Empty);
@@ -74,7 +79,7 @@ impl Epoch {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn of_lists(read: Option<Vec<u32>>, write: Option<Vec<u32>>) -> Result<Self, EpochError> {
+    pub fn of_lists(read: Option<List>, write: Option<List>) -> Result<Self, EpochError> {
         match (read, write) {
             (None, None) => Ok(Self::default()),
             (Some(list), None) | (None, Some(list)) => Self::new(list.clone(), list),
@@ -124,11 +129,11 @@ impl FromStr for Epoch {
         }
         let number: u32 = digits.parse().map_err(|_| refused())?;
         let read = if star {
-            vec![number.checked_sub(1).ok_or_else(refused)?, number]
+            smallvec![number.checked_sub(1).ok_or_else(refused)?, number]
         } else {
-            vec![number]
+            List::from([number].as_slice())
         };
-        Self::new(read, vec![number])
+        Self::new(read, [number].as_slice())
     }
 }
 
@@ -155,6 +160,16 @@ impl<'de> Deserialize<'de> for Epoch {
     }
 }
 
+/// The members of the object.
+#[derive(serde::Deserialize)]
+#[serde(field_identifier, rename_all = "kebab-case")]
+enum Part {
+    Read,
+    Write,
+    #[serde(other)]
+    Other,
+}
+
 struct EpochVisitor;
 
 impl<'de> Visitor<'de> for EpochVisitor {
@@ -170,12 +185,12 @@ impl<'de> Visitor<'de> for EpochVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Epoch, A::Error> {
-        let (mut read, mut write): (Option<Vec<u32>>, Option<Vec<u32>>) = (None, None);
-        while let Some(key) = access.next_key::<String>()? {
-            match key.as_str() {
-                "read" => read = access.next_value()?,
-                "write" => write = access.next_value()?,
-                _ => {
+        let (mut read, mut write): (Option<List>, Option<List>) = (None, None);
+        while let Some(part) = access.next_key()? {
+            match part {
+                Part::Read => read = access.next_value()?,
+                Part::Write => write = access.next_value()?,
+                Part::Other => {
                     access.next_value::<serde::de::IgnoredAny>()?;
                 }
             }

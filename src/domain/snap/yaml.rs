@@ -260,7 +260,10 @@ fn epoch(fields: &Fields<'_>) -> Result<Epoch, SnapYamlError> {
                 let refused = || lists.refuse(field, "must be a list of numbers".to_owned());
                 numbers.map(Some).ok_or_else(refused)
             };
-            Epoch::of_lists(numbers("read")?, numbers("write")?)
+            Epoch::of_lists(
+                numbers("read")?.map(Into::into),
+                numbers("write")?.map(Into::into),
+            )
         }
         Some(_) => fields.text("epoch")?.unwrap_or_default().parse(),
     };

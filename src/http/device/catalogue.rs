@@ -14,7 +14,6 @@ use super::asking::{Asking, asking, not_found};
 use super::snap::{self, Publisher};
 use crate::app::App;
 use crate::app::store::{self, Asker, Search, SnapEntry, Snapshot};
-use crate::domain::catalog::RevisionRecord;
 use crate::domain::ident::{Architecture, SnapId, SnapName};
 use crate::domain::snap::Confinement;
 use crate::http::body;
@@ -194,7 +193,7 @@ async fn info(app: &App, asking: &Asking, name: &str, query: &Query) -> Outcome 
         for shown in store::channel_map(entry, &asker, architecture, now) {
             let channel = &shown.release.channel;
             answer.entry();
-            answer.revision(app, entry, shown.revision)?;
+            answer.revision(app, entry, shown.revision.revision)?;
             answer.member(
                 "channel",
                 &json!({
@@ -239,13 +238,9 @@ impl Written {
     }
 
     /// A revision, still without its closing brace.
-    fn revision(
-        &mut self,
-        app: &App,
-        entry: &SnapEntry,
-        revision: &RevisionRecord,
-    ) -> Result<(), Fault<DeviceDialect>> {
+    fn revision(&mut self, app: &App, entry: &SnapEntry, revision: u64) -> Result<(), Fault<DeviceDialect>> {
         let text = snap::text(app, entry, revision).map_err(|error| Fault::internal(&error))?;
+        let text = text.ok_or_else(|| Fault::internal(&"a channel holds a revision that is not there"))?;
         self.out.extend_from_slice(text.bare().as_bytes());
         Ok(())
     }
@@ -300,12 +295,9 @@ async fn find(app: &App, asking: &Asking, query: &Query) -> Outcome {
     let mut answer = Written::new("results");
     for hit in &hits {
         let entry = &*hit.entry;
-        let Some(revision) = entry.revisions.get(&hit.revision) else {
-            continue;
-        };
         answer.entry();
         answer.out.extend_from_slice(b"{\"revision\":");
-        answer.revision(app, entry, revision)?;
+        answer.revision(app, entry, hit.revision)?;
         answer.member("channel", &hit.channel.short())?;
         answer.out.push(b'}');
         answer.member("snap", &InfoSnap::new(entry))?;

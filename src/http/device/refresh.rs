@@ -382,25 +382,25 @@ fn snap_result(
         error: None,
     };
     match answer {
-        Ok(found) if let Some(record) = found.record() => {
-            let entry = &*found.entry;
-            result.snap_id = Some(entry.record.id.as_str());
-            result.name = Some(entry.record.name.as_str());
-            result.effective_channel = found.effective.as_ref();
-            result.redirect_channel = found.redirect.as_ref();
-            let formats = &asking.delta_formats;
-            let made = snap::text_from(app, entry, record, found.installed, formats);
-            text = Some(made.map_err(|error| Fault::internal(&error))?);
-        }
         Ok(found) => {
-            // A release names a revision that is not there: the catalogue is damaged.
-            let name = &found.entry.record.name;
-            tracing::error!(snap = %name, revision = found.revision, "a release names an unknown revision");
-            result.result = "error";
-            result.error = Some(json!({
-                "code": "revision-not-found",
-                "message": "no snap revision available as specified",
-            }));
+            let (entry, formats) = (&*found.entry, &asking.delta_formats);
+            let made = snap::text_from(app, entry, found.revision, found.installed, formats);
+            text = made.map_err(|error| Fault::internal(&error))?;
+            if text.is_some() {
+                // They are in the text.
+                (result.snap_id, result.name) = (None, None);
+                result.effective_channel = found.effective.as_ref();
+                result.redirect_channel = found.redirect.as_ref();
+            } else {
+                // A release names a revision that is not there: the catalogue is damaged.
+                let name = &entry.record.name;
+                tracing::error!(snap = %name, revision = found.revision, "a release names an unknown revision");
+                result.result = "error";
+                result.error = Some(json!({
+                    "code": "revision-not-found",
+                    "message": "no snap revision available as specified",
+                }));
+            }
         }
         Err(error) => {
             result.result = "error";
@@ -415,6 +415,8 @@ fn snap_result(
     if let Some(text) = text {
         // In place of the closing brace.
         out.pop();
+        out.push(b',');
+        out.extend_from_slice(text.names().as_bytes());
         out.extend_from_slice(b",\"snap\":");
         out.extend_from_slice(text.whole().as_bytes());
         out.push(b'}');

@@ -177,12 +177,12 @@ impl<'a> Snap<'a> {
     }
 }
 
-/// A revision as it goes to all devices.
+/// A revision as it goes to all devices; none if there is no such revision.
 ///
 /// # Errors
 /// If it cannot be written as JSON.
-pub(super) fn text(app: &App, entry: &SnapEntry, revision: &RevisionRecord) -> serde_json::Result<Text> {
-    entry.text(revision.revision, || {
+pub(super) fn text(app: &App, entry: &SnapEntry, revision: u64) -> serde_json::Result<Option<Text>> {
+    entry.text(revision, |revision| {
         written(&Snap::new(app, entry, revision), revision)
     })
 }
@@ -195,29 +195,50 @@ pub(super) fn text(app: &App, entry: &SnapEntry, revision: &RevisionRecord) -> s
 pub(super) fn text_from(
     app: &App,
     entry: &SnapEntry,
-    revision: &RevisionRecord,
+    revision: u64,
     source: Option<u64>,
     formats: &[String],
-) -> serde_json::Result<Text> {
-    match source.filter(|source| entry.deltas.contains_key(&(*source, revision.revision))) {
-        Some(source) => {
+) -> serde_json::Result<Option<Text>> {
+    let source = source.filter(|source| entry.deltas.contains_key(&(*source, revision)));
+    let Some(source) = source else {
+        return text(app, entry, revision);
+    };
+    let revision = entry.revisions.get(&revision);
+    revision
+        .map(|revision| {
             let snap = Snap::new(app, entry, revision).with_delta(app, entry, source, formats);
             written(&snap, revision)
-        }
-        None => text(app, entry, revision),
-    }
+        })
+        .transpose()
 }
 
 /// Only refreshes need the text of `snap.yaml`: it comes last, to be left out of everything else.
 fn written(snap: &Snap<'_>, revision: &RevisionRecord) -> serde_json::Result<Text> {
-    let mut all = serde_json::to_string(snap)?;
-    // Its closing brace.
-    all.pop();
-    let bare = all.len();
-    all.push_str(",\"snap-yaml\":");
-    all.push_str(&serde_json::to_string(&revision.snap_yaml)?);
-    all.push('}');
-    Ok(Text::new(all, bare))
+    let names = serde_json::to_string(&Names {
+        snap_id: snap.snap_id,
+        name: snap.name,
+    })?;
+    let bare = serde_json::to_string(snap)?;
+    let rest = format!(",\"snap-yaml\":{}}}", serde_json::to_string(&revision.snap_yaml)?);
+    Ok(Text::new(
+        inner(&names),
+        bare.strip_suffix('}').unwrap_or(&bare),
+        &rest,
+    ))
+}
+
+/// What names a snap beside its object.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Names<'a> {
+    snap_id: &'a SnapId,
+    name: &'a str,
+}
+
+/// The members of an object, without its braces.
+fn inner(object: &str) -> &str {
+    let inner = object.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+    inner.unwrap_or(object)
 }
 
 impl Snap<'_> {
