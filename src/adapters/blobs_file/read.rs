@@ -14,10 +14,11 @@ use super::{blocking, unavailable};
 use crate::domain::blob::BlobId;
 use crate::ports::{Blob, BlobError, BlobStream};
 
-/// Largest piece a stream gives. Small enough that a piece is still in the processor's cache when it is sent.
+/// Largest piece a stream gives. Every piece costs a turn of the sender, so not smaller; a piece should still be in the
+/// processor's cache when it is sent, so not larger.
 const PIECE: usize = 128 << 10;
-/// Most buffers that are kept for later.
-const SPARE: usize = 64;
+/// Most buffers that are kept for later: one for each of as many downloads at once.
+const SPARE: usize = 256;
 
 const READING: &str = "read a file of the store";
 
