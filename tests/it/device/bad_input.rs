@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use libmacaroon::{Format, Macaroon, MacaroonKey};
 use serde_json::{Value, json};
 
-use super::store::{field, id, installed, refresh_action};
+use super::stock::{field, id, installed, refresh_action};
 use super::{Answer, Field};
 
 /// Longest time one request may take; builds for tests are slow.

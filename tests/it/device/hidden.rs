@@ -7,7 +7,7 @@ use hallmark::ports::{Commit, CommitOutcome, PutRule};
 use serde_json::json;
 
 use super::Field;
-use super::store::{Stock, device, field, id, outcomes, validate};
+use super::stock::{Stock, device, field, id, outcomes, validate};
 use crate::harness::acme_ctx;
 
 /// Stores an assertion as it is after an import, and says where it is served.

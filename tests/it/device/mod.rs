@@ -1,7 +1,11 @@
 //! The device-facing store as snapd sees it: nonces, sessions, assertions; and what a brand imports and exports.
 
 mod bad_input;
+mod connecting;
 mod hidden;
+mod releases;
+mod reports;
+mod stock;
 mod store;
 mod updates;
 mod wire;

@@ -5,7 +5,7 @@ use hallmark::domain::ident::DeviceId;
 use serde_json::json;
 
 use super::Field;
-use super::store::{Device, Stock, device, field, id, installed, outcomes, refresh_action};
+use super::stock::{Device, Stock, device, field, id, installed, outcomes, refresh_action};
 
 /// The device's place among all for a snap, in per cent.
 fn place(name: &str) -> f64 {

@@ -12,7 +12,7 @@ use hallmark::domain::snap::ComponentType;
 use serde_json::{Value, json};
 
 use super::Field;
-use super::store::{Stock, device, field, id, installed, outcomes, refresh_action};
+use super::stock::{Stock, device, field, id, installed, outcomes, refresh_action};
 use crate::harness::acme_ctx;
 
 #[tokio::test]

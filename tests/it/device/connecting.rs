@@ -1,0 +1,142 @@
+//! How devices and image builders come to a store.
+
+use std::sync::Arc;
+
+use hallmark::app::catalog::connect;
+use hallmark::domain::access::{Account, Membership, Role, Token, TokenText};
+use hallmark::domain::ident::{AccountId, StoreId};
+use hallmark::ports::{Change, Commit, CommitOutcome};
+
+use super::Field;
+use super::stock::{field, id};
+use crate::harness::acme_ctx;
+
+#[tokio::test]
+async fn devices_are_pointed_at_a_store_by_an_assertion_that_changes_only_with_the_address() {
+    let field = field().await;
+    let store: StoreId = "acme-store".parse().unwrap();
+    assert_eq!(field.get("/v2/auth/store/assertions").await.status, 404);
+    let first = connect::connect(&field.app, &acme_ctx(), &store).await.unwrap();
+    let again = connect::connect(&field.app, &acme_ctx(), &store).await.unwrap();
+    assert_eq!(first.assertions, again.assertions);
+    assert_eq!(first.url, field.app.settings.public_url);
+    for path in [
+        "/v2/auth/store/assertions",
+        "/v2/auth/store/assertions?store=acme-store",
+    ] {
+        assert_eq!(field.get(path).await.body, first.assertions, "{path}");
+    }
+    assert_eq!(
+        field.get("/v2/auth/store/assertions?store=other").await.status,
+        404
+    );
+    let mut moved = field.app.clone();
+    let mut settings = hallmark::app::Settings::clone(&moved.settings);
+    settings.public_url = "https://store.acme.example".to_owned();
+    moved.settings = Arc::new(settings);
+    let next = connect::connect(&moved, &acme_ctx(), &store).await.unwrap();
+    assert_eq!(next.url, "https://store.acme.example");
+    let served = field.get("/v2/assertions/store/acme-store").await;
+    let served = hallmark::domain::assertion::decode(&served.body).unwrap();
+    assert_eq!(
+        (served.revision(), served.text("url")),
+        (1, Some("https://store.acme.example"))
+    );
+    // Devices resolve some addresses relative to this one, which takes the last part of a path away.
+    let mut settings = hallmark::app::Settings::clone(&moved.settings);
+    settings.public_url = "https://acme.example/store".to_owned();
+    moved.settings = Arc::new(settings);
+    let next = connect::connect(&moved, &acme_ctx(), &store).await.unwrap();
+    assert_eq!(next.url, "https://acme.example/store/");
+    let again = connect::connect(&moved, &acme_ctx(), &store).await.unwrap();
+    assert_eq!(next.assertions, again.assertions);
+    let foreign = connect::connect(&field.app, &acme_ctx(), &"other".parse().unwrap()).await;
+    assert_eq!(foreign.unwrap_err().code, "resource-not-found");
+}
+
+#[tokio::test]
+async fn an_image_builder_sees_private_snaps_with_a_token_of_the_brand_only() {
+    let field = field().await;
+    let token = async |roles: &[Role]| builder(&field, roles).await;
+    let status = async |authorization: &str, path: &str| {
+        let headers = [
+            ("authorization", authorization),
+            ("snap-device-store", "acme-store"),
+        ];
+        field.call("GET", path, &headers, "").await.status
+    };
+    let good = token(&[Role::View]).await;
+    let info = "/v2/snaps/info/secret?architecture=amd64";
+    let file = format!("/download/{}_1.snap", id("secret"));
+    for form in [
+        format!("Bearer {good}"),
+        format!("Macaroon {good}"),
+        format!("Macaroon root=\"{good}\""),
+    ] {
+        assert_eq!(status(&form, info).await, 200, "{form}");
+        assert_eq!(status(&form, &file).await, 200, "{form}");
+    }
+    let none = token(&[]).await;
+    assert_eq!(status(&format!("Macaroon {none}"), info).await, 404);
+    assert_eq!(
+        status(&format!("Macaroon {none}"), "/v2/snaps/info/agent").await,
+        200
+    );
+    assert_eq!(
+        status("Macaroon root=\"MDAy\", discharge=\"x\"", "/v2/snaps/info/agent").await,
+        200
+    );
+    let mut forged = good.clone();
+    forged.replace_range(6..8, "zz");
+    assert!([401, 404].contains(&status(&format!("Macaroon {forged}"), info).await));
+}
+
+/// A token of a new account with these roles in acme.
+async fn builder(field: &Field, roles: &[Role]) -> String {
+    let now = field.app.clock.now();
+    let mut bytes = [0; 16];
+    field.app.entropy.fill(&mut bytes);
+    let account_id: AccountId = hallmark::domain::audit::hex(&bytes).parse().unwrap();
+    let name = format!("b{}", &account_id.as_str()[..8]);
+    let text = TokenText::generate(|buffer| field.app.entropy.fill(buffer));
+    let account = Account {
+        id: account_id.clone(),
+        email: format!("{name}@acme.example").parse().unwrap(),
+        username: name.parse().unwrap(),
+        display_name: name.clone(),
+        password: None,
+        operator: false,
+        disabled: false,
+        created: now,
+    };
+    let token = Token {
+        id: name,
+        account_id: account_id.clone(),
+        hash: text.hash(),
+        description: String::new(),
+        permissions: Some(vec!["image-build".to_owned()]),
+        brand_id: None,
+        person: false,
+        created: now,
+        expires: now.plus_seconds(3600),
+    };
+    let mut records = vec![Change::create(&account), Change::create(&token)];
+    if !roles.is_empty() {
+        records.push(Change::create(&Membership {
+            brand_id: "acme".parse().unwrap(),
+            store_id: "acme".parse().unwrap(),
+            account_id,
+            roles: roles.to_vec(),
+            changed: now,
+        }));
+    }
+    let commit = Commit {
+        records,
+        ..Commit::default()
+    };
+    assert_eq!(
+        field.app.storage.commit(commit).await.unwrap(),
+        CommitOutcome::Done
+    );
+    text.reveal().to_owned()
+}
