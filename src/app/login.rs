@@ -227,10 +227,23 @@ async fn verify(
         )),
     };
     unlocked()?;
-    let right = app.guard.passwords.verify(password, hash, unlocked).await?;
-    if right {
-        logins.succeeded(name, peer);
-    } else if logins.failed(name, peer, app.clock.now()) {
+    let count = {
+        let (app, name) = (app.clone(), name.to_owned());
+        move |right: bool| {
+            let logins = &app.guard.logins;
+            if right {
+                logins.succeeded(&name, peer);
+            }
+            (right, !right && logins.failed(&name, peer, app.clock.now()))
+        }
+    };
+    let checked = app
+        .guard
+        .passwords
+        .verify(password, hash, unlocked, count)
+        .await?;
+    let (right, locks) = checked;
+    if locks {
         let mut event = AuditEvent {
             time: app.clock.now(),
             actor: Actor::System,

@@ -92,13 +92,15 @@ impl Passwords {
     }
 
     /// Whether `password` belongs to `hash`. Takes the same time when there is no hash (the answer is no).
-    /// `unless` is asked when the turn has come; its refusal ends the wait without any hashing.
-    pub async fn verify(
+    /// `unless` is asked when the turn has come; its refusal ends the wait without any hashing. `then` is told the answer
+    /// before the turn ends: whoever comes next is judged by it.
+    pub async fn verify<T: Send + 'static>(
         &self,
         password: Password,
         hash: Option<String>,
         unless: impl FnOnce() -> Result<(), Refusal>,
-    ) -> Result<bool, Refusal> {
+        then: impl FnOnce(bool) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         let turn = self.turn().await?;
         unless()?;
         run_blocking(turn, move || {
@@ -107,7 +109,7 @@ impl Passwords {
             let right = password.0.len() <= MAX_PASSWORD
                 && PasswordHash::new(&text)
                     .is_ok_and(|parsed| argon2().verify_password(password.0.as_bytes(), &parsed).is_ok());
-            known && right
+            then(known && right)
         })
         .await
     }
@@ -232,7 +234,7 @@ mod tests {
         ] {
             assert_eq!(
                 passwords
-                    .verify(password(text), Some(hash.clone()), || Ok(()))
+                    .verify(password(text), Some(hash.clone()), || Ok(()), |right| right)
                     .await
                     .unwrap(),
                 right
@@ -245,7 +247,12 @@ mod tests {
         let passwords = Passwords::default();
         assert!(
             !passwords
-                .verify(password("nobody has this password"), None, || Ok(()))
+                .verify(
+                    password("nobody has this password"),
+                    None,
+                    || Ok(()),
+                    |right| right
+                )
                 .await
                 .unwrap()
         );
@@ -267,7 +274,7 @@ mod tests {
         let passwords = Passwords::default();
         passwords.waiting.store(MAX_WAITING, Ordering::Relaxed);
         let refusal = passwords
-            .verify(password("x"), None, || Ok(()))
+            .verify(password("x"), None, || Ok(()), |right| right)
             .await
             .unwrap_err();
         assert_eq!(refusal.reason, Reason::Unavailable);

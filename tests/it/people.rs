@@ -213,7 +213,8 @@ async fn guesses_at_the_same_time_do_not_get_around_the_lock() {
     });
     let answers = futures_util::future::join_all(guesses).await;
     let tried = answers.iter().filter(|status| **status == 401).count();
-    assert!(tried <= 12, "{tried} guesses were tried: {answers:?}");
+    // Two are tried at a time.
+    assert!(tried <= 11, "{tried} guesses were tried: {answers:?}");
     assert!(answers.iter().all(|status| [401, 429, 503].contains(status)));
 }
 

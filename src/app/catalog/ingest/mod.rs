@@ -96,24 +96,21 @@ pub async fn ingest(
 ) -> Result<Ingested, Refusal> {
     foresee(app, ctx, upload).await?;
     let reading = files::read(app, &staged).await?;
-    let icon = icon(app, &reading).await?;
-    let mut staged = Some((staged, icon));
-    let icon = staged
-        .as_ref()
-        .and_then(|(_, icon)| icon.as_ref())
-        .map(|(_, icon)| icon.clone());
+    let mut icon_file = icon(app, &reading).await?;
+    let icon = icon_file.as_ref().map(|(_, icon)| icon.clone());
+    let mut files = Some(staged);
     for _ in 0..ATTEMPTS {
         let plan = plan(app, ctx, upload, &reading, icon.as_ref()).await?;
         // What is refused above never reaches the store of files; what is written below needs its files there.
-        if let Some((files, icon)) = staged.take() {
-            for file in files {
-                file.keep().await?;
-            }
-            if let Some((file, icon)) = icon
-                && plan.snap().listing.icon.as_ref() == Some(&icon)
-            {
-                file.keep().await?;
-            }
+        for file in files.take().into_iter().flatten() {
+            file.keep().await?;
+        }
+        // One attempt may show it where another did not: somebody else describes the snap meanwhile.
+        if icon.is_some()
+            && plan.snap().listing.icon == icon
+            && let Some((file, _)) = icon_file.take()
+        {
+            file.keep().await?;
         }
         let (snap, revision, commit, replaced) = match plan {
             Plan::Known(snap, revision) => return known(app, ctx, upload, snap, *revision, reading).await,
