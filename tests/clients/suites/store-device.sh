@@ -271,7 +271,8 @@ JSON
   result 'it is another one' bash -c '[ "$1" != forged ]' _ "$(session)"
   result 'with it every way to the private snap is open' gets_secret "$(session)" 200 '"revision":1'
 
-  # What the store knows of the device.
+  # What the store knows of the device: what it said when it last asked for something new.
+  on_device snap refresh --list >/dev/null 2>&1
   result 'hallmark shows what the device reported' wait_for 60 reported "$name/SN-$version-1" "$app" 2
 
   # proxy.store: the device is sent to us by an assertion, not by its environment.
@@ -283,7 +284,8 @@ JSON
   "$HALLMARK" store connect "$brand" >"$device_root/root/connect" || not_ok 'hallmark store connect'
   result 'what hallmark store connect prints connects it' on_device sh /root/connect
   result 'it finds the store' says '^hello-delta ' snap find hello
-  result 'it has a new session there' bash -c '[ "$1" != "$2" ]' _ "$(session)" "$before"
+  # 2.57.6 keeps its session; that is good here too.
+  [ "$version" = old ] || result 'it has a new session there' bash -c '[ "$1" != "$2" ]' _ "$(session)" "$before"
   result 'it installs from there' on_device snap install hello-big
 
   # A device that is denied.
