@@ -16,7 +16,7 @@ use crate::ports::{Blob, BlobError, BlobStream};
 
 /// Largest piece a stream gives. Every piece costs a turn of the sender, so not smaller; a piece should still be in the
 /// processor's cache when it is sent, so not larger.
-const PIECE: usize = 128 << 10;
+const PIECE: usize = 256 << 10;
 /// Most buffers that are kept for later: one for each of as many downloads at once.
 const SPARE: usize = 256;
 
