@@ -124,9 +124,27 @@ pub struct Guard {
     pub passwords: Passwords,
 }
 
-/// Everything a use case works with. Cheap to clone.
+/// Everything a use case works with. Cheap to clone: one counter, which all workers share, for all of it.
 #[derive(Clone, Debug)]
-pub struct App {
+pub struct App(Arc<AppState>);
+
+impl From<AppState> for App {
+    fn from(state: AppState) -> Self {
+        Self(Arc::new(state))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = AppState;
+
+    fn deref(&self) -> &AppState {
+        &self.0
+    }
+}
+
+/// What an [`App`] is made of.
+#[derive(Clone, Debug)]
+pub struct AppState {
     /// All that is kept.
     pub storage: Arc<dyn Storage>,
     /// All that signs.
@@ -149,6 +167,8 @@ pub struct App {
     pub catalog: Arc<store::Catalog>,
     /// What devices reported and was not written yet; `Arc::default()`.
     pub reports: Arc<store::Reports>,
+    /// Which models are disabled; `Arc::default()`.
+    pub models: Arc<sessions::Models>,
 }
 
 impl App {

@@ -194,13 +194,17 @@ pub fn json<'a, T: Deserialize<'a>, D: Dialect>(body: &'a [u8]) -> Result<T, Fau
             "cannot read the request body as JSON: an object is expected",
         ));
     }
-    serde_json::from_slice(body).map_err(|e| {
+    let wrong = |error: &dyn fmt::Display| {
         Fault::invalid(
             "invalid-request",
-            format!("cannot read the request body as JSON: {e}"),
+            format!("cannot read the request body as JSON: {error}"),
         )
-    })
+    };
+    // Once for all of it: the parser would look at each of its texts by itself.
+    let text = std::str::from_utf8(body).map_err(|error| wrong(&error))?;
+    serde_json::from_str(text).map_err(|error| wrong(&error))
 }
+
 /// A text of a JSON body, read in place where nothing in it is escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text<'a>(Cow<'a, str>);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use hallmark::adapters::memory::{Memory, MemoryBlobs};
 use hallmark::adapters::squashfs::Squashfs;
 use hallmark::adapters::system::SystemEntropy;
-use hallmark::app::{App, ReadLimits, Secrets, Settings};
+use hallmark::app::{App, AppState, ReadLimits, Secrets, Settings};
 use hallmark::domain::access::{Account, Brand, Membership, Role, StoreRecord, Token, TokenText};
 use hallmark::domain::ident::{AccountId, KeyId};
 use hallmark::domain::time::Timestamp;
@@ -90,7 +90,7 @@ impl Office {
     /// The same on other, empty storage.
     pub async fn on(storage: Arc<dyn Storage>) -> Self {
         let clock = Arc::new(StillClock(AtomicI64::new(1_780_272_000)));
-        let app = App {
+        let app = App::from(AppState {
             storage,
             signer: Arc::new(Keyless),
             blobs: Arc::new(MemoryBlobs::new(clock.clone())),
@@ -111,7 +111,8 @@ impl Office {
             guard: Arc::default(),
             catalog: Arc::default(),
             reports: Arc::default(),
-        };
+            models: Arc::default(),
+        });
         let router = hallmark::http::router(&app, Metrics::default()).unwrap();
         let office = Self { app, router, clock };
         for brand in [BRAND, OTHER] {

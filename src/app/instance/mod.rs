@@ -12,7 +12,7 @@ use futures_util::stream::{self, StreamExt as _};
 use zeroize::Zeroizing;
 
 use super::sign::public_key;
-use super::{App, Guard, Reason, Refusal, Secrets, Settings};
+use super::{App, AppState, Guard, Reason, Refusal, Secrets, Settings};
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Ref, Statement, decode};
 use crate::domain::audit::AuditEvent;
 use crate::domain::ident::{AccountId, KeyId};
@@ -44,7 +44,7 @@ pub struct Parts {
 
 impl Parts {
     fn app(self, secrets: Secrets) -> App {
-        App {
+        App::from(AppState {
             storage: self.storage,
             signer: self.signer,
             blobs: self.blobs,
@@ -56,7 +56,8 @@ impl Parts {
             guard: Arc::new(Guard::default()),
             catalog: Arc::default(),
             reports: Arc::default(),
-        }
+            models: Arc::default(),
+        })
     }
 }
 

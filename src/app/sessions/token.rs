@@ -6,7 +6,7 @@ use libmacaroon::{Caveat, Format, Macaroon, MacaroonKey, Verifier};
 use crate::app::{App, Refusal, Secrets};
 use crate::domain::ident::{DeviceId, KeyId};
 use crate::domain::time::Timestamp;
-use crate::domain::vault::{ModelRecord, Standing};
+use crate::domain::vault::Standing;
 
 /// Life of a session, in seconds: a day. Devices renew it by themselves.
 pub const SESSION_LIFE: i64 = 24 * 3600;
@@ -155,11 +155,7 @@ pub async fn verify_session(app: &App, header: Option<&str>) -> Result<DeviceSes
 
 /// Whether a person denied the device, or its model is disabled.
 pub(super) async fn shut_out(app: &App, device: &DeviceId) -> Result<bool, Refusal> {
-    let model = app
-        .storage
-        .find::<ModelRecord>([device.brand.as_str(), device.model.as_str()])
-        .await?;
-    if model.is_some_and(|model| model.record.disabled) {
+    if app.models.is_disabled(app, &device.brand, &device.model).await? {
         return Ok(true);
     }
     Ok(app.storage.standing(device).await? == Some(Standing::Denied))

@@ -146,7 +146,7 @@ fn installable(
         })
     };
     let question = Question::Shows(asker.architecture.clone(), risk);
-    let Offer { revision, channel } = entry.offered(&question, best)?.offer;
+    let Offer { revision, channel } = entry.offered(&question, best)?.into_owned().offer;
     let found = entry.revisions.get(&revision)?;
     let allowed = confinement.is_empty() || confinement.contains(&found.confinement);
     allowed.then(|| Hit {

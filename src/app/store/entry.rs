@@ -1,20 +1,21 @@
 //! One snap of the picture, and what readers made of it for the next reader.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::hint::black_box;
 
-use smallvec::SmallVec;
-
+use super::kept::Kept;
 use crate::app::{App, Refusal};
 use crate::domain::access::{Account, Brand};
 use crate::domain::assertion::{AssertionType, Ref, Typed, decode};
-use crate::domain::catalog::{Channel, DeltaRecord, Offer, RevisionRecord, Risk, SnapRecord};
-use crate::domain::ident::{AccountId, Architecture};
+use crate::domain::catalog::{Channel, DeltaRecord, Offer, Placed, RevisionRecord, Risk, SnapRecord};
+use crate::domain::ident::{AccountId, Architecture, StoreId};
 use crate::domain::snap::Epoch;
 
 /// A snap with everything that is known of it.
 #[derive(Debug)]
 pub struct SnapEntry {
+    hot: Hot,
     /// The snap.
     pub record: SnapRecord,
     /// Its revisions.
@@ -27,18 +28,21 @@ pub struct SnapEntry {
     pub search_text: String,
     /// Whether some devices get something else than others of their architecture.
     pub progressive: bool,
-    /// Whether a branch ends by itself: then time tells what is open.
-    ending: bool,
-    kept: RwLock<Kept>,
 }
 
-/// What readers made, kept for the next one. It goes with the entry when anything about the snap changes. The first ones
-/// are kept in place: of a large catalogue nothing is in the processor's cache, and every look elsewhere is slow.
-#[derive(Debug, Default)]
-struct Kept {
-    offers: SmallVec<[(Question, Offered); 1]>,
+/// What every refresh looks at, in one place: of a large catalogue nothing is in the processor's cache, and every look
+/// elsewhere is slow. What readers made goes with the entry when anything about the snap changes.
+#[derive(Debug)]
+struct Hot {
+    store: StoreId,
+    private: bool,
+    revoked: bool,
+    /// Whether all devices of an architecture get the same, at all times: nothing is progressive, and no branch ends by
+    /// itself.
+    same_for_all: bool,
+    offers: Kept<(Question, Offered)>,
     /// Revisions as they go to devices.
-    texts: SmallVec<[(u64, Text); 2]>,
+    texts: Kept<(u64, Text)>,
 }
 
 /// What is asked of a snap, for an architecture.
@@ -63,6 +67,8 @@ pub(super) struct Offered {
 const MOST_OFFERS: usize = 64;
 /// Revisions of one snap whose text is kept: one per architecture, for most.
 const MOST_TEXTS: usize = 4;
+/// Bytes that come from memory together.
+const CACHE_LINE: usize = 64;
 /// Longest text that is kept, in bytes.
 const LONGEST_TEXT: usize = 8 << 10;
 
@@ -70,7 +76,7 @@ const LONGEST_TEXT: usize = 8 << 10;
 /// then what only refreshes need.
 #[derive(Clone, Debug)]
 pub struct Text {
-    all: Arc<str>,
+    all: Box<str>,
     names: u32,
     bare: u32,
 }
@@ -137,9 +143,18 @@ impl SnapEntry {
         ]
         .join("\n")
         .to_lowercase();
+        let progressive = record.releases.is_progressive();
+        let ending = record.releases.open.iter().any(|open| open.expires.is_some());
         Self {
-            progressive: record.releases.is_progressive(),
-            ending: record.releases.open.iter().any(|open| open.expires.is_some()),
+            hot: Hot {
+                store: record.store_id.clone(),
+                private: record.private,
+                revoked: record.revoked,
+                same_for_all: !progressive && !ending,
+                offers: Kept::default(),
+                texts: Kept::default(),
+            },
+            progressive,
             record,
             revisions,
             deltas: deltas
@@ -148,7 +163,43 @@ impl SnapEntry {
                 .collect(),
             publisher,
             search_text,
-            kept: RwLock::default(),
+        }
+    }
+
+    /// The same with another copy of the id of its store: comparing equal ones is quick where the copy is the same.
+    pub(super) fn in_store(mut self, store: &StoreId) -> Self {
+        self.hot.store = store.clone();
+        self
+    }
+
+    /// What the visible-set rule needs to know.
+    pub(super) fn placed(&self) -> Placed<'_> {
+        Placed {
+            store: &self.hot.store,
+            private: self.hot.private,
+            revoked: self.hot.revoked,
+            ..self.record.placed()
+        }
+    }
+
+    /// Touches what [`Self::offered`] and [`Self::text`] look at first.
+    pub(super) fn touch(&self) {
+        black_box(self.hot.private);
+        black_box(
+            self.hot
+                .offers
+                .find(|_| true)
+                .map(|(_, kept)| kept.offer.revision),
+        );
+        black_box(self.hot.texts.find(|_| true).map(|(revision, _)| revision));
+    }
+
+    /// Touches the text that most devices get.
+    pub(super) fn touch_text(&self) {
+        if let Some((_, text)) = self.hot.texts.find(|_| true) {
+            for byte in text.all.as_bytes().iter().step_by(CACHE_LINE) {
+                black_box(*byte);
+            }
         }
     }
 
@@ -159,7 +210,7 @@ impl SnapEntry {
 
     /// Whether all devices of an architecture get the same, at all times.
     pub(super) fn same_for_all(&self) -> bool {
-        !self.progressive && !self.ending
+        self.hot.same_for_all
     }
 
     /// The answer to a question: worked out by `make` only once, where all devices of an architecture get the same at all
@@ -168,29 +219,23 @@ impl SnapEntry {
         &self,
         question: &Question,
         make: impl FnOnce() -> Option<Offer>,
-    ) -> Option<Offered> {
+    ) -> Option<Cow<'_, Offered>> {
         let make = || {
             let offer = make()?;
             let epoch = self.epoch_of(offer.revision)?.clone();
             Some(Offered { offer, epoch })
         };
         if !self.same_for_all() {
-            return make();
+            return make().map(Cow::Owned);
         }
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, offer)) = kept.offers.iter().find(|(known, _)| known == question) {
-            return Some(Clone::clone(offer));
+        if let Some((_, offer)) = self.hot.offers.find(|(known, _)| known == question) {
+            return Some(Cow::Borrowed(offer));
         }
-        drop(kept);
         let made = make()?;
-        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        if kept.offers.len() >= MOST_OFFERS {
-            kept.offers.clear();
-        }
-        if !kept.offers.iter().any(|(known, _)| known == question) {
-            kept.offers.push((question.clone(), made.clone()));
-        }
-        Some(made)
+        self.hot
+            .offers
+            .keep((question.clone(), made.clone()), MOST_OFFERS);
+        Some(Cow::Owned(made))
     }
 
     /// The text of a revision that was made before, else what `make` makes of it. None if there is no such revision.
@@ -201,26 +246,18 @@ impl SnapEntry {
         &self,
         revision: u64,
         make: impl FnOnce(&RevisionRecord) -> Result<Text, E>,
-    ) -> Result<Option<Text>, E> {
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, found)) = kept.texts.iter().find(|(number, _)| *number == revision) {
-            return Ok(Some(found.clone()));
+    ) -> Result<Option<Cow<'_, Text>>, E> {
+        if let Some((_, found)) = self.hot.texts.find(|(number, _)| *number == revision) {
+            return Ok(Some(Cow::Borrowed(found)));
         }
-        drop(kept);
         let Some(record) = self.revisions.get(&revision) else {
             return Ok(None);
         };
         let made = make(record)?;
         if made.all.len() <= LONGEST_TEXT {
-            let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-            if kept.texts.len() >= MOST_TEXTS {
-                kept.texts.clear();
-            }
-            if !kept.texts.iter().any(|(number, _)| *number == revision) {
-                kept.texts.push((revision, made.clone()));
-            }
+            self.hot.texts.keep((revision, made.clone()), MOST_TEXTS);
         }
-        Ok(Some(made))
+        Ok(Some(Cow::Owned(made)))
     }
 }
 

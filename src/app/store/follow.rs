@@ -1,5 +1,7 @@
 //! What a device gets that follows a channel. Most ask for what is the same for all: that is worked out only once.
 
+use std::borrow::Cow;
+
 use super::entry::{Offered, Question, SnapEntry};
 use crate::domain::catalog::{Ask, Channel, Offer, offer};
 use crate::domain::ident::Architecture;
@@ -26,19 +28,20 @@ pub(super) struct Follower<'a> {
 }
 
 /// What it gets; none if nothing is released there.
-pub(super) fn next(entry: &SnapEntry, follower: &Follower<'_>) -> Option<Offer> {
+pub(super) fn next<'e>(entry: &'e SnapEntry, follower: &Follower<'_>) -> Option<Cow<'e, Offer>> {
     let common = (follower.cohort.is_none() && entry.same_for_all()).then(|| held(entry, follower));
     let readable = common
         .flatten()
         .filter(|held| held.epoch.can_read(follower.epoch));
     match readable {
-        Some(held) => Some(held.offer),
-        None => by_rule(entry, follower),
+        Some(Cow::Borrowed(held)) => Some(Cow::Borrowed(&held.offer)),
+        Some(Cow::Owned(held)) => Some(Cow::Owned(held.offer)),
+        None => by_rule(entry, follower).map(Cow::Owned),
     }
 }
 
 /// What the channel holds, whoever asks: only where it is the same for all.
-fn held(entry: &SnapEntry, follower: &Follower<'_>) -> Option<Offered> {
+fn held<'e>(entry: &'e SnapEntry, follower: &Follower<'_>) -> Option<Cow<'e, Offered>> {
     let Follower {
         architecture,
         channel,
@@ -182,7 +185,7 @@ mod tests {
                     now: Timestamp::from_unix(20),
                 };
                 let rule = by_rule(&entry, &follower);
-                prop_assert_eq!(next(&entry, &follower), rule);
+                prop_assert_eq!(next(&entry, &follower).map(Cow::into_owned), rule);
             }
         }
     }

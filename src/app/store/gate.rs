@@ -56,8 +56,8 @@ impl<'c> Gates<'c> {
         app: &App,
         context: &Context<'_>,
         action: &SnapAction<'_>,
-        found: Found,
-    ) -> Result<Result<Found, NotValidated>, Refusal> {
+        found: Found<'c>,
+    ) -> Result<Result<Found<'c>, NotValidated>, Refusal> {
         let gated = &found.entry.record.id;
         let (Some(gating), Kind::Refresh) = (self.0.get(gated), action.kind) else {
             return Ok(Ok(found));
@@ -134,7 +134,7 @@ async fn missing<'c>(
 }
 
 /// What the channel held between what is installed and what would be offered, the newest first.
-fn earlier(found: &Found, installed: u64) -> Vec<u64> {
+fn earlier(found: &Found<'_>, installed: u64) -> Vec<u64> {
     let Some(channel) = &found.effective else {
         return Vec::new();
     };

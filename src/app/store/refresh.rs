@@ -1,8 +1,8 @@
 //! Which revision answers each action of `POST /v2/snaps/refresh` (device-api.md 5, 16). Exactly one answer per action,
 //! in the order of the request.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::asker::Asker;
 use super::cohort;
@@ -53,6 +53,16 @@ impl<'r> Context<'r> {
     /// The entry of an instance key.
     pub fn get(&self, instance_key: &str) -> Option<&Installed<'r>> {
         self.0.get(instance_key)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// All entries, by instance key.
@@ -108,13 +118,13 @@ pub enum Action<'r> {
 
 /// The revision for an action.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct Found<'c> {
     /// The snap.
-    pub entry: Arc<SnapEntry>,
+    pub entry: &'c SnapEntry,
     /// The revision.
     pub revision: u64,
     /// Where it comes from, if a channel answers.
-    pub effective: Option<Channel>,
+    pub effective: Option<Cow<'c, Channel>>,
     /// What to follow instead of what was asked for.
     pub redirect: Option<Channel>,
     /// What the device has, on refresh: deltas start there.
@@ -137,20 +147,25 @@ pub struct ActionError {
 }
 
 /// The answer to an action on a snap.
-pub fn refresh(
+pub fn refresh<'c>(
     app: &App,
-    catalog: &Snapshot,
+    catalog: &'c Snapshot,
     asker: &Asker,
     context: &Context<'_>,
     action: &SnapAction<'_>,
-) -> Result<Found, ActionError> {
+) -> Result<Found<'c>, ActionError> {
     match action.kind {
         Kind::Refresh => upgrade(app, catalog, asker, context, action),
         Kind::Install | Kind::Download => new(app, catalog, asker, action),
     }
 }
 
-fn new(app: &App, catalog: &Snapshot, asker: &Asker, action: &SnapAction<'_>) -> Result<Found, ActionError> {
+fn new<'c>(
+    app: &App,
+    catalog: &'c Snapshot,
+    asker: &Asker,
+    action: &SnapAction<'_>,
+) -> Result<Found<'c>, ActionError> {
     let name = action.name.unwrap_or_default();
     let by_name = name
         .parse()
@@ -185,22 +200,22 @@ fn new(app: &App, catalog: &Snapshot, asker: &Asker, action: &SnapAction<'_>) ->
     let offer = offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
         .ok_or_else(|| none_there(entry, asker, now, Some(&channel)))?;
     Ok(Found {
-        entry: Arc::clone(entry),
+        entry,
         revision: offer.revision,
-        effective: Some(offer.channel),
+        effective: Some(Cow::Owned(offer.channel)),
         redirect: (bare && channel.track != Track::default()).then_some(channel),
         installed: None,
         architecture: asker.architecture.clone(),
     })
 }
 
-fn upgrade(
+fn upgrade<'c>(
     app: &App,
-    catalog: &Snapshot,
+    catalog: &'c Snapshot,
     asker: &Asker,
     context: &Context<'_>,
     action: &SnapAction<'_>,
-) -> Result<Found, ActionError> {
+) -> Result<Found<'c>, ActionError> {
     let installed = context.get(action.instance_key).ok_or_else(|| {
         let key = action.instance_key;
         absent("invalid-instance-key", &format!("{key:?} is not in the context"))
@@ -242,9 +257,12 @@ fn upgrade(
     };
     let offer = next(entry, &follower).ok_or_else(|| none_there(entry, asker, now, Some(&channel)))?;
     Ok(Found {
-        entry: Arc::clone(entry),
+        entry,
         revision: offer.revision,
-        effective: Some(offer.channel),
+        effective: Some(match offer {
+            Cow::Borrowed(offer) => Cow::Borrowed(&offer.channel),
+            Cow::Owned(offer) => Cow::Owned(offer.channel),
+        }),
         redirect: None,
         installed: Some(installed.revision),
         architecture: asker.architecture.clone(),
@@ -252,12 +270,12 @@ fn upgrade(
 }
 
 /// A revision asked for by its number, as validation sets and people do: it need not be in any channel.
-fn exactly(
-    entry: &Arc<SnapEntry>,
+fn exactly<'c>(
+    entry: &'c SnapEntry,
     asker: &Asker,
     revision: u64,
     installed: Option<u64>,
-) -> Result<Found, ActionError> {
+) -> Result<Found<'c>, ActionError> {
     let fits = entry.revisions.get(&revision).is_some_and(|found| {
         let architectures = &found.architectures;
         architectures.contains(&asker.architecture) || architectures.iter().any(|name| name.as_str() == "all")
@@ -274,7 +292,7 @@ fn exactly(
         });
     }
     Ok(Found {
-        entry: Arc::clone(entry),
+        entry,
         revision,
         effective: None,
         redirect: None,

@@ -1,13 +1,14 @@
 //! What devices report with every refresh, collected in memory and written in batches, off their way.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::refresh::Context;
 use crate::app::{App, Refusal};
-use crate::domain::catalog::DeviceReport;
-use crate::domain::ident::DeviceId;
+use crate::domain::catalog::{DeviceReport, ReportedSnap};
+use crate::domain::ident::{Architecture, DeviceId};
+use crate::domain::time::Timestamp;
 use crate::ports::{Change, Commit, CommitOutcome, Record as _};
 
 /// How often reports are written.
@@ -25,31 +26,113 @@ pub struct Reports {
     waiting: Mutex<HashMap<DeviceId, Heard>>,
 }
 
-/// What was heard of a device; `told` is false where it only asked, without saying what it has.
+/// What a device says of itself with a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling<'r> {
+    /// The device.
+    pub device: &'r DeviceId,
+    /// The store of its model.
+    pub store: Option<&'r str>,
+    /// Its architecture.
+    pub architecture: &'r Architecture,
+    /// The client it runs, as that names itself.
+    pub client: Option<&'r str>,
+    /// When it asked.
+    pub seen: Timestamp,
+    /// Whether it says what it has; else only when it was seen counts.
+    pub told: bool,
+}
+
+/// What was heard of a device, all texts in one: it waits for some seconds, and a fleet says much in that time.
 #[derive(Clone, Debug)]
 struct Heard {
-    report: DeviceReport,
+    architecture: Architecture,
+    seen: Timestamp,
     told: bool,
+    texts: String,
+    store: Option<Part>,
+    client: Option<Part>,
+    snaps: Vec<HeardSnap>,
+}
+
+/// From where to where a text reaches.
+type Part = (u32, u32);
+
+#[derive(Clone, Copy, Debug)]
+struct HeardSnap {
+    snap_id: Part,
+    instance: Option<Part>,
+    revision: u64,
+    channel: Option<Part>,
+}
+
+impl Heard {
+    fn new(telling: &Telling<'_>, context: &Context<'_>) -> Self {
+        let mut texts = String::with_capacity(128 + context.len() * 56);
+        let mut put = |text: &str| {
+            let place = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+            let from = place(texts.len());
+            texts.push_str(text);
+            (from, place(texts.len()))
+        };
+        let store = telling.store.map(&mut put);
+        let client = telling.client.map(&mut put);
+        let snaps = context.iter().map(|installed| HeardSnap {
+            snap_id: put(installed.snap_id),
+            instance: (installed.instance_key != installed.snap_id).then(|| put(installed.instance_key)),
+            revision: installed.revision,
+            channel: installed.tracking_channel.map(&mut put),
+        });
+        Self {
+            architecture: telling.architecture.clone(),
+            seen: telling.seen,
+            told: telling.told,
+            snaps: snaps.collect(),
+            store,
+            client,
+            texts,
+        }
+    }
+
+    /// The same as it is stored.
+    fn report(&self, device: &DeviceId) -> DeviceReport {
+        let text = |(from, to): Part| {
+            let place = |number| usize::try_from(number).unwrap_or(usize::MAX);
+            self.texts
+                .get(place(from)..place(to))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let snaps = self.snaps.iter().map(|snap| ReportedSnap {
+            snap_id: text(snap.snap_id),
+            instance: snap.instance.map(text),
+            revision: snap.revision,
+            channel: snap.channel.map(text),
+        });
+        DeviceReport {
+            device: device.clone(),
+            store: self.store.map(text),
+            architecture: self.architecture.clone(),
+            client: self.client.map(text),
+            snaps: snaps.collect(),
+            seen: self.seen,
+        }
+    }
 }
 
 impl Reports {
-    /// Takes a report. `told`: it says what the device has; else only when it was seen counts.
-    pub fn note(&self, report: DeviceReport, told: bool) {
+    /// Takes a report.
+    pub fn note(&self, telling: &Telling<'_>, context: &Context<'_>) {
+        let new = Heard::new(telling, context);
         let mut waiting = self.lock();
-        let full = waiting.len() >= MOST;
-        match waiting.entry(report.device.clone()) {
-            Entry::Occupied(mut entry) => {
-                let heard = entry.get_mut();
-                let seen = report.seen.max(heard.report.seen);
-                if told {
-                    *heard = Heard { report, told };
-                }
-                heard.report.seen = seen;
+        if let Some(heard) = waiting.get_mut(telling.device) {
+            let seen = new.seen.max(heard.seen);
+            if new.told {
+                *heard = new;
             }
-            Entry::Vacant(entry) if !full => {
-                entry.insert(Heard { report, told });
-            }
-            Entry::Vacant(_) => {}
+            heard.seen = seen;
+        } else if waiting.len() < MOST {
+            waiting.insert(telling.device.clone(), new);
         }
     }
 
@@ -58,8 +141,10 @@ impl Reports {
         self.lock().len()
     }
 
-    fn take(&self) -> Vec<Heard> {
-        std::mem::take(&mut *self.lock()).into_values().collect()
+    fn take(&self) -> Vec<(DeviceReport, bool)> {
+        let waiting = std::mem::take(&mut *self.lock());
+        let report = |(device, heard): (DeviceId, Heard)| (heard.report(&device), heard.told);
+        waiting.into_iter().map(report).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<DeviceId, Heard>> {
@@ -85,15 +170,15 @@ pub async fn reports(app: App, stop: impl Future<Output = ()>) {
 pub async fn flush(app: &App) -> Result<(), Refusal> {
     for batch in app.reports.take().chunks(BATCH) {
         let mut commit = Commit::default();
-        for heard in batch {
-            commit.records.extend(change(app, heard).await?);
+        for (report, told) in batch {
+            commit.records.extend(change(app, report, *told).await?);
         }
         if commit.records.is_empty() {
             continue;
         }
         if let CommitOutcome::Conflict { .. } = app.storage.commit(commit).await? {
-            for heard in batch {
-                let records: Vec<Change> = change(app, heard).await?.into_iter().collect();
+            for (report, told) in batch {
+                let records: Vec<Change> = change(app, report, *told).await?.into_iter().collect();
                 let commit = Commit {
                     records,
                     ..Commit::default()
@@ -106,12 +191,12 @@ pub async fn flush(app: &App) -> Result<(), Refusal> {
 }
 
 /// What has to be written, if anything.
-async fn change(app: &App, Heard { report, told }: &Heard) -> Result<Option<Change>, Refusal> {
+async fn change(app: &App, report: &DeviceReport, told: bool) -> Result<Option<Change>, Refusal> {
     let found = app.storage.find::<DeviceReport>(report.key()).await?;
     let Some(found) = found else {
         return Ok(Some(Change::create(report)));
     };
-    let mut next = if *told {
+    let mut next = if told {
         report.clone()
     } else {
         found.record.clone()

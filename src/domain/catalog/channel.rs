@@ -1,8 +1,9 @@
 //! Channels: `track/risk[/branch]` (device-api.md 16.6).
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,28 +59,34 @@ impl fmt::Display for Risk {
 }
 
 /// A track: `latest`, `2.0`, `22-lts`. At most 28 bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Track(Arc<str>);
-
-/// The text of the track nearly every snap has: once for all.
-static LATEST_TEXT: LazyLock<Arc<str>> = LazyLock::new(|| LATEST.into());
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Track(
+    /// Its text; none where it is `latest`, so that what nearly everybody follows costs nothing to copy.
+    Option<Arc<str>>,
+);
 
 impl Track {
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_deref().unwrap_or(LATEST)
     }
 }
 
-impl Default for Track {
-    fn default() -> Self {
-        Self(Arc::clone(&LATEST_TEXT))
+impl PartialOrd for Track {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Track {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
     }
 }
 
 impl fmt::Display for Track {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -91,7 +98,7 @@ impl FromStr for Track {
             return Ok(Self::default());
         }
         let good = is_word(text) && text.len() <= 28 && text.parse::<Risk>().is_err();
-        good.then(|| Self(text.into()))
+        good.then(|| Self(Some(text.into())))
             .ok_or_else(|| IdentError::new("track (1 to 28 of a-z, A-Z, 0-9 and inner . _ -, no risk)", text))
     }
 }

@@ -1,8 +1,9 @@
 //! `POST /v2/snaps/refresh`: install, refresh, download, fetch-assertions (device-api.md 5).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use http::StatusCode;
 use serde::Deserialize;
 use serde::Serialize;
@@ -13,11 +14,11 @@ use warp::{Filter, Reply as _};
 use super::asking::{Asking, asking};
 use super::snap;
 use crate::app::store::{
-    Action, ActionError, Asker, Context, Found, Gates, Group, GroupAnswer, GroupError, Installed, Kind,
-    NotValidated, SnapAction, Snapshot, Wanted, WantedKey, fetch, refresh,
+    AHEAD, Action, ActionError, Asker, Context, Found, Gates, Group, GroupAnswer, GroupError, Installed,
+    Kind, NotValidated, SnapAction, Snapshot, Telling, Wanted, WantedKey, fetch, refresh,
 };
 use crate::app::{App, Reason};
-use crate::domain::catalog::{Channel, DeviceReport, ReportedSnap};
+use crate::domain::catalog::Channel;
 use crate::domain::snap::Epoch;
 use crate::http::body::{self, Text};
 use crate::http::endpoint::{Access, BodyShape, Endpoint, with};
@@ -144,7 +145,14 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
     let mut out = Vec::with_capacity(512 + actions.len() * 4096);
     out.extend_from_slice(b"{\"results\":[");
     let mut held = Vec::new();
-    for action in &actions {
+    for (number, action) in actions.iter().enumerate() {
+        if number % AHEAD == 0 {
+            let next = actions.iter().skip(number).take(AHEAD);
+            catalog.look_ahead(next.filter_map(|action| match action {
+                Action::Snap(action) => action.snap_id,
+                Action::Fetch(_) | Action::Unknown(..) => None,
+            }));
+        }
         let before = out.len();
         if out.last() != Some(&b'[') {
             out.push(b',');
@@ -195,26 +203,15 @@ fn report(app: &App, asking: &Asking, asker: &Asker, context: &Context<'_>, acti
     let refreshes = actions
         .iter()
         .any(|action| matches!(action, Action::Snap(action) if action.kind == Kind::Refresh));
-    let snaps: Vec<ReportedSnap> = context
-        .iter()
-        .map(|installed| ReportedSnap {
-            snap_id: installed.snap_id.to_owned(),
-            instance: (installed.instance_key != installed.snap_id)
-                .then(|| installed.instance_key.to_owned()),
-            revision: installed.revision,
-            channel: installed.tracking_channel.map(str::to_owned),
-        })
-        .collect();
-    let told = refreshes || !snaps.is_empty();
-    let report = DeviceReport {
-        device: session.device.clone(),
-        store: session.store.clone(),
-        architecture: asker.architecture.clone(),
-        client: asking.client.clone(),
-        snaps,
+    let telling = Telling {
+        device: &session.device,
+        store: session.store.as_deref(),
+        architecture: &asker.architecture,
+        client: asking.client.as_deref(),
         seen: app.clock.now(),
+        told: refreshes || !context.is_empty(),
     };
-    app.reports.note(report, told);
+    app.reports.note(&telling, context);
 }
 
 /// What the device should do or know besides: renew a session that ends soon (device-api.md 5.6), what is held back.
@@ -267,7 +264,7 @@ fn actions<'r>(entries: &'r [ActionEntry<'_>]) -> Result<Vec<Action<'r>>, Fault<
         return Err(too_many("actions", MOST));
     }
     let mut assertions = 0;
-    let mut keys = std::collections::HashSet::new();
+    let mut keys = HashSet::with_capacity_and_hasher(entries.len(), RandomState::default());
     let mut actions = Vec::with_capacity(entries.len());
     for entry in entries {
         let kind = match &*entry.action {
@@ -365,7 +362,7 @@ fn snap_result(
     app: &App,
     asking: &Asking,
     action: &SnapAction<'_>,
-    answer: &Result<Found, ActionError>,
+    answer: &Result<Found<'_>, ActionError>,
 ) -> Result<(), Fault<DeviceDialect>> {
     let mut text = None;
     let mut result = SnapResult {
@@ -383,13 +380,13 @@ fn snap_result(
     };
     match answer {
         Ok(found) => {
-            let (entry, formats) = (&*found.entry, &asking.delta_formats);
+            let (entry, formats) = (found.entry, &asking.delta_formats);
             let made = snap::text_from(app, entry, found.revision, found.installed, formats);
             text = made.map_err(|error| Fault::internal(&error))?;
             if text.is_some() {
                 // They are in the text.
                 (result.snap_id, result.name) = (None, None);
-                result.effective_channel = found.effective.as_ref();
+                result.effective_channel = found.effective.as_deref();
                 result.redirect_channel = found.redirect.as_ref();
             } else {
                 // A release names a revision that is not there: the catalogue is damaged.

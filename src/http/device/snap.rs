@@ -1,6 +1,8 @@
 //! The snap object of refresh, info and find (device-api.md 5.5). Everything is always sent: clients take what they
 //! asked for, and a field that is missing where it was wanted breaks them.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::app::App;
@@ -181,7 +183,11 @@ impl<'a> Snap<'a> {
 ///
 /// # Errors
 /// If it cannot be written as JSON.
-pub(super) fn text(app: &App, entry: &SnapEntry, revision: u64) -> serde_json::Result<Option<Text>> {
+pub(super) fn text<'e>(
+    app: &App,
+    entry: &'e SnapEntry,
+    revision: u64,
+) -> serde_json::Result<Option<Cow<'e, Text>>> {
     entry.text(revision, |revision| {
         written(&Snap::new(app, entry, revision), revision)
     })
@@ -192,13 +198,13 @@ pub(super) fn text(app: &App, entry: &SnapEntry, revision: u64) -> serde_json::R
 ///
 /// # Errors
 /// If it cannot be written as JSON.
-pub(super) fn text_from(
+pub(super) fn text_from<'e>(
     app: &App,
-    entry: &SnapEntry,
+    entry: &'e SnapEntry,
     revision: u64,
     source: Option<u64>,
     formats: &[String],
-) -> serde_json::Result<Option<Text>> {
+) -> serde_json::Result<Option<Cow<'e, Text>>> {
     let source = source.filter(|source| entry.deltas.contains_key(&(*source, revision)));
     let Some(source) = source else {
         return text(app, entry, revision);
@@ -207,7 +213,7 @@ pub(super) fn text_from(
     revision
         .map(|revision| {
             let snap = Snap::new(app, entry, revision).with_delta(app, entry, source, formats);
-            written(&snap, revision)
+            written(&snap, revision).map(Cow::Owned)
         })
         .transpose()
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hallmark::app::catalog::connect;
+use hallmark::app::{App, AppState, Settings};
 use hallmark::domain::access::{Account, Membership, Role, Token, TokenText};
 use hallmark::domain::ident::{AccountId, StoreId};
 use hallmark::ports::{Change, Commit, CommitOutcome};
@@ -30,10 +31,7 @@ async fn devices_are_pointed_at_a_store_by_an_assertion_that_changes_only_with_t
         field.get("/v2/auth/store/assertions?store=other").await.status,
         404
     );
-    let mut moved = field.app.clone();
-    let mut settings = hallmark::app::Settings::clone(&moved.settings);
-    settings.public_url = "https://store.acme.example".to_owned();
-    moved.settings = Arc::new(settings);
+    let moved = moved_to(&field.app, "https://store.acme.example");
     let next = connect::connect(&moved, &acme_ctx(), &store).await.unwrap();
     assert_eq!(next.url, "https://store.acme.example");
     let served = field.get("/v2/assertions/store/acme-store").await;
@@ -43,15 +41,23 @@ async fn devices_are_pointed_at_a_store_by_an_assertion_that_changes_only_with_t
         (1, Some("https://store.acme.example"))
     );
     // Devices resolve some addresses relative to this one, which takes the last part of a path away.
-    let mut settings = hallmark::app::Settings::clone(&moved.settings);
-    settings.public_url = "https://acme.example/store".to_owned();
-    moved.settings = Arc::new(settings);
+    let moved = moved_to(&field.app, "https://acme.example/store");
     let next = connect::connect(&moved, &acme_ctx(), &store).await.unwrap();
     assert_eq!(next.url, "https://acme.example/store/");
     let again = connect::connect(&moved, &acme_ctx(), &store).await.unwrap();
     assert_eq!(next.assertions, again.assertions);
     let foreign = connect::connect(&field.app, &acme_ctx(), &"other".parse().unwrap()).await;
     assert_eq!(foreign.unwrap_err().code, "resource-not-found");
+}
+
+/// The same instance under another address.
+fn moved_to(app: &App, public_url: &str) -> App {
+    let mut state = AppState::clone(app);
+    state.settings = Arc::new(Settings {
+        public_url: public_url.to_owned(),
+        ..Settings::clone(&app.settings)
+    });
+    App::from(state)
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use hallmark::app::App;
 use hallmark::app::catalog::garbage;
 use hallmark::app::catalog::ingest::{Intake, Upload, ingest};
 use hallmark::app::doctor;
+use hallmark::app::{App, AppState};
 use hallmark::domain::assertion::AssertionType as T;
 use hallmark::domain::blob::{BlobDigest, BlobId};
 use hallmark::domain::catalog::{RevisionRecord, SnapRecord};
@@ -410,10 +410,10 @@ impl Staged for CrashingFile<dyn Staged> {
 #[tokio::test]
 async fn a_crash_leaves_no_half_revision_and_repair_clears_up() {
     let (app, clock) = instance().await;
-    let crashing = App {
+    let crashing = App::from(AppState {
         blobs: Arc::new(Crashing(app.blobs.clone())),
-        ..app.clone()
-    };
+        ..AppState::clone(&app)
+    });
     let file = snap_file("gizmo", "1", "");
     let upload = Upload {
         publisher: Some("acme".to_owned()),

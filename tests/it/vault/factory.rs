@@ -13,7 +13,7 @@ use hallmark::adapters::softkey::SoftKeys;
 use hallmark::adapters::squashfs::Squashfs;
 use hallmark::adapters::system::SystemEntropy;
 use hallmark::app::models::{self, ModelSettings, NewModel};
-use hallmark::app::{App, BrandCtx, Secrets};
+use hallmark::app::{App, AppState, BrandCtx, Secrets};
 use hallmark::domain::access::Brand;
 use hallmark::domain::assertion::{
     Assertion, AssertionType, Headers, PublicKey, Statement, StreamDecoder, encode_stream,
@@ -156,7 +156,7 @@ impl Factory {
         let clock = TestClock::new();
         let kdf = quick_kdf();
         let signer: Arc<dyn Signer> = Arc::new(SoftKeys::new(seal("p", &kdf)).unwrap());
-        let app = App {
+        let app = App::from(AppState {
             storage,
             signer,
             blobs: Arc::new(MemoryBlobs::new(clock.clone())),
@@ -172,7 +172,8 @@ impl Factory {
             guard: Arc::default(),
             catalog: Arc::default(),
             reports: Arc::default(),
-        };
+            models: Arc::default(),
+        });
         let root = TestKey::new("root");
         let (address, stop) = serve(&app).await;
         let factory = Self {

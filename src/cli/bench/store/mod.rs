@@ -96,6 +96,11 @@ impl Store {
         results.print(cx)
     }
 
+    /// Snaps of the small catalogue.
+    fn few(&self) -> usize {
+        self.snaps.div_ceil(100).max(self.installed)
+    }
+
     async fn measure(&self, cx: &Cx) -> anyhow::Result<Results> {
         let instance = Instance::new(std::env::current_exe()?, &self.dir.canonicalize()?);
         let brand: BrandId = BRAND.parse()?;
@@ -108,7 +113,7 @@ impl Store {
         let (signer, fleet) = self.fleet(&instance, &brand).await?;
         let few = |count: usize| count.div_ceil(100);
         let stages = [
-            (few(self.snaps).max(self.installed), few(self.devices)),
+            (self.few(), few(self.devices)),
             (self.snaps, few(self.devices)),
             (self.snaps, self.devices),
         ];
@@ -188,8 +193,12 @@ impl Store {
         }
         server.stop()?;
         let signer = devices.into_iter().next().context("cannot measure no devices")?;
-        let installed = self.installed;
-        Ok((signer, Fleet { sessions, installed }))
+        let fleet = Fleet {
+            sessions,
+            installed: self.installed,
+            few: self.few(),
+        };
+        Ok((signer, fleet))
     }
 }
 

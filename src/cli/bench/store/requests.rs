@@ -9,8 +9,10 @@ use super::catalogue::{ARCHITECTURES, revision, snap_id, snap_name, topic};
 /// The kinds of requests that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What is new for all snaps of a device?
+    /// What is new for all snaps of a device? Together the devices have all snaps of the catalogue.
     Refresh,
+    /// The same, where together they have the snaps of the small catalogue only, however large the catalogue is.
+    RefreshFew,
     /// One snap with its channels.
     Info,
     /// A search: for a name, and for a word that one snap in a hundred has.
@@ -21,12 +23,19 @@ pub(super) enum Kind {
 
 impl Kind {
     /// All of them.
-    pub(super) const ALL: [Self; 4] = [Self::Refresh, Self::Info, Self::Find, Self::Assertion];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Refresh,
+        Self::RefreshFew,
+        Self::Info,
+        Self::Find,
+        Self::Assertion,
+    ];
 
     /// Its name in the result.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Refresh => "refresh",
+            Self::RefreshFew => "refresh-few",
             Self::Info => "info",
             Self::Find => "find",
             Self::Assertion => "assertion",
@@ -36,7 +45,7 @@ impl Kind {
     /// Of this many requests for refreshes, how many of this kind are made: searches take longest.
     pub(super) fn share(self, requests: usize) -> usize {
         match self {
-            Self::Refresh | Self::Info | Self::Assertion => requests,
+            Self::Refresh | Self::RefreshFew | Self::Info | Self::Assertion => requests,
             Self::Find => requests.div_ceil(8),
         }
     }
@@ -58,6 +67,8 @@ pub(super) struct Fleet {
     pub(super) sessions: Vec<String>,
     /// Snaps on every device.
     pub(super) installed: usize,
+    /// Snaps of the small catalogue.
+    pub(super) few: usize,
 }
 
 /// Steps through the catalogue so that neighbours are far apart, always the same way: prime, above any catalogue's half.
@@ -74,8 +85,9 @@ impl Fleet {
             .map(|(device, session)| {
                 let number = (device * STRIDE) % snaps.max(1);
                 let (method, path, body) = match kind {
-                    Kind::Refresh => {
-                        let body = self.refresh(device, snaps)?;
+                    Kind::Refresh | Kind::RefreshFew => {
+                        let of = if kind == Kind::Refresh { snaps } else { self.few };
+                        let body = self.refresh(device, of)?;
                         (Method::POST, "/v2/snaps/refresh".to_owned(), body)
                     }
                     Kind::Info => {
@@ -144,7 +156,7 @@ impl Fleet {
         let answer: Value = serde_json::from_slice(answer).context("the answer is not JSON")?;
         let list = |name: &str| answer.get(name).and_then(Value::as_array);
         let good = match kind {
-            Kind::Refresh => list("results").is_some_and(|results| {
+            Kind::Refresh | Kind::RefreshFew => list("results").is_some_and(|results| {
                 results.len() == self.installed
                     && results.iter().all(|result| {
                         let newest = result.pointer("/snap/revision").and_then(Value::as_u64);
@@ -175,7 +187,7 @@ fn headers(kind: Kind, session: &str) -> anyhow::Result<HeaderMap> {
     };
     let accept = match kind {
         Kind::Assertion => "application/x.ubuntu.assertion",
-        Kind::Refresh | Kind::Info | Kind::Find => "application/json",
+        Kind::Refresh | Kind::RefreshFew | Kind::Info | Kind::Find => "application/json",
     };
     set("accept", accept)?;
     let architecture = ARCHITECTURES.first().copied().unwrap_or_default();
@@ -191,7 +203,7 @@ fn headers(kind: Kind, session: &str) -> anyhow::Result<HeaderMap> {
         "user-agent",
         "snapd/2.66 (series 16; classic) debian/12 (amd64) linux/6.1.0",
     )?;
-    if kind == Kind::Refresh {
+    if matches!(kind, Kind::Refresh | Kind::RefreshFew) {
         set("content-type", "application/json")?;
         set("snap-refresh-managed", "false")?;
     }
