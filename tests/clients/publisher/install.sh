@@ -92,12 +92,17 @@ make_python() {
   local folder=$1 deb
   mkdir -p "$folder/deb"
   # apt must not see what is installed here: it would look for those versions.
-  (cd "$folder/deb" && debian bullseye -o Dir::State::status=/dev/null download python3.9-minimal \
-    libpython3.9-minimal libpython3.9-stdlib python3-distutils python3-lib2to3 libssl1.1 libffi7 libmpdec3)
-  for deb in "$folder"/deb/*.deb; do dpkg -x "$deb" "$folder"; done
-  rm -r "$folder/deb"
-  printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$(echo "$folder"/usr/lib/*-linux-gnu)" \
-    "$folder/usr/bin/python3.9" >"$folder/run"
+  if (cd "$folder/deb" && debian bullseye -o Dir::State::status=/dev/null download python3.9-minimal \
+    libpython3.9-minimal libpython3.9-stdlib python3-distutils python3-lib2to3 libssl1.1 libffi7 libmpdec3); then
+    for deb in "$folder"/deb/*.deb; do dpkg -x "$deb" "$folder"; done
+    rm -r "$folder/deb"
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$(echo "$folder"/usr/lib/*-linux-gnu)" \
+      "$folder/usr/bin/python3.9" >"$folder/run"
+  else
+    # Debian 11 leaves the archive one day.
+    echo 'note: no Python 3.9 from Debian 11; is there one on this machine?'
+    printf '#!/bin/sh\nexec %s "$@"\n' "$(command -v python3.9)" >"$folder/run"
+  fi
   chmod +x "$folder/run"
   "$folder/run" -c 'import ctypes, decimal, sqlite3, ssl, venv, distutils.core'
 }
