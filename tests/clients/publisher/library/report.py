@@ -15,7 +15,7 @@ def not_ok(name, *lines):
     global failed
     failed += 1
     print(f"FAIL {name}", flush=True)
-    for line in lines:
+    for line in [line for text in lines for line in text.splitlines()]:
         print(f"     | {line}", flush=True)
 
 
