@@ -1,10 +1,18 @@
 //! Authorisation in one place: a context value is the proof that the caller may act, and for whom.
-//! No other file judges permissions. What a caller may not do answers exactly like what is not there.
+//! No other file judges permissions. What a caller may not do answers exactly like what is not there; what only the
+//! limits of their token forbid is marked as such ([`Refusal::limit`]), for dialects that have a word for it.
+
+mod grant;
+mod placed;
+
+pub use placed::{SnapCtx, StoreCtx, UnplacedCtx};
+
+use grant::{Grant, Judgement};
 
 use crate::domain::access::{Account, Brand, Membership, Permission, Role, Scope, Token, TokenText};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::catalog::SnapRecord;
-use crate::domain::ident::{AccountId, BrandId};
+use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
 use crate::domain::time::Timestamp;
 
 use super::{App, Reason, Refusal};
@@ -21,14 +29,52 @@ pub struct Caller {
 pub trait Authorized: Sized + Send {
     /// The permissions it can be asked with.
     const SCOPE: Scope;
+    /// What tells which object it is about.
+    const NAMED_BY: NamedBy;
 
-    /// Judges: may `caller` do what `permission` names (for `brand`, where that matters)?
+    /// Judges: may `caller` do what `permission` names there?
     fn authorize(
         app: &App,
         caller: &Caller,
         permission: Permission,
-        brand: Option<BrandId>,
+        place: Place,
     ) -> impl Future<Output = Result<Self, Refusal>> + Send;
+}
+
+/// What a request has to name for a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedBy {
+    /// Nothing.
+    Nothing,
+    /// A brand, or nothing where the caller has only one.
+    Brand,
+    /// A snap.
+    Snap,
+    /// A store.
+    Store,
+}
+
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It does not say.
+    Unnamed,
+    /// A brand.
+    Brand(BrandId),
+    /// A snap, by its name.
+    Snap(SnapName),
+    /// A snap, by its id.
+    SnapId(SnapId),
+    /// A store.
+    Store(StoreId),
+    /// Something that cannot exist: a name against the rules.
+    Nowhere,
+}
+
+impl From<Option<BrandId>> for Place {
+    fn from(brand: Option<BrandId>) -> Self {
+        brand.map_or(Self::Unnamed, Self::Brand)
+    }
 }
 
 /// Who holds `credential` and whether they may do what `permission` names.
@@ -93,7 +139,7 @@ impl Caller {
         &self,
         app: &App,
         permission: Permission,
-        brand: Option<BrandId>,
+        place: impl Into<Place> + Send,
     ) -> Result<C, Refusal> {
         if permission.scope() != C::SCOPE {
             tracing::error!(
@@ -106,12 +152,23 @@ impl Caller {
                 "cannot do this: internal error",
             ));
         }
-        C::authorize(app, self, permission, brand).await
+        C::authorize(app, self, permission, place.into()).await
     }
 
     /// The account.
     pub fn account(&self) -> &AccountId {
         &self.account
+    }
+
+    async fn roles(
+        &self,
+        app: &App,
+        brand: &BrandId,
+        store: &StoreId,
+    ) -> Result<Vec<Role>, Refusal> {
+        let key = [brand.as_str(), store.as_str(), self.account.as_str()];
+        let found = app.storage.find::<Membership>(key).await?;
+        Ok(found.map(|found| found.record.roles).unwrap_or_default())
     }
 
     fn grant(&self, roles: Vec<Role>) -> Grant {
@@ -168,76 +225,6 @@ impl Caller {
                 names.join(", ")
             ),
         ))
-    }
-}
-
-/// What a context may do; the one place where roles, rank and token limits meet.
-#[derive(Clone, Debug)]
-enum Grant {
-    /// Whoever can write to the data directory may do anything.
-    Local,
-    /// A caller over the network.
-    Remote {
-        operator: bool,
-        roles: Vec<Role>,
-        token: Token,
-    },
-}
-
-impl Grant {
-    fn allows(&self, permission: Permission) -> bool {
-        let (operator, roles, token) = match self {
-            Self::Local => return true,
-            Self::Remote {
-                operator,
-                roles,
-                token,
-            } => (*operator, roles, token),
-        };
-        let by_rank = match permission.scope() {
-            Scope::Own => true,
-            Scope::Instance => operator && permission.operator() && token.brand_id.is_none(),
-            Scope::Brand => {
-                (operator && permission.operator())
-                    || permission.roles().iter().any(|role| roles.contains(role))
-            }
-        };
-        let in_scopes = permission == Permission::OwnRead
-            || token
-                .permissions
-                .as_ref()
-                .is_none_or(|names| names.iter().any(|name| name == permission.name()));
-        by_rank && in_scopes && (token.person || !permission.person_only())
-    }
-
-    /// Whether the instance operator acts, or who owns the data directory.
-    fn operates(&self) -> bool {
-        match self {
-            Self::Local => true,
-            Self::Remote { operator, .. } => *operator,
-        }
-    }
-
-    fn actor(&self) -> Actor {
-        match self {
-            Self::Local => Actor::Local,
-            Self::Remote { token, .. } => Actor::Account(token.account_id.clone()),
-        }
-    }
-
-    fn event(&self, now: Timestamp, brand: Option<&BrandId>, action: &str, subject: &str) -> AuditEvent {
-        let mut detail = serde_json::Map::new();
-        if let Self::Remote { token, .. } = self {
-            detail.insert("token".to_owned(), token.id.clone().into());
-        }
-        AuditEvent {
-            time: now,
-            actor: self.actor(),
-            brand: brand.cloned().map(AccountId::from),
-            action: action.to_owned(),
-            subject: subject.to_owned(),
-            detail,
-        }
     }
 }
 
@@ -309,9 +296,18 @@ impl BrandCtx {
     /// Whether the caller may do what `permission` names to this snap (admin-api.md 1.2): publishers and collaborators
     /// publish and release their own, reviewers decide about those of others, and see all.
     pub fn may_with(&self, snap: &SnapRecord, permission: Permission) -> bool {
-        if snap.brand_id != self.brand || !self.grant.allows(permission) {
-            return false;
+        matches!(self.judge_with(snap, permission), Judgement::Yes)
+    }
+
+    fn judge_with(&self, snap: &SnapRecord, permission: Permission) -> Judgement {
+        if snap.brand_id != self.brand || !self.has_part_in(snap, permission) {
+            return Judgement::No;
         }
+        self.grant.judge(permission)
+    }
+
+    /// Whether snap and permission go together for the caller, whatever their rights in the brand are.
+    fn has_part_in(&self, snap: &SnapRecord, permission: Permission) -> bool {
         let own = || {
             self.speaks_for(&snap.publisher_id)
                 || self
@@ -319,7 +315,7 @@ impl BrandCtx {
                     .is_some_and(|account| snap.collaborators.contains(account))
         };
         match permission {
-            Permission::SnapPublish | Permission::SnapRelease => own(),
+            Permission::SnapPublish | Permission::SnapEdit | Permission::SnapRelease => own(),
             Permission::SnapDeclare => self.operates() || !own(),
             Permission::SnapRead => own() || self.grant.allows(Permission::SnapReadAll),
             _ => true,
@@ -327,49 +323,48 @@ impl BrandCtx {
     }
 }
 
+impl BrandCtx {
+    /// The caller's part in `brand`, of any rights; none if there is no such brand, or their token is not for it.
+    async fn of(app: &App, caller: &Caller, brand: BrandId) -> Result<Option<Self>, Refusal> {
+        if caller.token.brand_id.as_ref().is_some_and(|only| *only != brand) {
+            return Ok(None);
+        }
+        let Some(record) = app.storage.find::<Brand>([brand.as_str()]).await? else {
+            return Ok(None);
+        };
+        let roles = caller.roles(app, &brand, &record.record.base_store).await?;
+        let grant = caller.grant(roles);
+        Ok(Some(Self { brand, grant }))
+    }
+}
+
 impl Authorized for BrandCtx {
     const SCOPE: Scope = Scope::Brand;
+    const NAMED_BY: NamedBy = NamedBy::Brand;
 
     async fn authorize(
         app: &App,
         caller: &Caller,
         permission: Permission,
-        brand: Option<BrandId>,
+        place: Place,
     ) -> Result<Self, Refusal> {
-        let brand = match brand {
-            Some(brand) => brand,
-            None => caller.only_brand(app).await?,
+        let brand = match place {
+            Place::Brand(brand) => brand,
+            Place::Unnamed => caller.only_brand(app).await?,
+            Place::Snap(_) | Place::SnapId(_) | Place::Store(_) | Place::Nowhere => {
+                return Err(Refusal::not_found(
+                    "cannot do this: no brand is named that there can be",
+                ));
+            }
         };
         let forbidden = || {
             Refusal::not_found(format!(
                 "cannot do this for brand {brand}: there is no such brand, or your role does not allow it"
             ))
         };
-        if caller.token.brand_id.as_ref().is_some_and(|only| *only != brand) {
-            return Err(forbidden());
-        }
-        let record = app
-            .storage
-            .find::<Brand>([brand.as_str()])
-            .await?
-            .ok_or_else(forbidden)?
-            .record;
-        let key = [
-            brand.as_str(),
-            record.base_store.as_str(),
-            caller.account.as_str(),
-        ];
-        let roles = app
-            .storage
-            .find::<Membership>(key)
-            .await?
-            .map(|found| found.record.roles)
-            .unwrap_or_default();
-        let grant = caller.grant(roles);
-        if !grant.allows(permission) {
-            return Err(forbidden());
-        }
-        Ok(Self { brand, grant })
+        let ctx = Self::of(app, caller, brand.clone()).await?.ok_or_else(forbidden)?;
+        ctx.grant.judge(permission).or(forbidden)?;
+        Ok(ctx)
     }
 }
 
@@ -406,19 +401,20 @@ impl InstanceCtx {
 
 impl Authorized for InstanceCtx {
     const SCOPE: Scope = Scope::Instance;
+    const NAMED_BY: NamedBy = NamedBy::Nothing;
 
     async fn authorize(
         _app: &App,
         caller: &Caller,
         permission: Permission,
-        _brand: Option<BrandId>,
+        _place: Place,
     ) -> Result<Self, Refusal> {
         let grant = caller.grant(Vec::new());
-        if !grant.allows(permission) {
-            return Err(Refusal::not_found(
+        grant.judge(permission).or(|| {
+            Refusal::not_found(
                 "cannot do this on the instance: there is no such thing, or only its operator may",
-            ));
-        }
+            )
+        })?;
         Ok(Self { grant })
     }
 }
@@ -446,6 +442,21 @@ impl OwnCtx {
         self.caller.brands(app).await
     }
 
+    /// What the caller may do in one of their brands.
+    pub async fn permissions_in(&self, app: &App, brand: &BrandId) -> Result<Vec<Permission>, Refusal> {
+        let part = BrandCtx::of(app, &self.caller, brand.clone()).await?;
+        let all = Permission::ALL.iter().copied();
+        Ok(part.map_or_else(Vec::new, |part| {
+            all.filter(|permission| permission.scope() == Scope::Brand && part.may(*permission))
+                .collect()
+        }))
+    }
+
+    /// The caller, for acts that need leave for some brand, snap or store besides.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// An audit event about what this context does now.
     pub fn event(&self, now: Timestamp, action: &str, subject: &str) -> AuditEvent {
         self.grant.event(now, None, action, subject)
@@ -454,19 +465,20 @@ impl OwnCtx {
 
 impl Authorized for OwnCtx {
     const SCOPE: Scope = Scope::Own;
+    const NAMED_BY: NamedBy = NamedBy::Nothing;
 
     async fn authorize(
         _app: &App,
         caller: &Caller,
         permission: Permission,
-        _brand: Option<BrandId>,
+        _place: Place,
     ) -> Result<Self, Refusal> {
         let grant = caller.grant(Vec::new());
-        if !grant.allows(permission) {
-            return Err(Refusal::not_found(
+        grant.judge(permission).or(|| {
+            Refusal::not_found(
                 "cannot do this with this token: its scopes do not allow it, or it needs a person's log-in",
-            ));
-        }
+            )
+        })?;
         Ok(Self {
             caller: caller.clone(),
             grant,

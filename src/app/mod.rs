@@ -40,11 +40,13 @@ mod vault_cache;
 mod vault_events;
 pub mod verify;
 
-pub use authorize::{Authorized, BrandCtx, Caller, InstanceCtx, OwnCtx, authorize};
+pub use authorize::{
+    Authorized, BrandCtx, Caller, InstanceCtx, NamedBy, OwnCtx, Place, SnapCtx, StoreCtx, UnplacedCtx, authorize,
+};
 pub use issue_error::IssueError;
 pub use lockout::Lockout;
 pub use passwords::{Password, Passwords};
-pub use refusal::{Reason, Refusal};
+pub use refusal::{Reason, Refusal, TokenLimit};
 pub use upkeep::upkeep;
 use vault_events::vault_event;
 

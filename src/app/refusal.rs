@@ -1,5 +1,6 @@
 //! Why an administrative use case did not do what it was asked.
 
+use crate::domain::access::Permission;
 use crate::domain::ident::IdentError;
 use crate::ports::{SignError, StoreError};
 
@@ -34,6 +35,16 @@ pub struct Refusal {
     pub code: &'static str,
     /// For people.
     pub message: String,
+    /// The limit of the caller's token that stands against it, where nothing else does. Dialects that have no word for
+    /// that answer as if it were not there.
+    pub limit: Option<Box<TokenLimit>>,
+}
+
+/// A limit of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenLimit {
+    /// It is not for this.
+    Permission(Permission),
 }
 
 impl Refusal {
@@ -43,7 +54,15 @@ impl Refusal {
             reason,
             code,
             message: message.into(),
+            limit: None,
         }
+    }
+
+    /// The same, said of a token that is too limited.
+    #[must_use]
+    pub fn limited(mut self, limit: TokenLimit) -> Self {
+        self.limit = Some(Box::new(limit));
+        self
     }
 
     /// The request is wrong.

@@ -1,4 +1,5 @@
-//! Who calls a native path: `Authorization: Bearer hmk_…`. Reads the header; [`crate::app::authorize`] judges it.
+//! Who calls: reads the `Authorization` header in all forms that clients send (publisher-api.md 2, admin-api.md 2.2);
+//! [`crate::app::authorize`] judges it. A `Macaroons` header is not looked at: only exchange calls have a use for it.
 
 use std::convert::Infallible;
 
@@ -58,17 +59,33 @@ fn read(headers: &HeaderMap) -> Presented {
         (Some(value), None) => value,
         (Some(_), Some(_)) => return Presented::Unusable,
     };
-    let token = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .and_then(|(scheme, rest)| {
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then(|| TokenText::parse(rest.trim()))
-                .flatten()
-        });
+    let token = value.to_str().ok().and_then(token);
     token.map_or(Presented::Unusable, Presented::Token)
+}
+
+/// A token in one of the forms: `Bearer hmk_…`, `Macaroon hmk_…`, `Macaroon root="hmk_…"`, with or without quotes, the
+/// scheme and `root` in any case.
+pub(super) fn token(header: &str) -> Option<TokenText> {
+    let (scheme, rest) = header.trim().split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") && !scheme.eq_ignore_ascii_case("macaroon") {
+        return None;
+    }
+    let bare = parameter(rest, "root").unwrap_or(rest);
+    TokenText::parse(unquoted(bare.trim()))
+}
+
+/// The value of a parameter in `name=value, name="value"`.
+fn parameter<'h>(parameters: &'h str, name: &str) -> Option<&'h str> {
+    parameters.split(',').find_map(|part| {
+        let (key, value) = part.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -76,17 +93,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_whole_bearer_token_is_usable() {
+    fn a_whole_token_is_read_in_all_forms() {
         let token = TokenText::generate(|buffer| buffer.fill(9));
-        let good = format!("bearer {}", token.reveal());
-        for (values, usable) in [
-            (vec![good.as_str()], true),
+        let token = token.reveal();
+        let good = format!("bearer {token}");
+        let form = |form: &str| form.replace('T', token);
+        let forms = ["Bearer T", "Macaroon T", "macaroon T", "MACAROON  T", "Macaroon \"T\"", "Macaroon root=T",
+            "macaroon root=\"T\"", "Macaroon Root=\"T\", discharge=\"x\"", "Macaroon discharge=x, root=T"].map(form);
+        let bad = ["Basic T", "T", "BearerT", "Macaroon root=\"T", "Macaroon root=", "Macaroon T T"].map(form);
+        let forms = forms.iter().map(|form| (vec![form.as_str()], true));
+        let bad = bad.iter().map(|form| (vec![form.as_str()], false));
+        for (values, usable) in forms.chain(bad).chain([
             (vec!["Bearer hmk_short"], false),
             (vec!["Basic YTpi"], false),
             (vec!["hmk_"], false),
             (vec![""], false),
             (vec![good.as_str(), good.as_str()], false),
-        ] {
+        ]) {
             let headers = values
                 .iter()
                 .map(|value| (AUTHORIZATION, value.parse().unwrap()))

@@ -5,15 +5,18 @@ use std::marker::PhantomData;
 
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use warp::Reply;
 use warp::reply::Response;
 
-use crate::app::{Reason, Refusal};
+use crate::app::{Reason, Refusal, TokenLimit};
 use crate::ports::StoreError;
 
 /// How one API family spells an error.
 pub trait Dialect: 'static {
+    /// Spoken by our own clients only: query parameters that a path does not name are refused.
+    const STRICT: bool = false;
+
     /// The status for a class of refusal. Exhaustive, so that a new class must choose its answer.
     fn status(reason: Reason) -> StatusCode;
 
@@ -22,8 +25,35 @@ pub trait Dialect: 'static {
         StatusCode::REQUEST_TIMEOUT
     }
 
-    /// The JSON body.
-    fn body(status: StatusCode, code: &str, message: &str) -> Value;
+    /// The JSON body; `problems` holds one or more.
+    fn body(status: StatusCode, problems: &[Problem]) -> Value;
+
+    /// The answer to a refusal.
+    fn refusal(refusal: Refusal) -> Fault<Self>
+    where
+        Self: Sized,
+    {
+        Fault::of(refusal.reason, refusal.code, refusal.message)
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Stable, for programs.
+    pub code: Cow<'static, str>,
+    /// For people.
+    pub message: String,
+    /// What some dialects say besides (`extra`).
+    pub extra: Map<String, Value>,
+}
+
+fn error_list(problems: &[Problem]) -> Value {
+    let list: Vec<Value> = problems
+        .iter()
+        .map(|problem| json!({"code": problem.code, "message": problem.message}))
+        .collect();
+    json!({ "error-list": list })
 }
 
 /// Vault paths (serial-vault.md 2.1): permanent refusals are 400, everything temporary and every fault of ours 503,
@@ -46,12 +76,13 @@ impl Dialect for VaultDialect {
         StatusCode::SERVICE_UNAVAILABLE
     }
 
-    fn body(status: StatusCode, code: &str, message: &str) -> Value {
+    fn body(status: StatusCode, problems: &[Problem]) -> Value {
+        let problem = problems.first();
         json!({
             "success": false,
-            "error_code": code,
+            "error_code": problem.map_or("", |problem| &problem.code),
             "error_subcode": "",
-            "message": message,
+            "message": problem.map_or("", |problem| &problem.message),
             "StatusCode": status.as_u16(),
         })
     }
@@ -74,8 +105,8 @@ impl Dialect for DeviceDialect {
         }
     }
 
-    fn body(_status: StatusCode, code: &str, message: &str) -> Value {
-        json!({"error-list": [{"code": code, "message": message}]})
+    fn body(_status: StatusCode, problems: &[Problem]) -> Value {
+        error_list(problems)
     }
 }
 
@@ -84,6 +115,8 @@ impl Dialect for DeviceDialect {
 pub struct NativeDialect;
 
 impl Dialect for NativeDialect {
+    const STRICT: bool = true;
+
     fn status(reason: Reason) -> StatusCode {
         match reason {
             Reason::Invalid => StatusCode::BAD_REQUEST,
@@ -97,23 +130,67 @@ impl Dialect for NativeDialect {
         }
     }
 
-    fn body(_status: StatusCode, code: &str, message: &str) -> Value {
-        json!({"error-list": [{"code": code, "message": message}]})
+    fn body(_status: StatusCode, problems: &[Problem]) -> Value {
+        error_list(problems)
+    }
+}
+
+/// Paths of publisher and brand administration clients (publisher-api.md 2.1, admin-api.md 2.3). Some clients read
+/// `error_list`, some `error-list`; an entry has to have `extra`, and the body has to be an object.
+#[derive(Debug)]
+pub struct PublisherDialect;
+
+impl Dialect for PublisherDialect {
+    fn status(reason: Reason) -> StatusCode {
+        NativeDialect::status(reason)
+    }
+
+    fn body(_status: StatusCode, problems: &[Problem]) -> Value {
+        let list: Vec<Value> = problems
+            .iter()
+            .map(|problem| {
+                // Older clients look for some members in the entry itself.
+                let mut entry = problem.extra.clone();
+                entry.insert("code".to_owned(), (*problem.code).into());
+                entry.insert("message".to_owned(), problem.message.as_str().into());
+                entry.insert("extra".to_owned(), problem.extra.clone().into());
+                entry.into()
+            })
+            .collect();
+        json!({ "error_list": list, "error-list": list })
+    }
+
+    /// What only the limits of a token forbid is told apart: its owner can make another token.
+    fn refusal(refusal: Refusal) -> Fault<Self> {
+        let Some(limit) = refusal.limit else {
+            return Fault::of(refusal.reason, refusal.code, refusal.message);
+        };
+        let TokenLimit::Permission(permission) = *limit;
+        let message = format!(
+            "cannot do this with this token: it lacks the permission {}; log in again or make one that has it",
+            permission.name()
+        );
+        Fault::new(StatusCode::FORBIDDEN, "macaroon-permission-required", message)
+            .with_member("permission", permission.name())
     }
 }
 
 /// A failed request: status, stable code, and a message safe to show. Handlers return `Result<impl Reply, Fault<_>>`.
 pub struct Fault<D> {
     status: StatusCode,
-    code: Cow<'static, str>,
-    message: String,
+    problems: Vec<Problem>,
+    members: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
     dialect: PhantomData<fn() -> D>,
 }
 
 impl<D> std::fmt::Debug for Fault<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}: {}", self.status, self.code, self.message)
+        let Self { status, problems, .. } = self;
+        write!(f, "{status}")?;
+        problems
+            .iter()
+            .try_for_each(|Problem { code, message, .. }| write!(f, " {code}: {message}"))
     }
 }
 
@@ -126,8 +203,12 @@ impl<D: Dialect> Fault<D> {
     ) -> Self {
         Self {
             status,
-            code: code.into(),
-            message: message.to_string(),
+            problems: vec![Problem {
+                code: code.into(),
+                message: message.to_string(),
+                extra: Map::new(),
+            }],
+            members: Map::new(),
             headers: Vec::new(),
             dialect: PhantomData,
         }
@@ -166,6 +247,33 @@ impl<D: Dialect> Fault<D> {
         self
     }
 
+    /// One more thing that is wrong.
+    #[must_use]
+    pub fn and(mut self, code: impl Into<Cow<'static, str>>, message: impl std::fmt::Display) -> Self {
+        self.problems.push(Problem {
+            code: code.into(),
+            message: message.to_string(),
+            extra: Map::new(),
+        });
+        self
+    }
+
+    /// Says `name` in `extra` of the last problem, and, for older clients, in the problem itself.
+    #[must_use]
+    pub fn with_extra(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if let Some(problem) = self.problems.last_mut() {
+            problem.extra.insert(name.to_owned(), value.into());
+        }
+        self
+    }
+
+    /// Says `name` beside the list of problems.
+    #[must_use]
+    pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
     /// Its status.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -173,13 +281,13 @@ impl<D: Dialect> Fault<D> {
 
     /// Its code.
     pub fn code(&self) -> &str {
-        &self.code
+        self.problems.first().map_or("", |problem| &problem.code)
     }
 }
 
 impl<D: Dialect> From<Refusal> for Fault<D> {
     fn from(refusal: Refusal) -> Self {
-        Self::of(refusal.reason, refusal.code, refusal.message)
+        D::refusal(refusal)
     }
 }
 
@@ -191,8 +299,11 @@ impl<D: Dialect> From<StoreError> for Fault<D> {
 
 impl<D: Dialect> Reply for Fault<D> {
     fn into_response(self) -> Response {
-        let body = D::body(self.status, &self.code, &self.message).to_string();
-        let mut response = Response::new(body.into());
+        let mut body = D::body(self.status, &self.problems);
+        if let Value::Object(body) = &mut body {
+            body.extend(self.members);
+        }
+        let mut response = Response::new(body.to_string().into());
         *response.status_mut() = self.status;
         // Exactly this: with a charset snapd does not read the message (serial-vault.md 2.1, device-api.md 1.3).
         response
@@ -229,6 +340,37 @@ mod tests {
             assert_eq!(VaultDialect::status(reason), StatusCode::SERVICE_UNAVAILABLE);
             assert_eq!(DeviceDialect::status(reason), StatusCode::SERVICE_UNAVAILABLE);
         }
+    }
+
+    #[test]
+    fn publisher_errors_are_listed_twice_and_carry_extras_everywhere_clients_look() {
+        let fault = Fault::<PublisherDialect>::invalid("conflict", "cannot x: y")
+            .with_extra("name", "title")
+            .and("invalid", "cannot x: z")
+            .with_member("retry_after", 3);
+        let body = PublisherDialect::body(fault.status(), &fault.problems);
+        assert_eq!(body["error_list"], body["error-list"]);
+        assert_eq!(
+            body["error-list"],
+            json!([
+                {"code": "conflict", "message": "cannot x: y", "name": "title", "extra": {"name": "title"}},
+                {"code": "invalid", "message": "cannot x: z", "extra": {}},
+            ])
+        );
+        assert_eq!(fault.members["retry_after"], 3);
+    }
+
+    #[test]
+    fn what_only_a_token_forbids_is_absent_but_where_clients_know_the_word() {
+        use crate::domain::access::Permission;
+        let refusal = Refusal::not_found("cannot x: absent").limited(TokenLimit::Permission(Permission::SnapRelease));
+        let native = Fault::<NativeDialect>::from(refusal.clone());
+        assert_eq!((native.status().as_u16(), native.code()), (404, "resource-not-found"));
+        let publisher = Fault::<PublisherDialect>::from(refusal);
+        assert_eq!(
+            (publisher.status().as_u16(), publisher.code()),
+            (403, "macaroon-permission-required")
+        );
     }
 
     #[test]

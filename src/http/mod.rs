@@ -17,10 +17,12 @@ pub mod native;
 pub mod openapi;
 pub mod ops;
 pub mod path;
+pub mod publisher;
 pub mod query;
 pub mod reply;
 pub mod router;
 pub mod serve;
+pub mod typed;
 mod unreadable;
 pub mod vault;
 
@@ -34,6 +36,7 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
     let mut all = ops::endpoints(app, metrics);
     all.extend(device::endpoints(app));
     all.extend(vault::endpoints(app, metrics));
+    all.extend(publisher::endpoints(app));
     all.extend(native::endpoints(app));
     ops::described(all)
 }

@@ -22,7 +22,7 @@ pub fn document(endpoints: &[Endpoint]) -> Value {
             "title": "hallmark",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Brand store and serial vault for snap devices. Vault paths (/v1/...) also answer below \
-                            /{brand}/v1/...; every path answers with and without a final slash; GET answers HEAD.",
+                            /{brand}/v1/...; publisher paths below /publishergw; every path answers with and without a final slash; GET answers HEAD.",
         },
         "paths": paths,
         "components": {
@@ -35,6 +35,13 @@ pub fn document(endpoints: &[Endpoint]) -> Value {
             },
             "schemas": {
                 "VaultError": object(&["success", "error_code", "error_subcode", "message", "StatusCode"]),
+                "PublisherErrorList": {
+                    "type": "object",
+                    "properties": {
+                        "error-list": {"type": "array", "items": object(&["code", "message", "extra"])},
+                        "error_list": {"type": "array", "items": object(&["code", "message", "extra"])},
+                    },
+                },
                 "ErrorList": {
                     "type": "object",
                     "properties": {"error-list": {"type": "array", "items": object(&["code", "message"])}},
@@ -49,6 +56,7 @@ fn operation(endpoint: &Endpoint) -> Value {
     let (tag, error) = match family {
         Family::Vault => ("vault", "VaultError"),
         Family::Device => ("device", "ErrorList"),
+        Family::Publisher => ("publisher", "PublisherErrorList"),
         Family::Native if endpoint.path.starts_with("/hallmark/") => ("native", "ErrorList"),
         Family::Native => ("operations", "ErrorList"),
     };

@@ -22,7 +22,7 @@ use warp::{Filter, Rejection, Reply};
 use super::body::BodyError;
 pub use super::connection::Watched;
 use super::endpoint::Endpoint;
-use super::fault::{DeviceDialect, Dialect, Fault, NativeDialect, VaultDialect};
+use super::fault::{DeviceDialect, Dialect, Fault, NativeDialect, PublisherDialect, VaultDialect};
 use super::metrics::Metrics;
 use super::path::BrandPrefix;
 use crate::domain::ident::BrandId;
@@ -33,6 +33,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Sent on device answers; snapd reads it on some errors and on `HEAD /` (device-api.md 1.4, decisions.md 6).
 const STORE_VERSION: HeaderName = HeaderName::from_static("snap-store-version");
+
+/// What publisher clients may have in front of every path.
+const GATEWAY: &str = "/publishergw";
 
 /// The id of a request, for answers and the log.
 #[derive(Clone, Debug)]
@@ -45,6 +48,9 @@ pub enum Family {
     Vault,
     /// The device-facing store (device-api.md).
     Device,
+    /// Publishing and brand administration by clients of old (publisher-api.md, admin-api.md). All of it is below
+    /// `/publishergw` too.
+    Publisher,
     /// Everything else.
     Native,
 }
@@ -62,6 +68,10 @@ impl Family {
                 _ => Self::Device,
             },
             ("v2" | "download" | "", _) => Self::Device,
+            ("dev", "api") | ("api", "v2") | ("unscanned-upload" | "publishergw", _) => Self::Publisher,
+            ("v1", "tokens" | "snap" | "brand") => Self::Publisher,
+            // A client leaves `snap` out of one path (admin-api.md 2.6).
+            ("v1", _) if segments.next() == Some("collaborators") => Self::Publisher,
             ("v1" | "_status", _) => Self::Vault,
             (first, "v1") if !RESERVED.contains(&first) => Self::Vault,
             // `snap-repair` leaves the version out where it is pointed at a server without one.
@@ -75,6 +85,7 @@ impl Family {
         match self {
             Self::Vault => Fault::<VaultDialect>::new(status, code, message).into_response(),
             Self::Device => Fault::<DeviceDialect>::new(status, code, message).into_response(),
+            Self::Publisher => Fault::<PublisherDialect>::new(status, code, message).into_response(),
             Self::Native => Fault::<NativeDialect>::new(status, code, message).into_response(),
         }
     }
@@ -83,6 +94,7 @@ impl Family {
         match self {
             Self::Vault => VaultDialect::slow_body(),
             Self::Device => DeviceDialect::slow_body(),
+            Self::Publisher => PublisherDialect::slow_body(),
             Self::Native => NativeDialect::slow_body(),
         }
     }
@@ -115,7 +127,7 @@ impl Family {
                 let text = "cannot find what was asked for: no such path\n";
                 return super::reply::bytes(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", text);
             }
-            Self::Native => "resource-not-found",
+            Self::Publisher | Self::Native => "resource-not-found",
         };
         self.fault(
             StatusCode::NOT_FOUND,
@@ -331,13 +343,22 @@ impl Router {
         response
     }
 
-    /// The endpoint of a request. A brand in front of a vault path is taken off, `HEAD` becomes `GET` where the path
+    /// The endpoint of a request. A brand in front of a vault path is taken off, and [`GATEWAY`] in front of others, `HEAD` becomes `GET` where the path
     /// has no endpoint of its own for it (hyper leaves the body out).
     fn find(&self, request: &mut Request<RequestBody>) -> Result<&Leaf, Box<(Response, Family)>> {
         let path = request.uri().path();
         let mut family = Family::of(path);
         let mut numbers = self.lookup(path);
         let mut brand_prefix = None;
+        let mut cut_to = None;
+        if numbers.is_empty()
+            && let Some(rest) = path.strip_prefix(GATEWAY)
+            && matches!(Family::of(rest), Family::Publisher | Family::Device)
+        {
+            numbers = self.lookup(rest);
+            family = Family::of(rest);
+            cut_to = Some(rest.len());
+        }
         if numbers.is_empty()
             && family == Family::Vault
             && let Some((brand, rest)) = split_brand(path)
@@ -347,7 +368,8 @@ impl Router {
             } else {
                 numbers
             };
-            brand_prefix = Some((BrandPrefix(brand), rest.len()));
+            cut_to = Some(rest.len());
+            brand_prefix = Some(BrandPrefix(brand));
         }
         if numbers.is_empty() {
             return Err(Box::new((family.not_found(), family)));
@@ -367,8 +389,10 @@ impl Router {
             )));
         };
         *request.method_mut() = leaf.method.clone();
-        if let Some((prefix, rest)) = brand_prefix {
+        if let Some(prefix) = brand_prefix {
             request.extensions_mut().insert(prefix);
+        }
+        if let Some(rest) = cut_to {
             cut_path(request.uri_mut(), rest);
         }
         Ok(leaf)

@@ -110,7 +110,7 @@ pub(super) async fn revision(
 pub async fn edit(app: &App, ctx: &BrandCtx, name: &SnapName, edit: &Edit) -> Result<SnapRecord, Refusal> {
     check(edit)?;
     for _ in 0..ATTEMPTS {
-        let mut found = snap(app, ctx, name, Permission::SnapPublish).await?;
+        let mut found = snap(app, ctx, name, Permission::SnapEdit).await?;
         apply_edit(&mut found.record, edit)?;
         let detail = json!({
             "private": edit.private,

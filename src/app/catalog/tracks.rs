@@ -22,7 +22,7 @@ const MAX_PATTERN: usize = 256;
 /// `track-refused` for what no pattern allows, `too-many-tracks`.
 pub async fn add(app: &App, ctx: &BrandCtx, name: &SnapName, track: &Track) -> Result<SnapRecord, Refusal> {
     for _ in 0..ATTEMPTS {
-        let mut found = snap(app, ctx, name, Permission::SnapPublish).await?;
+        let mut found = snap(app, ctx, name, Permission::SnapEdit).await?;
         let record = &mut found.record;
         if *track == Track::default() || record.tracks.contains(track) {
             return Ok(found.record);
@@ -63,7 +63,7 @@ pub async fn remove(
     track: &Track,
 ) -> Result<SnapRecord, Refusal> {
     for _ in 0..ATTEMPTS {
-        let mut found = snap(app, ctx, name, Permission::SnapPublish).await?;
+        let mut found = snap(app, ctx, name, Permission::SnapEdit).await?;
         let record = &mut found.record;
         if !record.tracks.contains(track) {
             return Err(Refusal::not_found(format!(

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod permission;
 pub mod secret;
+pub mod vocabulary;
 
 pub use account::{Account, Brand, Membership, ReviewPolicy, StoreRecord, Token};
 pub use permission::{Permission, Role, Scope};

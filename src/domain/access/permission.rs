@@ -159,8 +159,12 @@ permissions! {
     SnapRead "snap-read" Brand [Admin, Review, View, Access, Brand];
     /// See everybody's snaps, on top of `snap-read`.
     SnapReadAll "snap-read-all" Brand [Admin, Review, View];
-    /// Register names, upload revisions, edit what people read: one's own snaps, the operator all.
+    /// Register names of snaps.
+    SnapRegister "snap-register" Brand [Access];
+    /// Upload revisions: of one's own snaps, the operator of all.
     SnapPublish "snap-publish" Brand [Access];
+    /// Edit what people read, make tracks: of one's own snaps, the operator of all.
+    SnapEdit "snap-edit" Brand [Access];
     /// Release revisions and close channels: one's own snaps, the operator all.
     SnapRelease "snap-release" Brand [Access];
     /// Change snap-declarations: of snaps that are not one's own, the operator all.
@@ -204,7 +208,9 @@ impl Permission {
             | Self::InclusionManage
             | Self::SnapRead
             | Self::SnapReadAll
+            | Self::SnapRegister
             | Self::SnapPublish
+            | Self::SnapEdit
             | Self::SnapRelease
             | Self::SnapDeclare
             | Self::TrackManage

@@ -9,8 +9,8 @@ use warp::Filter;
 
 use crate::app::App;
 use crate::app::store::{Asker, Presence, Snapshot};
-use crate::domain::access::TokenText;
 use crate::domain::ident::{Architecture, StoreId};
+use crate::http::auth::token;
 use crate::http::fault::{DeviceDialect, Fault};
 
 /// Who asks, as far as the headers say; never rejects.
@@ -53,6 +53,7 @@ impl Asking {
                 device: text(["snap-device-authorization", "x-device-authorization"]).map(str::to_owned),
                 token: headers
                     .get(AUTHORIZATION)
+                    // A user macaroon of another kind is no token: nobody has logged in here with one.
                     .and_then(|value| token(value.to_str().ok()?)),
                 store: named(["snap-device-store", "x-ubuntu-store"]).and_then(|text| text.parse().ok()),
                 // For a machine we do not know there is what runs anywhere.
@@ -80,18 +81,6 @@ impl Asking {
     }
 }
 
-/// A token in the forms tools send it in: `Bearer hmk_…`, `Macaroon hmk_…`, `Macaroon root="hmk_…"`. A user macaroon of
-/// another kind is no token; it is ignored, as nobody has logged in here with one.
-fn token(header: &str) -> Option<TokenText> {
-    let (scheme, rest) = header.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("bearer") && !scheme.eq_ignore_ascii_case("macaroon") {
-        return None;
-    }
-    let first = rest.split(',').next()?.trim();
-    let bare = first.strip_prefix("root=").unwrap_or(first).trim_matches('"');
-    TokenText::parse(bare)
-}
-
 /// What is not seen, or not there: the same answer.
 pub(super) fn not_found(message: impl std::fmt::Display) -> Fault<DeviceDialect> {
     Fault::new(StatusCode::NOT_FOUND, "resource-not-found", message)
@@ -100,6 +89,7 @@ pub(super) fn not_found(message: impl std::fmt::Display) -> Fault<DeviceDialect>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::access::TokenText;
 
     #[test]
     fn both_spellings_are_read_and_empty_values_are_none() {

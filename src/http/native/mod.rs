@@ -1,19 +1,11 @@
-//! The native API below `/hallmark/v1`: what our CLI and programs use. A route is one line: method, path, permission,
-//! summary, handler `async fn(App, Ctx, Input<B>) -> Outcome<T>`. `Ctx` ([`BrandCtx`], [`InstanceCtx`], [`OwnCtx`])
-//! is proof that the caller holds the permission; the body is read only after that.
-//!
-//! [`BrandCtx`]: crate::app::BrandCtx
-//! [`InstanceCtx`]: crate::app::InstanceCtx
-//! [`OwnCtx`]: crate::app::OwnCtx
+//! The native API below `/hallmark/v1`: what our CLI and programs use. Its routes are made by [`typed`].
 
 mod accounts;
-mod answer;
 mod assertions;
 mod audit;
 mod brands;
 mod connect;
 mod devices;
-mod input;
 mod keys;
 mod models;
 mod own;
@@ -23,22 +15,18 @@ mod snap_upload;
 mod snaps;
 mod stores;
 
-pub use answer::{Answer, Created, Json, NoContent};
-pub use input::{Body, Input, Nothing, Raw, Streamed};
+pub use super::typed::{Answer, Body, Created, Json, NoContent, Nothing, Raw, Streamed};
 
-use http::Method;
-use warp::path::FullPath;
-use warp::reply::Response;
-use warp::{Filter, Rejection, Reply as _};
-
-use super::auth::{self, Presented};
-use super::body::{self, Unread};
-use super::endpoint::{Access, Endpoint, Routes};
+use super::endpoint::Endpoint;
 use super::fault::{Fault, NativeDialect};
-use super::query::{Query, query};
-use super::serve::Peer;
-use crate::app::{App, Authorized, Caller};
-use crate::domain::access::{Permission, Scope};
+use super::typed;
+use crate::app::App;
+
+/// Makes native endpoints.
+pub type Native = typed::Maker<NativeDialect>;
+
+/// What native handlers are given.
+pub type Input<B = Nothing> = typed::Input<NativeDialect, B>;
 
 /// What a native handler returns; `?` turns refusals and storage errors into faults.
 pub type Outcome<T> = Result<T, Fault<NativeDialect>>;
@@ -63,241 +51,4 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         snap_upload::endpoints(&native),
     ]
     .concat()
-}
-
-/// Makes native endpoints. A path may name its query parameters: `/hallmark/v1/audit{?since,limit}`; others are
-/// refused. Routes for a brand take `brand` too: from the path where it has `{brand}`, else from the query.
-#[derive(Clone, Debug)]
-pub struct Native {
-    app: App,
-}
-
-impl Native {
-    /// Endpoints on `app`.
-    pub fn new(app: &App) -> Self {
-        Self { app: app.clone() }
-    }
-
-    /// `GET`.
-    pub fn get<C, B, T, F, O>(
-        &self,
-        path: &'static str,
-        needs: Permission,
-        summary: &'static str,
-        handler: F,
-    ) -> Endpoint
-    where
-        C: Authorized + 'static,
-        B: Body,
-        T: Answer,
-        F: Fn(App, C, Input<B>) -> O + Clone + Send + Sync + 'static,
-        O: Future<Output = Outcome<T>> + Send,
-    {
-        self.route(Method::GET, "GET", path, needs, summary, handler)
-    }
-
-    /// `POST`.
-    pub fn post<C, B, T, F, O>(
-        &self,
-        path: &'static str,
-        needs: Permission,
-        summary: &'static str,
-        handler: F,
-    ) -> Endpoint
-    where
-        C: Authorized + 'static,
-        B: Body,
-        T: Answer,
-        F: Fn(App, C, Input<B>) -> O + Clone + Send + Sync + 'static,
-        O: Future<Output = Outcome<T>> + Send,
-    {
-        self.route(Method::POST, "POST", path, needs, summary, handler)
-    }
-
-    /// `PUT`.
-    pub fn put<C, B, T, F, O>(
-        &self,
-        path: &'static str,
-        needs: Permission,
-        summary: &'static str,
-        handler: F,
-    ) -> Endpoint
-    where
-        C: Authorized + 'static,
-        B: Body,
-        T: Answer,
-        F: Fn(App, C, Input<B>) -> O + Clone + Send + Sync + 'static,
-        O: Future<Output = Outcome<T>> + Send,
-    {
-        self.route(Method::PUT, "PUT", path, needs, summary, handler)
-    }
-
-    /// `DELETE`.
-    pub fn delete<C, B, T, F, O>(
-        &self,
-        path: &'static str,
-        needs: Permission,
-        summary: &'static str,
-        handler: F,
-    ) -> Endpoint
-    where
-        C: Authorized + 'static,
-        B: Body,
-        T: Answer,
-        F: Fn(App, C, Input<B>) -> O + Clone + Send + Sync + 'static,
-        O: Future<Output = Outcome<T>> + Send,
-    {
-        self.route(Method::DELETE, "DELETE", path, needs, summary, handler)
-    }
-
-    /// `POST` for anybody: log-in.
-    pub fn open_post<B, T, F, O>(&self, path: &'static str, summary: &'static str, handler: F) -> Endpoint
-    where
-        B: Body,
-        T: Answer,
-        F: Fn(App, Input<B>) -> O + Clone + Send + Sync + 'static,
-        O: Future<Output = Outcome<T>> + Send,
-    {
-        let template = Template::new(path);
-        let app = self.app.clone();
-        let filter = request(Method::POST, template)
-            .then(move |request: Request| {
-                let (app, handler) = (app.clone(), handler.clone());
-                async move {
-                    let answer = async {
-                        let input = Input::read(&app, request, template).await?;
-                        handler(app, input).await
-                    };
-                    finish(answer.await)
-                }
-            })
-            .boxed();
-        Endpoint {
-            method: "POST",
-            path: template.path,
-            access: Access::Open,
-            summary,
-            query: template.parameters(),
-            body: B::shape(),
-            filter,
-        }
-    }
-
-    fn route<C, B, T, F, O>(
-        &self,
-        method: Method,
-        method_name: &'static str,
-        path: &'static str,
-        needs: Permission,
-        summary: &'static str,
-        handler: F,
-    ) -> Endpoint
-    where
-        C: Authorized + 'static,
-        B: Body,
-        T: Answer,
-        F: Fn(App, C, Input<B>) -> O + Clone + Send + Sync + 'static,
-        O: Future<Output = Outcome<T>> + Send,
-    {
-        let template = Template {
-            takes_brand: needs.scope() == Scope::Brand,
-            ..Template::new(path)
-        };
-        let app = self.app.clone();
-        let filter: Routes = request(method, template)
-            .then(move |request: Request| {
-                let (app, handler) = (app.clone(), handler.clone());
-                async move {
-                    let answer = async {
-                        let caller = Caller::identify(&app, request.presented.token()?).await?;
-                        let context: C = caller.authorize(&app, needs, request.brand(template)?).await?;
-                        let input = Input::read(&app, request, template).await?;
-                        handler(app, context, input).await
-                    };
-                    finish(answer.await)
-                }
-            })
-            .boxed();
-        Endpoint {
-            method: method_name,
-            path: template.path,
-            access: Access::Needs(needs),
-            summary,
-            query: template.parameters(),
-            body: B::shape(),
-            filter,
-        }
-    }
-}
-
-/// A path with its variables, and the query parameters it takes.
-#[derive(Clone, Copy, Debug)]
-struct Template {
-    path: &'static str,
-    query: &'static str,
-    takes_brand: bool,
-}
-
-impl Template {
-    fn new(path: &'static str) -> Self {
-        let (path, query) = path.split_once("{?").unwrap_or((path, ""));
-        Self {
-            path,
-            query: query.trim_end_matches('}'),
-            takes_brand: false,
-        }
-    }
-
-    /// The names of all query parameters.
-    fn parameters(self) -> Vec<&'static str> {
-        let named = self.query.split(',').filter(|name| !name.is_empty());
-        let in_path = self.path.contains("{brand}");
-        named
-            .chain((self.takes_brand && !in_path).then_some("brand"))
-            .collect()
-    }
-}
-
-/// A request whose body has not been read.
-#[derive(Debug)]
-struct Request {
-    path: FullPath,
-    query: Query,
-    presented: Presented,
-    peer: Option<Peer>,
-    body: Unread,
-}
-
-fn request(
-    method: Method,
-    template: Template,
-) -> impl Filter<Extract = (Request,), Error = Rejection> + Clone + Send + Sync + 'static {
-    warp::path::full()
-        .and(warp::method())
-        .and_then(move |path: FullPath, actual: Method| {
-            let fits = actual == method && input::variables(template.path, path.as_str()).is_some();
-            std::future::ready(if fits {
-                Ok(path)
-            } else {
-                Err(warp::reject::not_found())
-            })
-        })
-        .and(query())
-        .and(auth::presented())
-        .and(warp::ext::optional::<Peer>())
-        .and(body::unread())
-        .map(|path, query, presented, peer, body| Request {
-            path,
-            query,
-            presented,
-            peer,
-            body,
-        })
-}
-
-fn finish<T: Answer>(outcome: Outcome<T>) -> Response {
-    match outcome {
-        Ok(answer) => answer.into_answer(),
-        Err(fault) => auth::challenge(fault).into_response(),
-    }
 }

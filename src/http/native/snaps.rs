@@ -30,7 +30,7 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
         ),
         native.post(
             "/hallmark/v1/snaps",
-            P::SnapPublish,
+            P::SnapRegister,
             "Register the name of a snap",
             create,
         ),
@@ -42,7 +42,7 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
         ),
         native.put(
             "/hallmark/v1/snaps/{name}",
-            P::SnapPublish,
+            P::SnapEdit,
             "Edit what people read about a snap",
             edit,
         ),
@@ -66,13 +66,13 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
         ),
         native.put(
             "/hallmark/v1/snaps/{name}/tracks/{track}",
-            P::SnapPublish,
+            P::SnapEdit,
             "Make a track of a snap",
             add_track,
         ),
         native.delete(
             "/hallmark/v1/snaps/{name}/tracks/{track}",
-            P::SnapPublish,
+            P::SnapEdit,
             "Remove a track of a snap",
             remove_track,
         ),

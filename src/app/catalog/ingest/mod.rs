@@ -300,6 +300,9 @@ async fn target(
             publisher: upload.publisher.clone(),
             private: upload.private,
         };
+        if !ctx.may(Permission::SnapRegister) {
+            return Err(no_snap(ctx, name));
+        }
         let (snap, declaration) = register::prepare(app, ctx, &new, Some(kind), commit).await?;
         return Ok((snap, None, declaration));
     };

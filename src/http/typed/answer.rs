@@ -1,4 +1,4 @@
-//! What native handlers answer with.
+//! What handlers answer with.
 
 use http::StatusCode;
 use serde::Serialize;

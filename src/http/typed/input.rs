@@ -1,6 +1,7 @@
-//! What native handlers are given: variables of the path, query parameters, the body.
+//! What handlers are given: variables of the path, query parameters, the body.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -8,25 +9,37 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use super::{Json, Outcome, Request, Template};
-use crate::app::{App, ReadLimits, Refusal};
-use crate::domain::ident::BrandId;
+use super::{Json, Request, Template};
+use crate::app::{App, NamedBy, Place, ReadLimits, Refusal};
+use crate::http::auth::Presented;
 use crate::http::body::{self, Pieces, Unread};
 use crate::http::endpoint::BodyShape;
-use crate::http::fault::Fault;
+use crate::http::fault::{Dialect, Fault};
 use crate::http::fields;
 use crate::http::query::Query;
 use crate::http::serve::Peer;
 
 /// The parts of a request.
-#[derive(Debug)]
-pub struct Input<B = Nothing> {
+pub struct Input<D, B = Nothing> {
     variables: Vec<(&'static str, String)>,
     query: Query,
     /// Where the request came from; none in process or over the local socket.
     pub peer: Option<IpAddr>,
+    /// What the caller came with, for calls that exchange one credential for another.
+    pub presented: Presented,
     /// The body.
     pub body: B,
+    dialect: PhantomData<fn() -> D>,
+}
+
+impl<D, B: Debug> Debug for Input<D, B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input")
+            .field("variables", &self.variables)
+            .field("query", &self.query)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A request body of some kind.
@@ -35,7 +48,10 @@ pub trait Body: Send + Sized + 'static {
     fn shape() -> Option<BodyShape>;
 
     /// Reads it within its limit; refusals name what is wrong and where.
-    fn read(body: Unread, limits: &ReadLimits) -> impl Future<Output = Outcome<Self>> + Send;
+    fn read<D: Dialect>(
+        body: Unread,
+        limits: &ReadLimits,
+    ) -> impl Future<Output = Result<Self, Fault<D>>> + Send;
 }
 
 /// No body; `{}` is as good.
@@ -47,7 +63,7 @@ impl Body for Nothing {
         None
     }
 
-    async fn read(body: Unread, _limits: &ReadLimits) -> Outcome<Self> {
+    async fn read<D: Dialect>(body: Unread, _limits: &ReadLimits) -> Result<Self, Fault<D>> {
         match body.up_to(1024).await?.trim_ascii() {
             b"" | b"{}" => Ok(Self),
             _ => Err(Fault::invalid(
@@ -67,7 +83,7 @@ impl<T: DeserializeOwned + Send + 'static> Body for Json<T> {
         })
     }
 
-    async fn read(body: Unread, limits: &ReadLimits) -> Outcome<Self> {
+    async fn read<D: Dialect>(body: Unread, limits: &ReadLimits) -> Result<Self, Fault<D>> {
         body::json(&body.up_to(limits.json).await?).map(Json)
     }
 }
@@ -81,7 +97,7 @@ impl<const LIMIT: usize> Body for Raw<LIMIT> {
         Some(BodyShape::ASSERTIONS)
     }
 
-    async fn read(body: Unread, _limits: &ReadLimits) -> Outcome<Self> {
+    async fn read<D: Dialect>(body: Unread, _limits: &ReadLimits) -> Result<Self, Fault<D>> {
         body.up_to(LIMIT).await.map(Self).map_err(Fault::from)
     }
 }
@@ -98,24 +114,28 @@ impl Body for Streamed {
         })
     }
 
-    async fn read(body: Unread, _limits: &ReadLimits) -> Outcome<Self> {
+    async fn read<D: Dialect>(body: Unread, _limits: &ReadLimits) -> Result<Self, Fault<D>> {
         Ok(Self(body.pieces()))
     }
 }
 
-impl<B: Body> Input<B> {
-    pub(super) async fn read(app: &App, request: Request, template: Template) -> Outcome<Self> {
-        request.query.only(&template.parameters())?;
+impl<D: Dialect, B: Body> Input<D, B> {
+    pub(super) async fn read(app: &App, request: Request, template: Template) -> Result<Self, Fault<D>> {
+        if D::STRICT {
+            request.query.only(&template.parameters())?;
+        }
         Ok(Self {
             variables: variables(template.path, request.path.as_str()).unwrap_or_default(),
             query: request.query,
             peer: request.peer.as_ref().and_then(address),
+            presented: request.presented,
             body: B::read(request.body, &app.settings.limits).await?,
+            dialect: PhantomData,
         })
     }
 }
 
-impl<B> Input<B> {
+impl<D: Dialect, B> Input<D, B> {
     /// The variable `name` of the path. What cannot be such a thing does not exist.
     pub fn variable<T>(&self, name: &str) -> Result<T, Refusal>
     where
@@ -132,7 +152,7 @@ impl<B> Input<B> {
     }
 
     /// The query parameter `name`; refused when it is given twice or is no `T`.
-    pub fn query<T>(&self, name: &str) -> Outcome<Option<T>>
+    pub fn query<T>(&self, name: &str) -> Result<Option<T>, Fault<D>>
     where
         T: FromStr,
         T::Err: Display,
@@ -147,23 +167,44 @@ impl<B> Input<B> {
 }
 
 impl Request {
-    /// The brand the request names, in the path or in the query.
-    pub(super) fn brand(&self, template: Template) -> Outcome<Option<BrandId>> {
-        let in_path = variables(template.path, self.path.as_str())
-            .and_then(|all| all.into_iter().find(|(name, _)| *name == "brand"))
-            .map(|(_, text)| text);
-        let named = match in_path {
-            Some(text) => Some(text),
-            None if template.takes_brand => self.query.one("brand")?.map(str::to_owned),
-            None => None,
+    /// What the request is about, by the path or, for a brand, by the query. What cannot be a snap or store is none.
+    pub(super) fn place<D: Dialect>(&self, named_by: NamedBy, template: Template) -> Result<Place, Fault<D>> {
+        let variables = variables(template.path, self.path.as_str()).unwrap_or_default();
+        let of = |wanted: &str| {
+            variables
+                .iter()
+                .find(|(name, _)| *name == wanted)
+                .map(|(_, text)| text.as_str())
         };
-        named
-            .map(|text| {
-                text.parse().map_err(|error| {
-                    Fault::invalid("invalid-request", format!("cannot use the brand: {error}"))
-                })
-            })
-            .transpose()
+        Ok(match named_by {
+            NamedBy::Nothing => Place::Unnamed,
+            NamedBy::Brand => {
+                let named = match of("brand") {
+                    Some(text) => Some(text),
+                    None if template.takes_brand => self.query.one("brand")?,
+                    None => None,
+                };
+                match named.map(str::parse) {
+                    None => Place::Unnamed,
+                    Some(Ok(brand)) => Place::Brand(brand),
+                    Some(Err(error)) => {
+                        return Err(Fault::invalid(
+                            "invalid-request",
+                            format!("cannot use the brand: {error}"),
+                        ));
+                    }
+                }
+            }
+            NamedBy::Snap => match (of("snap").map(str::parse), of("snap-id").map(str::parse)) {
+                (Some(Ok(name)), _) => Place::Snap(name),
+                (None, Some(Ok(id))) => Place::SnapId(id),
+                _ => Place::Nowhere,
+            },
+            NamedBy::Store => match of("store").map(str::parse) {
+                Some(Ok(store)) => Place::Store(store),
+                Some(Err(_)) | None => Place::Nowhere,
+            },
+        })
     }
 }
 

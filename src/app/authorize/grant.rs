@@ -1,0 +1,123 @@
+//! What a context may do: the one place where roles, rank and token limits meet.
+
+use crate::app::Refusal;
+use crate::app::refusal::TokenLimit;
+use crate::domain::access::{Permission, Role, Scope, Token};
+use crate::domain::audit::{Actor, AuditEvent};
+use crate::domain::ident::{AccountId, BrandId};
+use crate::domain::time::Timestamp;
+
+/// What a context may do.
+#[derive(Clone, Debug)]
+pub(super) enum Grant {
+    /// Whoever can write to the data directory may do anything.
+    Local,
+    /// A caller over the network.
+    Remote {
+        operator: bool,
+        roles: Vec<Role>,
+        token: Token,
+    },
+}
+
+impl Grant {
+    pub(super) fn judge(&self, permission: Permission) -> Judgement {
+        let (operator, roles, token) = match self {
+            Self::Local => return Judgement::Yes,
+            Self::Remote {
+                operator,
+                roles,
+                token,
+            } => (*operator, roles, token),
+        };
+        let by_rank = match permission.scope() {
+            Scope::Own => true,
+            Scope::Instance => operator && permission.operator() && token.brand_id.is_none(),
+            Scope::Brand => {
+                (operator && permission.operator())
+                    || permission.roles().iter().any(|role| roles.contains(role))
+            }
+        };
+        if !by_rank || (permission.person_only() && !token.person) {
+            return Judgement::No;
+        }
+        within(token, permission)
+    }
+
+    /// Counts roles held somewhere else too.
+    pub(super) fn add_roles(&mut self, more: Vec<Role>) {
+        if let Self::Remote { roles, .. } = self {
+            roles.extend(more);
+        }
+    }
+
+    pub(super) fn allows(&self, permission: Permission) -> bool {
+        matches!(self.judge(permission), Judgement::Yes)
+    }
+
+    /// Whether the instance operator acts, or who owns the data directory.
+    pub(super) fn operates(&self) -> bool {
+        match self {
+            Self::Local => true,
+            Self::Remote { operator, .. } => *operator,
+        }
+    }
+
+    pub(super) fn actor(&self) -> Actor {
+        match self {
+            Self::Local => Actor::Local,
+            Self::Remote { token, .. } => Actor::Account(token.account_id.clone()),
+        }
+    }
+
+    pub(super) fn event(&self, now: Timestamp, brand: Option<&BrandId>, action: &str, subject: &str) -> AuditEvent {
+        let mut detail = serde_json::Map::new();
+        if let Self::Remote { token, .. } = self {
+            detail.insert("token".to_owned(), token.id.clone().into());
+        }
+        AuditEvent {
+            time: now,
+            actor: self.actor(),
+            brand: brand.cloned().map(AccountId::from),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            detail,
+        }
+    }
+}
+
+
+/// Whether the limits of `token` leave `permission`. Every good token may see whose it is.
+pub(super) fn within(token: &Token, permission: Permission) -> Judgement {
+    let named = token
+        .permissions
+        .as_ref()
+        .is_none_or(|names| names.iter().any(|name| name == permission.name()));
+    if named || permission == Permission::OwnRead {
+        Judgement::Yes
+    } else {
+        Judgement::Limited(TokenLimit::Permission(permission))
+    }
+}
+
+/// Whether something is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+    /// To the account it is; not with this token.
+    Limited(TokenLimit),
+}
+
+impl Judgement {
+    /// Nothing where it is allowed; else `absent`, which says nothing of what there is, marked with the limit.
+    pub(super) fn or(self, absent: impl FnOnce() -> Refusal) -> Result<(), Refusal> {
+        match self {
+            Self::Yes => Ok(()),
+            Self::No => Err(absent()),
+            Self::Limited(limit) => Err(absent().limited(limit)),
+        }
+    }
+}
