@@ -160,12 +160,7 @@ impl Caller {
         &self.account
     }
 
-    async fn roles(
-        &self,
-        app: &App,
-        brand: &BrandId,
-        store: &StoreId,
-    ) -> Result<Vec<Role>, Refusal> {
+    async fn roles(&self, app: &App, brand: &BrandId, store: &StoreId) -> Result<Vec<Role>, Refusal> {
         let key = [brand.as_str(), store.as_str(), self.account.as_str()];
         let found = app.storage.find::<Membership>(key).await?;
         Ok(found.map(|found| found.record.roles).unwrap_or_default())
@@ -362,7 +357,9 @@ impl Authorized for BrandCtx {
                 "cannot do this for brand {brand}: there is no such brand, or your role does not allow it"
             ))
         };
-        let ctx = Self::of(app, caller, brand.clone()).await?.ok_or_else(forbidden)?;
+        let ctx = Self::of(app, caller, brand.clone())
+            .await?
+            .ok_or_else(forbidden)?;
         ctx.grant.judge(permission).or(forbidden)?;
         Ok(ctx)
     }

@@ -41,7 +41,8 @@ mod vault_events;
 pub mod verify;
 
 pub use authorize::{
-    Authorized, BrandCtx, Caller, InstanceCtx, NamedBy, OwnCtx, Place, SnapCtx, StoreCtx, UnplacedCtx, authorize,
+    Authorized, BrandCtx, Caller, InstanceCtx, NamedBy, OwnCtx, Place, SnapCtx, StoreCtx, UnplacedCtx,
+    authorize,
 };
 pub use issue_error::IssueError;
 pub use lockout::Lockout;

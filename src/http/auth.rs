@@ -98,9 +98,27 @@ mod tests {
         let token = token.reveal();
         let good = format!("bearer {token}");
         let form = |form: &str| form.replace('T', token);
-        let forms = ["Bearer T", "Macaroon T", "macaroon T", "MACAROON  T", "Macaroon \"T\"", "Macaroon root=T",
-            "macaroon root=\"T\"", "Macaroon Root=\"T\", discharge=\"x\"", "Macaroon discharge=x, root=T"].map(form);
-        let bad = ["Basic T", "T", "BearerT", "Macaroon root=\"T", "Macaroon root=", "Macaroon T T"].map(form);
+        let forms = [
+            "Bearer T",
+            "Macaroon T",
+            "macaroon T",
+            "MACAROON  T",
+            "Macaroon \"T\"",
+            "Macaroon root=T",
+            "macaroon root=\"T\"",
+            "Macaroon Root=\"T\", discharge=\"x\"",
+            "Macaroon discharge=x, root=T",
+        ]
+        .map(form);
+        let bad = [
+            "Basic T",
+            "T",
+            "BearerT",
+            "Macaroon root=\"T",
+            "Macaroon root=",
+            "Macaroon T T",
+        ]
+        .map(form);
         let forms = forms.iter().map(|form| (vec![form.as_str()], true));
         let bad = bad.iter().map(|form| (vec![form.as_str()], false));
         for (values, usable) in forms.chain(bad).chain([

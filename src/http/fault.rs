@@ -363,9 +363,13 @@ mod tests {
     #[test]
     fn what_only_a_token_forbids_is_absent_but_where_clients_know_the_word() {
         use crate::domain::access::Permission;
-        let refusal = Refusal::not_found("cannot x: absent").limited(TokenLimit::Permission(Permission::SnapRelease));
+        let refusal =
+            Refusal::not_found("cannot x: absent").limited(TokenLimit::Permission(Permission::SnapRelease));
         let native = Fault::<NativeDialect>::from(refusal.clone());
-        assert_eq!((native.status().as_u16(), native.code()), (404, "resource-not-found"));
+        assert_eq!(
+            (native.status().as_u16(), native.code()),
+            (404, "resource-not-found")
+        );
         let publisher = Fault::<PublisherDialect>::from(refusal);
         assert_eq!(
             (publisher.status().as_u16(), publisher.code()),

@@ -353,6 +353,7 @@ impl Router {
         let mut cut_to = None;
         if numbers.is_empty()
             && let Some(rest) = path.strip_prefix(GATEWAY)
+            && rest.starts_with('/')
             && matches!(Family::of(rest), Family::Publisher | Family::Device)
         {
             numbers = self.lookup(rest);

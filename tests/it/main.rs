@@ -31,6 +31,7 @@ mod permissions;
 mod plant;
 mod postgres;
 mod properties;
+mod publisher;
 mod small_disk;
 mod squashfs;
 mod storage;

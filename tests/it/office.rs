@@ -10,6 +10,7 @@ use hallmark::adapters::squashfs::Squashfs;
 use hallmark::adapters::system::SystemEntropy;
 use hallmark::app::{App, AppState, ReadLimits, Secrets, Settings};
 use hallmark::domain::access::{Account, Brand, Membership, Role, StoreRecord, Token, TokenText};
+use hallmark::domain::catalog::SnapRecord;
 use hallmark::domain::ident::{AccountId, KeyId};
 use hallmark::domain::time::Timestamp;
 use hallmark::http::metrics::Metrics;
@@ -219,6 +220,21 @@ impl Office {
         .await;
     }
 
+    /// A registered snap without revisions.
+    pub async fn add_snap(&self, brand: &str, name: &str, id: &str, publisher: &str, collaborators: &[&str]) {
+        let mut members = Vec::new();
+        for email in collaborators {
+            members.push(self.account(email).await.id);
+        }
+        let record = serde_json::json!({
+            "id": id, "name": name, "brand-id": brand, "store-id": brand, "type": null, "private": true,
+            "publisher-id": self.account(publisher).await.id, "collaborators": members, "newest-revision": 0,
+            "created": self.now(),
+        });
+        self.put(&serde_json::from_value::<SnapRecord>(record).unwrap())
+            .await;
+    }
+
     /// A log-in of this account, good for an hour.
     pub async fn token(&self, email: &str) -> String {
         self.token_with(email, |_| ()).await
@@ -263,9 +279,22 @@ impl Office {
         body: &str,
         peer: IpAddr,
     ) -> Answer {
+        let header = token.map(|token| format!("Bearer {token}"));
+        self.call_with(method, path, header.as_deref(), body, peer).await
+    }
+
+    /// Calls with any `Authorization` header.
+    pub async fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        authorization: Option<&str>,
+        body: &str,
+        peer: IpAddr,
+    ) -> Answer {
         let mut request = http::Request::builder().method(method).uri(path);
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
+        if let Some(header) = authorization {
+            request = request.header("authorization", header);
         }
         let mut request = request.body(Either::Right(Full::from(body.to_owned()))).unwrap();
         request.extensions_mut().insert(Peer::Remote(peer));

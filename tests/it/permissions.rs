@@ -8,6 +8,7 @@ use hallmark::domain::access::{Permission, Role, Scope};
 use hallmark::domain::vault::is_reserved;
 use hallmark::http::endpoint::{Access, Endpoint};
 use hallmark::http::metrics::Metrics;
+use hallmark::http::router::Family;
 
 use crate::office::{Answer, BRAND, OTHER, Office};
 
@@ -41,6 +42,20 @@ impl Caller {
             .as_ref()
             .is_none_or(|scopes| scopes.contains(&permission));
         permission == Permission::OwnRead || rank && scopes && (self.person || !permission.person_only())
+    }
+}
+
+impl Caller {
+    /// Whether only the limits of the token stand against it.
+    fn only_limited(&self, permission: Permission) -> bool {
+        let unlimited = Self {
+            who: String::new(),
+            token: None,
+            roles: self.roles.clone(),
+            scopes: None,
+            ..*self
+        };
+        !self.may(permission) && unlimited.may(permission)
     }
 }
 
@@ -126,15 +141,52 @@ async fn callers(office: &Office) -> Vec<Caller> {
     callers
 }
 
-/// The path with its variables filled in, for `brand`.
-fn filled(endpoint: &Endpoint, brand: &str) -> String {
+/// What a call is about: a brand with its base store and a snap of it.
+#[derive(Clone, Copy)]
+struct About {
+    brand: &'static str,
+    snap: &'static str,
+    snap_id: &'static str,
+}
+
+/// Snaps that the one role needed makes one's own: publishers and the operator may publish and release it.
+const OWN: About = About {
+    brand: BRAND,
+    snap: "acme-own",
+    snap_id: "aCmEoWn0000000000000000000000000",
+};
+/// A snap of somebody without a role: reviewers decide about it.
+const FOREIGN: About = About {
+    brand: BRAND,
+    snap: "acme-other",
+    snap_id: "aCmEoThEr00000000000000000000000",
+};
+const ABSENT: About = About {
+    brand: "nosuchbrand",
+    snap: "no-such-snap",
+    snap_id: "nOsUcHsNaP0000000000000000000000",
+};
+
+/// The snap on which the caller's role alone decides about `permission`.
+fn about(permission: Permission) -> About {
+    match permission {
+        Permission::SnapDeclare => FOREIGN,
+        _ => OWN,
+    }
+}
+
+/// The path with its variables filled in.
+fn filled(endpoint: &Endpoint, about: About) -> String {
     let path: Vec<&str> = endpoint
         .path
         .split('/')
         .map(|part| match part.trim_end_matches("...}").trim_end_matches('}') {
-            "{brand" => brand,
+            "{brand" => about.brand,
             "{email" => "view@acme.example",
+            "{store" if is_publishing(endpoint) => about.brand,
             "{store" => BRAND,
+            "{snap" => about.snap,
+            "{snap-id" => about.snap_id,
             name if name.starts_with('{') => "sample",
             _ => part,
         })
@@ -142,42 +194,69 @@ fn filled(endpoint: &Endpoint, brand: &str) -> String {
     let path = path.join("/");
     match endpoint.access {
         Access::Needs(permission)
-            if permission.scope() == Scope::Brand && !endpoint.path.contains("{brand}") =>
+            if permission.scope() == Scope::Brand
+                && !endpoint.path.contains("{brand}")
+                && !is_publishing(endpoint) =>
         {
-            format!("{path}?brand={brand}")
+            format!("{path}?brand={}", about.brand)
         }
         Access::Needs(_) | Access::Open | Access::Device => path,
     }
 }
 
+/// Whether what a call is about follows from its path or body, and the token's own limits are told apart.
+fn is_publishing(endpoint: &Endpoint) -> bool {
+    Family::of(endpoint.path) == Family::Publisher
+}
+
+/// A body that says what the call is about, for endpoints whose path does not.
+fn body(endpoint: &Endpoint, _about: About) -> String {
+    match (endpoint.method, endpoint.path) {
+        ("GET", _) => String::new(),
+        _ => "no JSON".to_owned(),
+    }
+}
+
 /// Calls without a usable body: who may act gets 400 or 404 for it, and nothing changes.
-async fn call(office: &Office, endpoint: &Endpoint, brand: &str, token: Option<&str>) -> Answer {
-    let body = if endpoint.method == "GET" { "" } else { "no JSON" };
+async fn call(office: &Office, endpoint: &Endpoint, about: About, token: Option<&str>) -> Answer {
     office
         .call_raw(
             endpoint.method,
-            &filled(endpoint, brand),
+            &filled(endpoint, about),
             token,
-            body,
+            &body(endpoint, about),
             [192, 0, 2, 1].into(),
         )
         .await
 }
 
-/// The answer without the brand's name.
-fn neutral(answer: &Answer, brand: &str) -> (u16, String) {
-    (answer.status, answer.body.to_string().replace(brand, "BRAND"))
+/// The answer without the names of what it is about.
+fn neutral(answer: &Answer, about: About) -> (u16, String) {
+    let text = answer.body.to_string();
+    let text = text.replace(about.snap, "SNAP").replace(about.snap_id, "SNAP");
+    (answer.status, text.replace(about.brand, "BRAND"))
 }
 
 #[tokio::test]
 async fn every_endpoint_is_open_to_exactly_those_the_table_names() {
     let office = Office::new().await;
     let callers = callers(&office).await;
+    let nobody = office.token("nobody@acme.example").await;
     let endpoints = hallmark::http::endpoints(&office.app, &Metrics::default());
+    // Whoever they are, what is not there is not there; with a token for nothing nor is anything of one's own.
     let powerless = office
         .token_with("nobody@acme.example", |token| {
             token.permissions = Some(Vec::new())
         })
+        .await;
+    office.add_account("publisher@elsewhere.example", |_| ()).await;
+    let stranger = "publisher@elsewhere.example";
+    let own = ["access@acme.example", "all@acme.example"];
+    office
+        .add_snap(BRAND, OWN.snap, OWN.snap_id, stranger, &own)
+        .await;
+    office
+        .add_snap(BRAND, FOREIGN.snap, FOREIGN.snap_id, stranger, &[])
         .await;
     let mut wrong = String::new();
     let mut uncovered = BTreeSet::new();
@@ -186,23 +265,34 @@ async fn every_endpoint_is_open_to_exactly_those_the_table_names() {
             Access::Needs(permission) => permission,
             Access::Open => continue,
             Access::Device => {
-                let answer = call(&office, endpoint, BRAND, None).await;
+                let answer = call(&office, endpoint, OWN, None).await;
                 if answer.status != 401 {
                     let _ = writeln!(wrong, "{endpoint:?}: without a session {}", answer.status);
                 }
                 continue;
             }
         };
-        if !endpoint.path.starts_with("/hallmark/v1/") {
+        if !endpoint.path.starts_with("/hallmark/v1/") && !is_publishing(endpoint) {
             uncovered.insert(format!("{endpoint:?}"));
             continue;
         }
-        let absent = call(&office, endpoint, "nosuchbrand", Some(&powerless)).await;
+        let about = about(permission);
+        let whose = if is_publishing(endpoint) {
+            &nobody
+        } else {
+            &powerless
+        };
+        let absent = call(&office, endpoint, ABSENT, Some(whose)).await;
         for caller in &callers {
-            let answer = call(&office, endpoint, BRAND, caller.token.as_deref()).await;
-            let forbidden =
-                neutral(&answer, BRAND) == neutral(&absent, "nosuchbrand") && answer.status == 404;
+            let answer = call(&office, endpoint, about, caller.token.as_deref()).await;
             let expected = caller.may(permission);
+            let forbidden = if is_publishing(endpoint) && caller.only_limited(permission) {
+                (answer.status, answer.code()) == (403, "macaroon-permission-required")
+            } else {
+                permission != Permission::OwnRead
+                    && answer.status == 404
+                    && neutral(&answer, about) == neutral(&absent, ABSENT)
+            };
             if answer.status == 401 || answer.status >= 500 || forbidden == expected {
                 let _ = writeln!(
                     wrong,
@@ -245,10 +335,14 @@ async fn no_endpoint_answers_without_a_good_credential() {
         let Access::Needs(_) = endpoint.access else {
             continue;
         };
-        for brand in [BRAND, "nosuchbrand", "NO BRAND"] {
-            let brand = brand.replace(' ', "%20");
+        let impossible = About {
+            brand: "NO%20BRAND",
+            snap: "NO%20SNAP",
+            snap_id: "-",
+        };
+        for about in [OWN, ABSENT, impossible] {
             for (token, code) in cases {
-                let answer = call(&office, &endpoint, &brand, token).await;
+                let answer = call(&office, &endpoint, about, token).await;
                 assert_eq!(
                     (answer.status, answer.code()),
                     (401, code),

@@ -70,7 +70,13 @@ impl Grant {
         }
     }
 
-    pub(super) fn event(&self, now: Timestamp, brand: Option<&BrandId>, action: &str, subject: &str) -> AuditEvent {
+    pub(super) fn event(
+        &self,
+        now: Timestamp,
+        brand: Option<&BrandId>,
+        action: &str,
+        subject: &str,
+    ) -> AuditEvent {
         let mut detail = serde_json::Map::new();
         if let Self::Remote { token, .. } = self {
             detail.insert("token".to_owned(), token.id.clone().into());
@@ -85,7 +91,6 @@ impl Grant {
         }
     }
 }
-
 
 /// Whether the limits of `token` leave `permission`. Every good token may see whose it is.
 pub(super) fn within(token: &Token, permission: Permission) -> Judgement {

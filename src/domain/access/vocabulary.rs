@@ -150,7 +150,11 @@ mod tests {
         assert_eq!(names.len(), WORDS.len());
         for word in WORDS.iter() {
             assert!(word.name.parse::<Permission>().is_err(), "{}", word.name);
-            assert!(word.permissions.iter().all(|permission| !permission.person_only()));
+            assert!(
+                word.permissions
+                    .iter()
+                    .all(|permission| !permission.person_only())
+            );
             assert_eq!(permissions_of(word.name).unwrap(), word.permissions);
         }
         assert_eq!(permissions_of("snap-read"), Some(vec![Permission::SnapRead]));

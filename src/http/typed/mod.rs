@@ -233,7 +233,9 @@ impl<D: Dialect> Maker<D> {
                 async move {
                     let answer = async {
                         let caller = Caller::identify(&app, request.presented.token()?).await?;
-                        let context: C = caller.authorize(&app, needs, request.place::<D>(C::NAMED_BY, template)?).await?;
+                        let context: C = caller
+                            .authorize(&app, needs, request.place::<D>(C::NAMED_BY, template)?)
+                            .await?;
                         let input = Input::read(&app, request, template).await?;
                         handler(app, context, input).await
                     };

@@ -1,0 +1,3 @@
+//! The API of publisher clients.
+
+mod whoami;
