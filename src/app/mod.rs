@@ -15,6 +15,7 @@ pub mod instance;
 mod issue_error;
 pub mod issue_serial;
 pub mod key_manager;
+pub mod key_roll;
 pub mod keys;
 pub mod lockout;
 pub mod login;

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::key_roll::Roll;
 use super::moment::{Moment, now, span};
 use super::remote::{Client, native, secret_file};
 use super::{BrandArg, CliError, Column, Cx, Format};
@@ -33,6 +34,8 @@ pub(super) enum Verb {
     Revoke(Revoke),
     /// Open a key to the external key manager (hallmark-keymgr), or close it
     External(External),
+    /// Replace a key by a new one, step by step: new key, serial policies, what it signed; then switch it off
+    Roll(Roll),
     /// Print the encoded public key
     ExportPublic(Named),
 }
@@ -197,6 +200,7 @@ impl Verb {
                 cx.out
                     .done(&key, &format!("key {name} is {to} the external key manager"))
             }
+            Self::Roll(roll) => roll.run(cx).await,
             Self::ExportPublic(Named { name, brand }) => {
                 let path = native(&["keys", name.as_str(), "public"]);
                 let key = Client::open(&brand)?.get(&path, &[]).await?;

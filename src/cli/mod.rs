@@ -21,6 +21,7 @@ mod init;
 mod issuing;
 mod judging;
 mod key;
+mod key_roll;
 mod keymgr;
 pub mod line;
 mod local;

@@ -5,10 +5,11 @@ use zeroize::Zeroizing;
 
 use super::{Created, Input, Json, Native, Outcome};
 use crate::app::account_keys::{self, Registration};
+use crate::app::key_roll;
 use crate::app::keys::{self, KeyRequest, KeyView};
 use crate::app::{App, BrandCtx};
 use crate::domain::access::Permission;
-use crate::domain::assertion::Assertion;
+use crate::domain::assertion::{Assertion, Ref};
 use crate::domain::ident::{KeyId, KeyName, ModelName};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::KeyPurpose;
@@ -68,6 +69,18 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
             "Open a key to the external key manager, or close it",
             external,
         ),
+        native.get(
+            "/hallmark/v1/keys/{key}/roll",
+            P::KeyManage,
+            "Tell what replacing a key changes",
+            plan,
+        ),
+        native.post(
+            "/hallmark/v1/keys/{key}/roll",
+            P::KeyManage,
+            "Do a part of replacing a key by another: policies, and what it signed",
+            roll,
+        ),
     ]
 }
 
@@ -118,6 +131,49 @@ struct Until {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct External {
     external: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Successor {
+    to: KeyName,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Plan {
+    policies: Vec<ModelName>,
+    assertions: Vec<Signed>,
+    system_users: usize,
+}
+
+/// An assertion: with its text where it is new.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Signed {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    primary_key: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assertion: Option<String>,
+}
+
+impl Signed {
+    fn new(reference: Ref, assertion: Option<String>) -> Self {
+        Self {
+            kind: reference.kind.name(),
+            primary_key: reference.key.0,
+            assertion,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Part {
+    policies: Vec<ModelName>,
+    assertions: Vec<Signed>,
+    left: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -205,6 +261,29 @@ async fn external(app: App, ctx: BrandCtx, input: Input<Json<External>>) -> Outc
     Ok(Json(
         keys::set_external(&app, &ctx, &name, input.body.0.external).await?,
     ))
+}
+
+async fn plan(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<Plan>> {
+    let plan = key_roll::plan(&app, &ctx, &input.variable("key")?).await?;
+    let signed = plan.assertions.into_iter();
+    Ok(Json(Plan {
+        policies: plan.policies,
+        assertions: signed.map(|reference| Signed::new(reference, None)).collect(),
+        system_users: plan.system_users,
+    }))
+}
+
+async fn roll(app: App, ctx: BrandCtx, input: Input<Json<Successor>>) -> Outcome<Json<Part>> {
+    let name = input.variable("key")?;
+    let part = key_roll::step(&app, &ctx, &name, &input.body.0.to).await?;
+    let signed = part.assertions.iter();
+    Ok(Json(Part {
+        policies: part.policies,
+        assertions: signed
+            .map(|assertion| Signed::new(assertion.reference(), Some(text(assertion))))
+            .collect(),
+        left: part.left,
+    }))
 }
 
 fn text(assertion: &Assertion) -> String {
