@@ -67,9 +67,8 @@ pub async fn step(app: &App, ctx: &BrandCtx, name: &KeyName, to: &KeyName) -> Re
     let new = brand_key::read(&*app.storage, ctx.brand(), to)
         .await
         .map_err(|why| why.refusal(&act))?;
-    succeeds(&old, &new.record).map_err(|why| {
-        Refusal::conflict("key-successor", format!("cannot {act}: {why}"))
-    })?;
+    succeeds(&old, &new.record)
+        .map_err(|why| Refusal::conflict("key-successor", format!("cannot {act}: {why}")))?;
     let mut changed = Vec::new();
     for model in policies(app, ctx, name).await? {
         if !ctx.may(Permission::ModelManage) {
@@ -97,7 +96,11 @@ fn succeeds(old: &SigningKey, new: &SigningKey) -> Result<(), String> {
     if old.key_id == new.key_id {
         return Err("they are the same key".to_owned());
     }
-    if let Some(purpose) = old.purposes.iter().find(|purpose| !new.purposes.contains(purpose)) {
+    if let Some(purpose) = old
+        .purposes
+        .iter()
+        .find(|purpose| !new.purposes.contains(purpose))
+    {
         return Err(format!("{} is not for {purpose} assertions", new.name));
     }
     // Without models a key is for all of them.

@@ -91,7 +91,9 @@ impl Roll {
             let part = client.post(&path, &json!({"to": to})).await?;
             policies.extend(list(&part, "policies"));
             for mut assertion in list(&part, "assertions") {
-                let text = assertion.as_object_mut().and_then(|fields| fields.remove("assertion"));
+                let text = assertion
+                    .as_object_mut()
+                    .and_then(|fields| fields.remove("assertion"));
                 if let (Some(dir), Some(Value::String(text))) = (&self.out, text) {
                     files.push(keep(dir, &file_name(&assertion), &text)?);
                 }
@@ -101,7 +103,8 @@ impl Roll {
             if left == 0 {
                 break;
             }
-            cx.out.note(&format!("signed {} again, {left} left", signed.len()));
+            cx.out
+                .note(&format!("signed {} again, {left} left", signed.len()));
         }
         let retired = self.retire(cx, &client).await?;
         if let Some(fields) = done.as_object_mut() {
@@ -146,7 +149,11 @@ impl Roll {
         let text = |field| registered.get(field).and_then(Value::as_str);
         if let (Some(dir), Some(account_key)) = (&self.out, text("account-key")) {
             let id = key.get("public-key-sha3-384").and_then(Value::as_str);
-            files.push(keep(dir, &format!("account-key-{}", id.unwrap_or("new")), account_key)?);
+            files.push(keep(
+                dir,
+                &format!("account-key-{}", id.unwrap_or("new")),
+                account_key,
+            )?);
         }
         let Some(request) = text("account-key-request") else {
             return Ok(None);
@@ -172,7 +179,8 @@ impl Roll {
         let answer = client.post(&path, &json!({})).await?;
         if let (Some(dir), Some(Value::String(text))) = (&self.out, answer.get("account-key")) {
             let file = keep(dir, &format!("account-key-{}-revoked", self.name), text)?;
-            cx.out.note(&format!("the last account-key of {} is in {file}", self.name));
+            cx.out
+                .note(&format!("the last account-key of {} is in {file}", self.name));
         }
         Ok(Some(done))
     }
@@ -215,13 +223,22 @@ fn list(answer: &Value, field: &str) -> Vec<Value> {
 
 /// `model-16-acme-gate`: what cannot be in a file name everywhere is left out.
 fn file_name(assertion: &Value) -> String {
-    let kind = assertion.get("type").and_then(Value::as_str).unwrap_or("assertion");
+    let kind = assertion
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or("assertion");
     let key = list(assertion, "primary-key");
     let parts = std::iter::once(kind).chain(key.iter().filter_map(Value::as_str));
     let name = parts.collect::<Vec<_>>().join("-");
     let allowed: BTreeSet<char> = "-_.".chars().collect();
     name.chars()
-        .map(|c| if c.is_ascii_alphanumeric() || allowed.contains(&c) { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || allowed.contains(&c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect()
 }
 

@@ -181,6 +181,21 @@ fn keys(owner: &mut Owner) {
     same(&owner.json(&["key", "external", "spare", "on"]));
     owner.note("key export-public", &["spare"]);
     owner.note("key register", &["spare"]);
+    let planned = owner.json(&["key", "roll", "spare", "--dry-run"]);
+    let out = owner.path("rolled");
+    let rolled = owner.note("key roll", &["spare", "--out", &out, "--retire", "disable"]);
+    assert_eq!(differences("", &rolled, &planned), [""; 0]);
+    assert_eq!(
+        (rolled["to"].as_str(), rolled["retired"].as_str()),
+        (Some("spare-2"), Some("disabled"))
+    );
+    let files = rolled["files"].as_array().unwrap();
+    let account_key = std::fs::read_to_string(files[0].as_str().unwrap()).unwrap();
+    assert!(account_key.starts_with("type: account-key\n") && account_key.contains("\nname: spare-2\n"));
+    let unsure = owner
+        .command(&["key", "roll", "model", "--retire", "revoke"])
+        .output();
+    assert_eq!(unsure.unwrap().status.code(), Some(2));
     let refused = owner.refused(&["key", "revoke", "spare", "--yes", "--brand", "nosuchbrand"]);
     assert!(refused.contains("no such brand"), "{refused}");
     let revoked = owner.json(&["key", "revoke", "spare", "--yes"]);

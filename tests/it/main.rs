@@ -23,6 +23,7 @@ mod edge;
 mod fuzz_replay;
 mod harness;
 mod instance_cli;
+mod key_roll;
 mod keys;
 mod office;
 mod owner;
