@@ -9,12 +9,13 @@ pub use placed::{SnapCtx, StoreCtx, UnplacedCtx};
 
 use grant::{Grant, Judgement};
 
-use crate::domain::access::{Account, Brand, Membership, Permission, Role, Scope, Token, TokenText};
+use crate::domain::access::{Account, Brand, Membership, Permission, Role, Scope, Token};
 use crate::domain::audit::{Actor, AuditEvent};
-use crate::domain::catalog::SnapRecord;
+use crate::domain::catalog::{Channel, SnapRecord};
 use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
 use crate::domain::time::Timestamp;
 
+use super::credentials::{Binding, Credential, Resolution, resolve};
 use super::{App, Reason, Refusal};
 
 /// Who calls: an authenticated account with what its token allows.
@@ -80,7 +81,7 @@ impl From<Option<BrandId>> for Place {
 /// Who holds `credential` and whether they may do what `permission` names.
 pub async fn authorize<C: Authorized>(
     app: &App,
-    credential: Option<&TokenText>,
+    credential: Option<&Credential>,
     permission: Permission,
     brand: Option<BrandId>,
 ) -> Result<C, Refusal> {
@@ -92,26 +93,52 @@ pub async fn authorize<C: Authorized>(
 
 impl Caller {
     /// The caller who holds `credential`: its token is known and not expired, its account not disabled.
-    pub async fn identify(app: &App, credential: Option<&TokenText>) -> Result<Self, Refusal> {
-        let unauthenticated = |code, message: &str| Refusal::new(Reason::Unauthenticated, code, message);
+    pub async fn identify(app: &App, credential: Option<&Credential>) -> Result<Self, Refusal> {
         let credential = credential.ok_or_else(|| {
-            unauthenticated(
+            Refusal::new(
+                Reason::Unauthenticated,
                 "login-required",
                 "cannot do this without a log-in: send a good token (`hallmark login`)",
             )
         })?;
+        Self::identify_as(app, credential, Binding::Bound).await
+    }
+
+    /// The same; `binding` says whether a discharge has to be bound to its root.
+    pub(super) async fn identify_as(
+        app: &App,
+        credential: &Credential,
+        binding: Binding,
+    ) -> Result<Self, Refusal> {
+        let resolved = match resolve(app, credential, binding)? {
+            Resolution::Token(text) => {
+                let found = app.storage.find_unique::<Token>("hash", &text.hash()).await?;
+                return Self::of(app, found.map(|found| found.record)).await;
+            }
+            Resolution::Macaroons(resolved) => resolved,
+        };
+        let mut caller = Self::named(app, resolved.token()).await?;
+        // Macaroons are handed on to programs, whoever made them.
+        caller.token.person = false;
+        resolved.narrow(&mut caller.token, app.clock.now())?;
+        Ok(caller)
+    }
+
+    /// The caller whom macaroons of ours name by the id of a token.
+    pub(super) async fn named(app: &App, token: &str) -> Result<Self, Refusal> {
+        let found = app.storage.find::<Token>([token]).await?;
+        Self::of(app, found.map(|found| found.record)).await
+    }
+
+    async fn of(app: &App, token: Option<Token>) -> Result<Self, Refusal> {
+        let unauthenticated = |code, message: &str| Refusal::new(Reason::Unauthenticated, code, message);
         let unknown = || {
             unauthenticated(
                 "invalid-token",
                 "cannot accept the token: it is unknown or was revoked",
             )
         };
-        let token = app
-            .storage
-            .find_unique::<Token>("hash", &credential.hash())
-            .await?
-            .ok_or_else(unknown)?
-            .record;
+        let token = token.ok_or_else(unknown)?;
         if token.expires <= app.clock.now() {
             return Err(unauthenticated(
                 "token-expired",
@@ -158,6 +185,11 @@ impl Caller {
     /// The account.
     pub fn account(&self) -> &AccountId {
         &self.account
+    }
+
+    /// The token, as far as what the caller presents leaves it.
+    pub fn token(&self) -> &Token {
+        &self.token
     }
 
     async fn roles(&self, app: &App, brand: &BrandId, store: &StoreId) -> Result<Vec<Role>, Refusal> {
@@ -298,7 +330,39 @@ impl BrandCtx {
         if snap.brand_id != self.brand || !self.has_part_in(snap, permission) {
             return Judgement::No;
         }
-        self.grant.judge(permission)
+        match self.grant.judge(permission) {
+            Judgement::Yes => match self.grant.judge_package(&snap.name) {
+                Judgement::Yes => self.grant.judge_store(&snap.store_id),
+                other @ (Judgement::No | Judgement::Limited(_)) => other,
+            },
+            other @ (Judgement::No | Judgement::Limited(_)) => other,
+        }
+    }
+
+    /// Refuses names that the caller's token is not for; the snap need not exist.
+    ///
+    /// # Errors
+    /// Absent, marked with the limit.
+    pub fn check_name(&self, name: &SnapName) -> Result<(), Refusal> {
+        self.grant.judge_package(name).or(|| {
+            Refusal::not_found(format!(
+                "cannot find snap {name}: there is no such snap, or it is not yours to do this with"
+            ))
+        })
+    }
+
+    /// Refuses channels that the caller's token is not for.
+    ///
+    /// # Errors
+    /// Absent, marked with the limit.
+    pub fn check_channels<'c>(&self, channels: impl IntoIterator<Item = &'c Channel>) -> Result<(), Refusal> {
+        channels.into_iter().try_for_each(|channel| {
+            self.grant.judge_channel(channel).or(|| {
+                Refusal::not_found(format!(
+                    "cannot release to {channel}: there is no such channel, or it is not yours to release to"
+                ))
+            })
+        })
     }
 
     /// Whether snap and permission go together for the caller, whatever their rights in the brand are.
@@ -319,17 +383,19 @@ impl BrandCtx {
 }
 
 impl BrandCtx {
-    /// The caller's part in `brand`, of any rights; none if there is no such brand, or their token is not for it.
-    async fn of(app: &App, caller: &Caller, brand: BrandId) -> Result<Option<Self>, Refusal> {
+    /// The caller's part in `brand`, of any rights, and its base store; none if there is no such brand, or their token
+    /// is not for it.
+    async fn of(app: &App, caller: &Caller, brand: BrandId) -> Result<Option<(Self, StoreId)>, Refusal> {
         if caller.token.brand_id.as_ref().is_some_and(|only| *only != brand) {
             return Ok(None);
         }
         let Some(record) = app.storage.find::<Brand>([brand.as_str()]).await? else {
             return Ok(None);
         };
-        let roles = caller.roles(app, &brand, &record.record.base_store).await?;
+        let base_store = record.record.base_store;
+        let roles = caller.roles(app, &brand, &base_store).await?;
         let grant = caller.grant(roles);
-        Ok(Some(Self { brand, grant }))
+        Ok(Some((Self { brand, grant }, base_store)))
     }
 }
 
@@ -357,10 +423,10 @@ impl Authorized for BrandCtx {
                 "cannot do this for brand {brand}: there is no such brand, or your role does not allow it"
             ))
         };
-        let ctx = Self::of(app, caller, brand.clone())
-            .await?
-            .ok_or_else(forbidden)?;
+        let part = Self::of(app, caller, brand.clone()).await?;
+        let (ctx, base_store) = part.ok_or_else(forbidden)?;
         ctx.grant.judge(permission).or(forbidden)?;
+        ctx.grant.judge_store(&base_store).or(forbidden)?;
         Ok(ctx)
     }
 }
@@ -443,7 +509,7 @@ impl OwnCtx {
     pub async fn permissions_in(&self, app: &App, brand: &BrandId) -> Result<Vec<Permission>, Refusal> {
         let part = BrandCtx::of(app, &self.caller, brand.clone()).await?;
         let all = Permission::ALL.iter().copied();
-        Ok(part.map_or_else(Vec::new, |part| {
+        Ok(part.map_or_else(Vec::new, |(part, _)| {
             all.filter(|permission| permission.scope() == Scope::Brand && part.may(*permission))
                 .collect()
         }))

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::tokens::{LOGIN_LIFE, fresh, of_account};
+use super::tokens::{LOGIN_LIFE, fresh, log_in_with, of_account};
 use super::{App, InstanceCtx, OwnCtx, Password, Reason, Refusal};
 use crate::domain::access::{Account, Membership, Token, TokenText};
 use crate::domain::audit::{Actor, AuditEvent};
@@ -37,8 +37,7 @@ pub struct Identity {
     pub token: Token,
 }
 
-/// Logs a person in. Ten failures for one name from one address lock that pair for 15 minutes.
-/// An unknown name costs as much time as a wrong password, and both answer alike.
+/// Logs a person in.
 pub async fn login(
     app: &App,
     peer: Option<IpAddr>,
@@ -46,6 +45,23 @@ pub async fn login(
     password: Password,
     description: &str,
 ) -> Result<Session, Refusal> {
+    let account = check_password(app, peer, email, password).await?;
+    let (mut token, text) = fresh(app, &account.id, description, LOGIN_LIFE);
+    token.person = true;
+    let mut event = event(app, &account.id, "login", account.id.as_str());
+    event.detail.insert("token".to_owned(), token.id.clone().into());
+    log_in_with(app, &token, event, MAX_LOG_INS, |other| other.person).await?;
+    Ok(Session { account, token, text })
+}
+
+/// The account that has this password, if it may log in. Ten failures for one name from one address lock that pair for
+/// 15 minutes. An unknown name costs as much time as a wrong password, and both answer alike.
+pub(super) async fn check_password(
+    app: &App,
+    peer: Option<IpAddr>,
+    email: &str,
+    password: Password,
+) -> Result<Account, Refusal> {
     let email = Email::normal(email).ok();
     let found = match &email {
         Some(email) => {
@@ -62,48 +78,18 @@ pub async fn login(
     let hash = account.as_ref().and_then(|account| account.password.clone());
     let right = verify(app, peer, name, password, hash).await?;
     let (Some(account), true) = (account, right) else {
-        return Err(Refusal::new(
-            Reason::Unauthenticated,
-            "invalid-credentials",
-            "cannot log in: the e-mail address or the password is wrong",
-        ));
+        return Err(wrong());
     };
-    let (mut token, text) = fresh(app, &account.id, description, LOGIN_LIFE);
-    token.person = true;
-    let mut event = event(app, &account.id, "login", account.id.as_str());
-    event.detail.insert("token".to_owned(), token.id.clone().into());
-    let mut records = oldest_log_ins(app, &account.id).await?;
-    records.push(Change::create(&token));
-    let audit = vec![event];
-    let commit = Commit {
-        records,
-        audit: audit.clone(),
-        ..Commit::default()
-    };
-    if let CommitOutcome::Conflict { .. } = app.storage.commit(commit).await? {
-        // Another log-in cleared the same old ones away: good enough for this one too.
-        let records = vec![Change::create(&token)];
-        app.commit(Commit {
-            records,
-            audit,
-            ..Commit::default()
-        })
-        .await?;
-    }
-    Ok(Session { account, token, text })
+    Ok(account)
 }
 
-/// What has to go so that one more log-in keeps the account within [`MAX_LOG_INS`].
-async fn oldest_log_ins(app: &App, account: &AccountId) -> Result<Vec<Change>, Refusal> {
-    let mut log_ins = of_account(app, account).await?;
-    log_ins.retain(|found| found.record.person);
-    log_ins.sort_by(|a, b| (a.record.created, &a.record.id).cmp(&(b.record.created, &b.record.id)));
-    let surplus = (log_ins.len() + 1).saturating_sub(MAX_LOG_INS);
-    Ok(log_ins
-        .iter()
-        .take(surplus)
-        .map(|found| Change::delete(&found.record, found.version))
-        .collect())
+/// What answers a wrong name and a wrong password alike.
+pub(super) fn wrong() -> Refusal {
+    Refusal::new(
+        Reason::Unauthenticated,
+        "invalid-credentials",
+        "cannot log in: the e-mail address or the password is wrong",
+    )
 }
 
 /// Ends the token the caller came with.

@@ -9,6 +9,7 @@ mod authorize;
 mod brand_key;
 pub mod brands;
 pub mod catalog;
+pub mod credentials;
 pub mod devices;
 pub mod doctor;
 pub mod instance;

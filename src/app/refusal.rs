@@ -45,6 +45,12 @@ pub struct Refusal {
 pub enum TokenLimit {
     /// It is not for this.
     Permission(Permission),
+    /// It is for other snaps.
+    Package,
+    /// It is for other stores.
+    Store,
+    /// It is for channels that fit these patterns.
+    Channels(Vec<String>),
 }
 
 impl Refusal {

@@ -1,8 +1,10 @@
 //! API tokens: made for a person's log-in or by a person for programs, limited in scope, brand and time.
 
 use super::{App, OwnCtx, Refusal};
+use crate::domain::access::limits::MAX_ENTRIES;
 use crate::domain::access::secret::random_letters;
-use crate::domain::access::{Permission, Token, TokenText};
+use crate::domain::access::{Limits, Permission, Token, TokenText};
+use crate::domain::audit::AuditEvent;
 use crate::domain::ident::{AccountId, BrandId, IdentError};
 use crate::domain::time::Timestamp;
 use crate::ports::{Change, Commit, CommitOutcome, Key, Versioned};
@@ -97,6 +99,8 @@ pub struct NewToken {
     pub brand: Option<BrandId>,
     /// Its life in seconds; none = [`DEFAULT_LIFE`].
     pub life: Option<i64>,
+    /// Only for these snaps, channels and stores.
+    pub limits: Limits,
 }
 
 /// Makes a token for programs. Its text is in the answer and nowhere else.
@@ -106,6 +110,14 @@ pub async fn create(app: &App, ctx: &OwnCtx, new: NewToken) -> Result<(Token, To
         return Err(Refusal::invalid(
             "invalid-expiry",
             "cannot make a token: it must expire within ten years",
+        ));
+    }
+    if !new.limits.is_sensible() {
+        return Err(Refusal::invalid(
+            "invalid-request",
+            format!(
+                "cannot make a token: name 1 to {MAX_ENTRIES} snaps, channels or stores, or leave the field out"
+            ),
         ));
     }
     if let Some(brand) = &new.brand
@@ -127,6 +139,7 @@ pub async fn create(app: &App, ctx: &OwnCtx, new: NewToken) -> Result<(Token, To
         .permissions()
         .map(|all| all.iter().map(|one| one.name().to_owned()).collect());
     token.brand_id = new.brand;
+    token.limits = new.limits;
     let mut event = ctx.event(token.created, "token.create", &token.id);
     event
         .detail
@@ -134,6 +147,10 @@ pub async fn create(app: &App, ctx: &OwnCtx, new: NewToken) -> Result<(Token, To
     event
         .detail
         .insert("scopes".to_owned(), serde_json::json!(token.permissions));
+    if !token.limits.is_none() {
+        let limits = serde_json::json!(token.limits);
+        event.detail.insert("limits".to_owned(), limits);
+    }
     app.commit(Commit {
         records: vec![Change::create(&token)],
         audit: vec![event],
@@ -212,12 +229,52 @@ pub(super) fn fresh(app: &App, account: &AccountId, description: &str, life: i64
             .take(MAX_DESCRIPTION)
             .collect(),
         permissions: None,
+        words: Vec::new(),
+        limits: Limits::default(),
         brand_id: None,
         person: false,
+        publisher: false,
         created,
         expires: created.plus_seconds(life),
     };
     (token, text)
+}
+
+/// Records the token of a log-in. Of those of its kind the account keeps `most`; the oldest end. Keeps scripts that log
+/// in anew every time from filling the database.
+pub(super) async fn log_in_with(
+    app: &App,
+    token: &Token,
+    event: AuditEvent,
+    most: usize,
+    of_kind: impl Fn(&Token) -> bool,
+) -> Result<(), Refusal> {
+    let mut others = of_account(app, &token.account_id).await?;
+    others.retain(|found| of_kind(&found.record));
+    others.sort_by(|a, b| (a.record.created, &a.record.id).cmp(&(b.record.created, &b.record.id)));
+    let surplus = (others.len() + 1).saturating_sub(most);
+    let oldest = others.iter().take(surplus);
+    let mut records: Vec<Change> = oldest
+        .map(|found| Change::delete(&found.record, found.version))
+        .collect();
+    records.push(Change::create(token));
+    let audit = vec![event];
+    let commit = Commit {
+        records,
+        audit: audit.clone(),
+        ..Commit::default()
+    };
+    if let CommitOutcome::Conflict { .. } = app.storage.commit(commit).await? {
+        // Another log-in cleared the same old ones away: good enough for this one too.
+        let records = vec![Change::create(token)];
+        app.commit(Commit {
+            records,
+            audit,
+            ..Commit::default()
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Every token of an account, expired ones too.

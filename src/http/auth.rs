@@ -8,6 +8,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use warp::Filter;
 
 use super::fault::{Dialect, Fault};
+use crate::app::credentials::Credential;
 use crate::app::{Reason, Refusal};
 use crate::domain::access::TokenText;
 
@@ -16,22 +17,22 @@ use crate::domain::access::TokenText;
 pub enum Presented {
     /// There is none.
     Nothing,
-    /// A token that can be one of ours.
-    Token(TokenText),
+    /// Something that can be ours.
+    Credential(Credential),
     /// Anything else: another scheme, a mistyped token, two headers.
     Unusable,
 }
 
 impl Presented {
-    /// The token for [`crate::app::authorize`]; what is unusable is refused like an unknown token.
-    pub fn token(&self) -> Result<Option<&TokenText>, Refusal> {
+    /// The credential for [`crate::app::authorize`]; what is unusable is refused like an unknown token.
+    pub fn credential(&self) -> Result<Option<&Credential>, Refusal> {
         match self {
             Self::Nothing => Ok(None),
-            Self::Token(token) => Ok(Some(token)),
+            Self::Credential(credential) => Ok(Some(credential)),
             Self::Unusable => Err(Refusal::new(
                 Reason::Unauthenticated,
                 "invalid-token",
-                "cannot accept the token: `Authorization: Bearer hmk_…` with a whole token is expected",
+                "cannot accept the token: `Authorization: Bearer hmk_…` with a whole token is expected, or macaroons",
             )),
         }
     }
@@ -43,10 +44,24 @@ pub fn presented() -> impl Filter<Extract = (Presented,), Error = Infallible> + 
     warp::header::headers_cloned().map(|headers: HeaderMap| read(&headers))
 }
 
+/// The `Macaroons` header that some exchange calls carry; an empty one is none. Never rejects.
+pub fn macaroons()
+-> impl Filter<Extract = (Option<String>,), Error = Infallible> + Clone + Send + Sync + 'static {
+    warp::header::headers_cloned().map(|headers: HeaderMap| {
+        let text = headers.get("macaroons")?.to_str().ok()?.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    })
+}
+
 /// Adds the challenge a 401 has to carry.
 pub fn challenge<D: Dialect>(fault: Fault<D>) -> Fault<D> {
     if fault.status() == http::StatusCode::UNAUTHORIZED {
-        fault.with_header(WWW_AUTHENTICATE, "Bearer realm=\"hallmark\"")
+        // Clients compare the whole header.
+        let value = match fault.code() {
+            "macaroon-needs-refresh" => "Macaroon needs_refresh=1",
+            _ => "Bearer realm=\"hallmark\"",
+        };
+        fault.with_header(WWW_AUTHENTICATE, value)
     } else {
         fault
     }
@@ -59,19 +74,42 @@ fn read(headers: &HeaderMap) -> Presented {
         (Some(value), None) => value,
         (Some(_), Some(_)) => return Presented::Unusable,
     };
-    let token = value.to_str().ok().and_then(token);
-    token.map_or(Presented::Unusable, Presented::Token)
+    let credential = value.to_str().ok().and_then(credential);
+    credential.map_or(Presented::Unusable, Presented::Credential)
 }
 
-/// A token in one of the forms: `Bearer hmk_…`, `Macaroon hmk_…`, `Macaroon root="hmk_…"`, with or without quotes, the
-/// scheme and `root` in any case.
-pub(super) fn token(header: &str) -> Option<TokenText> {
+/// A credential in one of the forms, the scheme and names of parameters in any case, with or without quotes:
+/// `Bearer hmk_…`, `Macaroon hmk_…`, `Macaroon root="hmk_…"`, `Macaroon root="…", discharge="…"`, `Macaroon …`.
+pub(super) fn credential(header: &str) -> Option<Credential> {
     let (scheme, rest) = header.trim().split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("bearer") && !scheme.eq_ignore_ascii_case("macaroon") {
+    let is_macaroon = scheme.eq_ignore_ascii_case("macaroon");
+    if !is_macaroon && !scheme.eq_ignore_ascii_case("bearer") {
         return None;
     }
-    let bare = parameter(rest, "root").unwrap_or(rest);
-    TokenText::parse(unquoted(bare.trim()))
+    let root = parameter(rest, "root");
+    let first = unquoted(root.unwrap_or(rest).trim());
+    if let Some(token) = TokenText::parse(first) {
+        return Some(Credential::Token(token));
+    }
+    // An opaque text of ours came from an exchange; clients put it behind either scheme.
+    let text = |text: &str| good_text(text).then(|| text.to_owned().into());
+    match (root, parameter(rest, "discharge")) {
+        (Some(_), Some(discharge)) if is_macaroon => Some(Credential::Pair {
+            root: text(first)?,
+            discharge: text(unquoted(discharge))?,
+        }),
+        (Some(_), None) if is_macaroon => Some(Credential::Single(text(first)?)),
+        (None, None) if !first.starts_with("hmk_") => Some(Credential::Single(text(first)?)),
+        (Some(_) | None, _) => None,
+    }
+}
+
+/// Whether this can be base64, of whichever alphabet.
+fn good_text(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_+/=".contains(&byte))
 }
 
 /// The value of a parameter in `name=value, name="value"`.
@@ -133,8 +171,11 @@ mod tests {
                 .map(|value| (AUTHORIZATION, value.parse().unwrap()))
                 .collect();
             let presented = read(&headers);
-            assert_eq!(matches!(presented, Presented::Token(_)), usable, "{values:?}");
-            assert_eq!(presented.token().is_ok(), usable);
+            assert_eq!(
+                matches!(presented, Presented::Credential(Credential::Token(_))),
+                usable,
+                "{values:?}"
+            );
         }
         assert!(matches!(read(&HeaderMap::new()), Presented::Nothing));
     }

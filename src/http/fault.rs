@@ -165,13 +165,24 @@ impl Dialect for PublisherDialect {
         let Some(limit) = refusal.limit else {
             return Fault::of(refusal.reason, refusal.code, refusal.message);
         };
-        let TokenLimit::Permission(permission) = *limit;
-        let message = format!(
-            "cannot do this with this token: it lacks the permission {}; log in again or make one that has it",
-            permission.name()
-        );
-        Fault::new(StatusCode::FORBIDDEN, "macaroon-permission-required", message)
-            .with_member("permission", permission.name())
+        let fault = |what: &str, permission: &str| {
+            let message =
+                format!("cannot do this with this token: {what}; log in again or make another token");
+            Fault::new(StatusCode::FORBIDDEN, "macaroon-permission-required", message)
+                .with_member("permission", permission)
+        };
+        match *limit {
+            TokenLimit::Permission(permission) => {
+                let what = format!("it lacks the permission {}", permission.name());
+                fault(&what, permission.name())
+            }
+            TokenLimit::Package => fault("it is for other snaps", "package"),
+            TokenLimit::Store => fault("it is for other stores", "store"),
+            TokenLimit::Channels(patterns) => {
+                let what = format!("it is only for the channels {}", patterns.join(", "));
+                fault(&what, "channel").with_member("channels", patterns)
+            }
+        }
     }
 }
 

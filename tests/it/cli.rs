@@ -275,6 +275,51 @@ async fn a_new_token_is_alone_on_stdout_and_works() {
 }
 
 #[tokio::test]
+async fn a_token_is_printed_as_snapcraft_takes_it() {
+    use base64::Engine as _;
+    let desk = Desk::new().await;
+    let create = [
+        "token",
+        "create",
+        "--packages",
+        "thing,other",
+        "--channels",
+        "edge,2.*/beta",
+        "--snapcraft",
+    ];
+    for form in ["macaroon", "u1-macaroon"] {
+        let u1: &[&str] = if form == "macaroon" { &[] } else { &["--u1"] };
+        let made = desk
+            .run_as("access@acme.example", &[&create[..], u1].concat())
+            .await;
+        assert_eq!(made.status, 0, "{made:?}");
+        let text = base64::engine::general_purpose::STANDARD
+            .decode(made.out.trim())
+            .unwrap();
+        let credentials: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(credentials["t"], form);
+        let header = match credentials["v"].as_str() {
+            Some(token) => format!("macaroon {token}"),
+            None => crate::publisher::client::header(
+                credentials["v"]["r"].as_str().unwrap(),
+                credentials["v"]["d"].as_str().unwrap(),
+            ),
+        };
+        let answer = crate::publisher::client::whoami(&desk.office, &header).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.body["account"]["email"], "access@acme.example");
+        assert_eq!(answer.body["packages"], serde_json::json!(["other", "thing"]));
+        assert_eq!(answer.body["channels"], serde_json::json!(["2.*/beta", "edge"]));
+    }
+    let alone = desk
+        .run_as("access@acme.example", &["token", "create", "--u1"])
+        .await;
+    assert_eq!(alone.status, 2, "{alone:?}");
+    let listed = desk.run_as("access@acme.example", &["token", "list"]).await;
+    assert!(listed.out.contains("other, thing, 2.*/beta, edge"), "{listed:?}");
+}
+
+#[tokio::test]
 async fn roles_are_given_in_either_vocabulary_and_shown_in_words() {
     let desk = Desk::new().await;
     let add = async |roles: &str| {

@@ -250,6 +250,9 @@ impl Office {
             description: "test".to_owned(),
             permissions: None,
             brand_id: None,
+            words: Vec::new(),
+            limits: Default::default(),
+            publisher: false,
             person: true,
             created: self.now(),
             expires: self.now().plus_seconds(3600),
@@ -283,6 +286,37 @@ impl Office {
         self.call_with(method, path, header.as_deref(), body, peer).await
     }
 
+    /// Disables an account.
+    pub async fn put_disabled(&self, email: &str) {
+        let id = self.account(email).await.id;
+        let found = self
+            .app
+            .storage
+            .find::<Account>([id.as_str()])
+            .await
+            .unwrap()
+            .unwrap();
+        let mut account = found.record;
+        account.disabled = true;
+        let commit = Commit {
+            records: vec![Change::replace(&account, found.version)],
+            ..Commit::default()
+        };
+        assert_eq!(
+            self.app.storage.commit(commit).await.unwrap(),
+            CommitOutcome::Done
+        );
+    }
+
+    /// Posts an empty object with a `Macaroons` header.
+    pub async fn call_listed(&self, path: &str, macaroons: &str) -> Answer {
+        let request = http::Request::builder()
+            .method("POST")
+            .uri(path)
+            .header("macaroons", macaroons);
+        self.answer(request, "{}", [192, 0, 2, 1].into()).await
+    }
+
     /// Calls with any `Authorization` header.
     pub async fn call_with(
         &self,
@@ -296,6 +330,10 @@ impl Office {
         if let Some(header) = authorization {
             request = request.header("authorization", header);
         }
+        self.answer(request, body, peer).await
+    }
+
+    async fn answer(&self, request: http::request::Builder, body: &str, peer: IpAddr) -> Answer {
         let mut request = request.body(Either::Right(Full::from(body.to_owned()))).unwrap();
         request.extensions_mut().insert(Peer::Remote(peer));
         let response = self.router.answer(request, RequestId(Arc::from("test"))).await;

@@ -353,9 +353,10 @@ async fn two_operators_cannot_disable_each_other_at_the_same_time() {
         let mut contexts = Vec::new();
         for email in emails {
             let token = TokenText::parse(&office.token(email).await).unwrap();
-            let context: InstanceCtx = authorize(&office.app, Some(&token), Permission::AccountManage, None)
-                .await
-                .unwrap();
+            let context: InstanceCtx =
+                authorize(&office.app, Some(&token.into()), Permission::AccountManage, None)
+                    .await
+                    .unwrap();
             contexts.push(context);
         }
         let outcomes = race(&office, 2, move |office, turn| {

@@ -2,9 +2,10 @@
 
 use crate::app::Refusal;
 use crate::app::refusal::TokenLimit;
-use crate::domain::access::{Permission, Role, Scope, Token};
+use crate::domain::access::{Limits, Permission, Role, Scope, Token};
 use crate::domain::audit::{Actor, AuditEvent};
-use crate::domain::ident::{AccountId, BrandId};
+use crate::domain::catalog::Channel;
+use crate::domain::ident::{AccountId, BrandId, SnapName, StoreId};
 use crate::domain::time::Timestamp;
 
 /// What a context may do.
@@ -51,6 +52,37 @@ impl Grant {
         }
     }
 
+    /// Whether the token is for this snap.
+    pub(super) fn judge_package(&self, name: &SnapName) -> Judgement {
+        self.judge_limits(TokenLimit::Package, |limits| limits.allows_package(name))
+    }
+
+    /// Whether the token is for this store.
+    pub(super) fn judge_store(&self, store: &StoreId) -> Judgement {
+        self.judge_limits(TokenLimit::Store, |limits| limits.allows_store(store))
+    }
+
+    /// Whether the token is for this channel.
+    pub(super) fn judge_channel(&self, channel: &Channel) -> Judgement {
+        let patterns = |limits: &Limits| {
+            let all = limits.channels.iter().flatten();
+            TokenLimit::Channels(all.map(ToString::to_string).collect())
+        };
+        match self {
+            Self::Remote { token, .. } if !token.limits.allows_channel(channel) => {
+                Judgement::Limited(patterns(&token.limits))
+            }
+            Self::Local | Self::Remote { .. } => Judgement::Yes,
+        }
+    }
+
+    fn judge_limits(&self, limit: TokenLimit, allows: impl FnOnce(&Limits) -> bool) -> Judgement {
+        match self {
+            Self::Remote { token, .. } if !allows(&token.limits) => Judgement::Limited(limit),
+            Self::Local | Self::Remote { .. } => Judgement::Yes,
+        }
+    }
+
     pub(super) fn allows(&self, permission: Permission) -> bool {
         matches!(self.judge(permission), Judgement::Yes)
     }
@@ -94,15 +126,17 @@ impl Grant {
 
 /// Whether the limits of `token` leave `permission`. Every good token may see whose it is.
 pub(super) fn within(token: &Token, permission: Permission) -> Judgement {
+    if permission == Permission::OwnRead {
+        return Judgement::Yes;
+    }
     let named = token
         .permissions
         .as_ref()
         .is_none_or(|names| names.iter().any(|name| name == permission.name()));
-    if named || permission == Permission::OwnRead {
-        Judgement::Yes
-    } else {
-        Judgement::Limited(TokenLimit::Permission(permission))
+    if !named || (token.limits.only_snaps() && !permission.about_snaps()) {
+        return Judgement::Limited(TokenLimit::Permission(permission));
     }
+    Judgement::Yes
 }
 
 /// Whether something is allowed.

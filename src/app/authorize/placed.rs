@@ -63,7 +63,7 @@ impl Authorized for SnapCtx {
         };
         let snap = found.ok_or_else(absent)?;
         let brand = BrandCtx::of(app, caller, snap.record.brand_id.clone()).await?;
-        let brand = brand.ok_or_else(absent)?;
+        let (brand, _) = brand.ok_or_else(absent)?;
         brand.judge_with(&snap.record, permission).or(absent)?;
         Ok(Self { brand, snap })
     }
@@ -127,9 +127,11 @@ impl Authorized for StoreCtx {
         let store = found.ok_or_else(absent)?;
         let brand_id = store.record.brand_id.clone();
         let here = caller.roles(app, &brand_id, &store.record.id).await?;
-        let mut brand = BrandCtx::of(app, caller, brand_id).await?.ok_or_else(absent)?;
+        let part = BrandCtx::of(app, caller, brand_id).await?;
+        let (mut brand, _) = part.ok_or_else(absent)?;
         brand.grant.add_roles(here);
         brand.grant.judge(permission).or(absent)?;
+        brand.grant.judge_store(&store.record.id).or(absent)?;
         Ok(Self { brand, store })
     }
 }

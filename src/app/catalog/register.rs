@@ -78,6 +78,7 @@ pub(super) async fn prepare(
     commit: &mut Commit,
 ) -> Result<(SnapRecord, Assertion), Refusal> {
     let name = &new.name;
+    ctx.check_name(name)?;
     let brand = brands::show(app, ctx).await?;
     let store_id = new.store.as_ref().unwrap_or(&brand.base_store);
     let store = brands::store(app, ctx, store_id).await?;

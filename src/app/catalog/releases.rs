@@ -42,6 +42,7 @@ pub async fn release(
 ) -> Result<SnapRecord, Refusal> {
     for _ in 0..ATTEMPTS {
         let mut found = snap(app, ctx, name, Permission::SnapRelease).await?;
+        ctx.check_channels(&new.channels)?;
         let record = &mut found.record;
         let revision = revision(app, record, new.revision).await?.ok_or_else(|| {
             Refusal::not_found(format!("cannot find revision {} of snap {name}", new.revision))
@@ -149,6 +150,7 @@ pub async fn close(
 ) -> Result<SnapRecord, Refusal> {
     for _ in 0..ATTEMPTS {
         let mut found = snap(app, ctx, name, Permission::SnapRelease).await?;
+        ctx.check_channels([channel])?;
         if !found
             .record
             .releases

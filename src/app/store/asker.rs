@@ -1,9 +1,10 @@
 //! Who asks, and which store that means.
 
 use super::view::Snapshot;
+use crate::app::credentials::{Credential, is_ours};
 use crate::app::sessions::{DeviceSession, NoSession, verify_session};
 use crate::app::{App, BrandCtx, Reason, authorize};
-use crate::domain::access::{Permission, TokenText};
+use crate::domain::access::Permission;
 use crate::domain::catalog::Viewer;
 use crate::domain::ident::{Architecture, StoreId};
 
@@ -12,8 +13,8 @@ use crate::domain::ident::{Architecture, StoreId};
 pub struct Presence {
     /// The device session header.
     pub device: Option<String>,
-    /// A token of an account, for image builders.
-    pub token: Option<TokenText>,
+    /// What an account presents, for image builders.
+    pub token: Option<Credential>,
     /// The store it names.
     pub store: Option<StoreId>,
     /// The architecture it names; [`Architecture::ANY`] for one we do not know.
@@ -49,8 +50,11 @@ impl Asker {
             .map_or_else(default_architecture, Ok)?;
         let (store, belongs) = match (&session, &presence.token) {
             (Some(session), _) => place(catalog, session),
-            (None, Some(token)) => builder(app, catalog, presence.store.as_ref(), token).await?,
-            (None, None) => (presence.store.clone(), false),
+            // Macaroons of another server, from a log-in there, say nothing here.
+            (None, Some(token)) if is_ours(token) => {
+                builder(app, catalog, presence.store.as_ref(), token).await?
+            }
+            (None, Some(_) | None) => (presence.store.clone(), false),
         };
         Ok(Self {
             session,
@@ -89,7 +93,7 @@ async fn builder(
     app: &App,
     catalog: &Snapshot,
     named: Option<&StoreId>,
-    token: &TokenText,
+    token: &Credential,
 ) -> Result<(Option<StoreId>, bool), NoSession> {
     let brand = named.and_then(|store| catalog.brand_of(store)).cloned();
     if named.is_some() && brand.is_none() {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
 use super::permission::Role;
 use crate::domain::catalog::{SnapPrefix, StoreKind};
 use crate::domain::ident::{AccountId, BrandId, Email, StoreId, Username};
@@ -148,10 +149,19 @@ pub struct Token {
     pub description: String,
     /// Only these permissions, by name; none = all of the account's.
     pub permissions: Option<Vec<String>>,
+    /// What was asked for, in the words of the client that asked (see [`super::vocabulary`]).
+    #[serde(default)]
+    pub words: Vec<String>,
+    /// Only these snaps, channels and stores.
+    #[serde(default)]
+    pub limits: Limits,
     /// Only this brand; none = all of the account's.
     pub brand_id: Option<BrandId>,
     /// Made by a log-in of a person (as opposed to `token create`, for programs).
     pub person: bool,
+    /// Made by the log-in of a publisher client; its text is nowhere, macaroons name it.
+    #[serde(default)]
+    pub publisher: bool,
     /// When it was made.
     pub created: Timestamp,
     /// When it stops being good.

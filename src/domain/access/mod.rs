@@ -1,10 +1,12 @@
 //! Who may do what: accounts, memberships, roles and the one permission table.
 
 pub mod account;
+pub mod limits;
 pub mod permission;
 pub mod secret;
 pub mod vocabulary;
 
 pub use account::{Account, Brand, Membership, ReviewPolicy, StoreRecord, Token};
+pub use limits::{Limits, Pattern};
 pub use permission::{Permission, Role, Scope};
 pub use secret::TokenText;

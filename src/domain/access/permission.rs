@@ -219,6 +219,23 @@ impl Permission {
         }
     }
 
+    /// Whether it concerns single snaps, each of which is judged by itself: all that a token limited to snaps or
+    /// channels is good for.
+    pub fn about_snaps(self) -> bool {
+        matches!(
+            self,
+            Self::OwnRead
+                | Self::BrandRead
+                | Self::SnapRead
+                | Self::SnapReadAll
+                | Self::SnapRegister
+                | Self::SnapPublish
+                | Self::SnapEdit
+                | Self::SnapRelease
+                | Self::SnapDeclare
+        )
+    }
+
     /// Whether only a person who logged in has it; tokens made for programs do not.
     pub fn person_only(self) -> bool {
         matches!(self, Self::OwnCredentials | Self::SystemUserIssue)

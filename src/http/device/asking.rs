@@ -10,7 +10,7 @@ use warp::Filter;
 use crate::app::App;
 use crate::app::store::{Asker, Presence, Snapshot};
 use crate::domain::ident::{Architecture, StoreId};
-use crate::http::auth::token;
+use crate::http::auth::credential;
 use crate::http::fault::{DeviceDialect, Fault};
 
 /// Who asks, as far as the headers say; never rejects.
@@ -53,8 +53,8 @@ impl Asking {
                 device: text(["snap-device-authorization", "x-device-authorization"]).map(str::to_owned),
                 token: headers
                     .get(AUTHORIZATION)
-                    // A user macaroon of another kind is no token: nobody has logged in here with one.
-                    .and_then(|value| token(value.to_str().ok()?)),
+                    // Whether macaroons are ours shows later; nobody has logged in here with others.
+                    .and_then(|value| credential(value.to_str().ok()?)),
                 store: named(["snap-device-store", "x-ubuntu-store"]).and_then(|text| text.parse().ok()),
                 // For a machine we do not know there is what runs anywhere.
                 architecture: named(["snap-device-architecture", "x-ubuntu-architecture"])
@@ -89,6 +89,7 @@ pub(super) fn not_found(message: impl std::fmt::Display) -> Fault<DeviceDialect>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::credentials::Credential;
     use crate::domain::access::TokenText;
 
     #[test]
@@ -139,18 +140,16 @@ mod tests {
             format!("Macaroon root=\"{text}\", discharge=\"d\""),
         ] {
             assert_eq!(
-                token(&header).map(|token| token.reveal().to_owned()).as_deref(),
-                Some(text),
+                credential(&header).and_then(|found| match found {
+                    Credential::Token(token) => Some(token.reveal().to_owned()),
+                    Credential::Single(_) | Credential::Pair { .. } => None,
+                }),
+                Some(text.to_owned()),
                 "{header}"
             );
         }
-        for other in [
-            "Macaroon root=\"MDAy\", discharge=\"x\"",
-            "Basic YTpi",
-            "Bearer",
-            "",
-        ] {
-            assert!(token(other).is_none(), "{other}");
+        for other in ["Basic YTpi", "Bearer", ""] {
+            assert!(credential(other).is_none(), "{other}");
         }
     }
 }

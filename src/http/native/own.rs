@@ -1,5 +1,7 @@
 //! One's own account: log-in, password, tokens.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::accounts::AccountView;
@@ -7,8 +9,8 @@ use super::{Created, Input, Json, Native, NoContent, Outcome};
 use crate::app::login::{self, Identity, Session};
 use crate::app::tokens::{self, NewToken, Use};
 use crate::app::{App, OwnCtx, Password};
-use crate::domain::access::{Membership, Permission, Role, Token};
-use crate::domain::ident::{AccountId, BrandId, Email, StoreId};
+use crate::domain::access::{Limits, Membership, Pattern, Permission, Role, Token};
+use crate::domain::ident::{AccountId, BrandId, Email, SnapName, StoreId};
 use crate::domain::time::Timestamp;
 use crate::http::endpoint::Endpoint;
 
@@ -159,9 +161,13 @@ async fn password(app: App, ctx: OwnCtx, input: Input<Json<PasswordChange>>) -> 
 struct TokenView {
     id: String,
     description: String,
-    /// `log-in` or `program`.
+    /// `log-in`, `publisher` (a log-in of a publisher client) or `program`.
     kind: &'static str,
     permissions: Option<Vec<String>>,
+    /// What it is limited to besides; null = not.
+    packages: Option<BTreeSet<SnapName>>,
+    channels: Option<BTreeSet<Pattern>>,
+    store_ids: Option<BTreeSet<StoreId>>,
     brand_id: Option<BrandId>,
     created_at: Timestamp,
     expires: Timestamp,
@@ -172,8 +178,15 @@ impl From<Token> for TokenView {
         Self {
             id: token.id,
             description: token.description,
-            kind: if token.person { "log-in" } else { "program" },
+            kind: match (token.person, token.publisher) {
+                (true, _) => "log-in",
+                (false, true) => "publisher",
+                (false, false) => "program",
+            },
             permissions: token.permissions,
+            packages: token.limits.packages,
+            channels: token.limits.channels.into_iter().next(),
+            store_ids: token.limits.stores,
             brand_id: token.brand_id,
             created_at: token.created,
             expires: token.expires,
@@ -203,6 +216,15 @@ struct TokenRequest {
     /// Life in seconds.
     #[serde(default)]
     ttl: Option<i64>,
+    /// Only for these snaps.
+    #[serde(default)]
+    packages: Option<BTreeSet<SnapName>>,
+    /// Only for channels that one of these patterns fits.
+    #[serde(default)]
+    channels: Option<BTreeSet<Pattern>>,
+    /// Only for these stores.
+    #[serde(default)]
+    store_ids: Option<BTreeSet<StoreId>>,
 }
 
 #[derive(Serialize)]
@@ -222,6 +244,9 @@ async fn create_token(
         description,
         brand_id,
         ttl,
+        packages,
+        channels,
+        store_ids,
     }) = input.body;
     let description = description.unwrap_or_else(|| purpose.name().to_owned());
     let new = NewToken {
@@ -229,6 +254,11 @@ async fn create_token(
         description,
         brand: brand_id,
         life: ttl,
+        limits: Limits {
+            packages,
+            channels: channels.into_iter().collect(),
+            stores: store_ids,
+        },
     };
     let (record, text) = tokens::create(&app, &ctx, new).await?;
     Ok(Created(NewTokenView {

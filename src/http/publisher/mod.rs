@@ -3,6 +3,7 @@
 //! more than they need; what a path or body names decides the brand ([`typed`]).
 
 mod tokens;
+mod whoami;
 
 pub use super::typed::{Answer, Body, Created, Json, NoContent, Nothing, Raw, Streamed};
 
@@ -23,5 +24,5 @@ pub type Outcome<T> = Result<T, Fault<PublisherDialect>>;
 /// Every publisher endpoint.
 pub fn endpoints(app: &App) -> Vec<Endpoint> {
     let publisher = Publisher::new(app);
-    [tokens::endpoints(&publisher)].concat()
+    [tokens::endpoints(&publisher), whoami::endpoints(&publisher)].concat()
 }

@@ -232,7 +232,7 @@ impl<D: Dialect> Maker<D> {
                 let (app, handler) = (app.clone(), handler.clone());
                 async move {
                     let answer = async {
-                        let caller = Caller::identify(&app, request.presented.token()?).await?;
+                        let caller = Caller::identify(&app, request.presented.credential()?).await?;
                         let context: C = caller
                             .authorize(&app, needs, request.place::<D>(C::NAMED_BY, template)?)
                             .await?;
@@ -289,6 +289,7 @@ struct Request {
     path: FullPath,
     query: Query,
     presented: Presented,
+    macaroons: Option<String>,
     peer: Option<Peer>,
     body: Unread,
 }
@@ -309,12 +310,14 @@ fn request(
         })
         .and(query())
         .and(auth::presented())
+        .and(auth::macaroons())
         .and(warp::ext::optional::<Peer>())
         .and(body::unread())
-        .map(|path, query, presented, peer, body| Request {
+        .map(|path, query, presented, macaroons, peer, body| Request {
             path,
             query,
             presented,
+            macaroons,
             peer,
             body,
         })

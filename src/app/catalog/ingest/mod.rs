@@ -67,6 +67,7 @@ pub async fn foresee(app: &App, ctx: &BrandCtx, upload: &Upload) -> Result<(), R
             "cannot release what is uploaded: your role or token does not allow it",
         ));
     }
+    ctx.check_channels(&upload.channels)?;
     if let Some(store) = &upload.store {
         let found = brands::store(app, ctx, store).await?;
         if found.record.parent.is_some() {
@@ -258,6 +259,7 @@ async fn plan(
         if !ctx.may_with(&snap, Permission::SnapRelease) {
             return Err(no_snap(ctx, &snap.name));
         }
+        ctx.check_channels(&upload.channels)?;
         releases::put(app, &mut snap, &revision, &new).await?;
     }
     let detail = json!({
