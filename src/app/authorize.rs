@@ -202,7 +202,7 @@ impl Caller {
         Grant::Remote {
             operator: self.operator,
             roles,
-            token: self.token.clone(),
+            token: Box::new(self.token.clone()),
         }
     }
 

@@ -17,7 +17,7 @@ pub(super) enum Grant {
     Remote {
         operator: bool,
         roles: Vec<Role>,
-        token: Token,
+        token: Box<Token>,
     },
 }
 

@@ -288,7 +288,7 @@ mod tests {
         )
             .prop_map(|(packages, channels, stores)| {
                 fn read<T: std::str::FromStr<Err = IdentError> + Ord>(
-                    texts: BTreeSet<String>,
+                    texts: &BTreeSet<String>,
                 ) -> BTreeSet<T> {
                     texts
                         .iter()
@@ -296,12 +296,12 @@ mod tests {
                         .collect()
                 }
                 Limits {
-                    packages: packages.map(read),
+                    packages: packages.as_ref().map(read),
                     channels: channels
                         .into_iter()
                         .map(|set| set.iter().map(|text| text.parse().unwrap()).collect())
                         .collect(),
-                    stores: stores.map(read),
+                    stores: stores.as_ref().map(read),
                 }
             })
     }
