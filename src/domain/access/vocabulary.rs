@@ -40,7 +40,8 @@ impl Word {
     }
 }
 
-/// The permissions that a word of either vocabulary, or the name of one of ours, means; none if nobody knows it.
+/// The permissions that a word of either vocabulary, or the name of one of ours, means; none if nobody knows it. Where a
+/// word is spelt like a name of ours (`store-manage`), clients mean the word.
 pub fn permissions_of(name: &str) -> Option<Vec<Permission>> {
     match Word::named(name) {
         Some(word) => Some(word.permissions.to_vec()),
@@ -149,7 +150,9 @@ mod tests {
         let names: BTreeSet<&str> = WORDS.iter().map(|word| word.name).collect();
         assert_eq!(names.len(), WORDS.len());
         for word in WORDS.iter() {
-            assert!(word.name.parse::<Permission>().is_err(), "{}", word.name);
+            if let Ok(same) = word.name.parse::<Permission>() {
+                assert!(word.permissions.contains(&same), "{}", word.name);
+            }
             assert!(
                 word.permissions
                     .iter()
