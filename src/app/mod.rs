@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod credentials;
 pub mod devices;
 pub mod doctor;
+mod form_mark;
 pub mod instance;
 mod issue_error;
 pub mod issue_serial;
@@ -46,6 +47,7 @@ pub use authorize::{
     Authorized, BrandCtx, Caller, InstanceCtx, NamedBy, OwnCtx, Place, SnapCtx, StoreCtx, UnplacedCtx,
     authorize,
 };
+pub use form_mark::FormMark;
 pub use issue_error::IssueError;
 pub use lockout::Lockout;
 pub use passwords::{Password, Passwords};

@@ -76,6 +76,15 @@ impl std::fmt::Debug for Unread {
 }
 
 impl Unread {
+    /// A body without a byte.
+    pub fn nothing() -> Self {
+        Self {
+            stream: futures_util::stream::empty().boxed(),
+            announced: None,
+            time: READ_TIME,
+        }
+    }
+
     /// The whole body, at most `limit` bytes of it.
     pub async fn up_to(self, limit: usize) -> Result<Bytes, BodyError> {
         read(self.stream, self.announced, limit, self.time).await

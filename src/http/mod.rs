@@ -25,6 +25,7 @@ pub mod serve;
 pub mod typed;
 mod unreadable;
 pub mod vault;
+pub mod web;
 
 use crate::app::App;
 use endpoint::Endpoint;
@@ -38,6 +39,7 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
     all.extend(vault::endpoints(app, metrics));
     all.extend(publisher::endpoints(app));
     all.extend(native::endpoints(app));
+    all.extend(web::endpoints(app));
     ops::described(all)
 }
 

@@ -8,7 +8,11 @@ use super::router::Family;
 /// The description of `endpoints`.
 pub fn document(endpoints: &[Endpoint]) -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for endpoint in endpoints {
+    // Pages are for people: programs have the same below /hallmark/v1.
+    for endpoint in endpoints
+        .iter()
+        .filter(|endpoint| Family::of(endpoint.path) != Family::Web)
+    {
         let methods = paths
             .entry(endpoint.path.replace("...}", "}"))
             .or_insert_with(|| json!({}));
@@ -58,7 +62,7 @@ fn operation(endpoint: &Endpoint) -> Value {
         Family::Device => ("device", "ErrorList"),
         Family::Publisher => ("publisher", "PublisherErrorList"),
         Family::Native if endpoint.path.starts_with("/hallmark/") => ("native", "ErrorList"),
-        Family::Native => ("operations", "ErrorList"),
+        Family::Native | Family::Web => ("operations", "ErrorList"),
     };
     let mut operation = json!({
         "summary": endpoint.summary,

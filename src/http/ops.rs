@@ -9,7 +9,7 @@ use warp::reply::Response;
 use super::endpoint::{Access, Endpoint, with};
 use super::fault::{Fault, NativeDialect};
 use super::metrics::Metrics;
-use super::{openapi, reply};
+use super::{openapi, reply, web};
 use crate::app::App;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -17,7 +17,11 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// The endpoints of operations.
 pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
     let front = warp::path::end()
-        .map(|| {
+        .and(warp::header::optional::<String>("accept"))
+        .map(|accept: Option<String>| {
+            if accept.is_some_and(|accept| accept.contains("text/html")) {
+                return web::front();
+            }
             let text = "hallmark: brand store and serial vault for snap devices\n\
                         The API is described at /openapi.json\n";
             reply::bytes(StatusCode::OK, "text/plain; charset=utf-8", text)
@@ -35,7 +39,7 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
         Endpoint::get(
             "/",
             Access::Open,
-            "Answer that a server is here; HEAD is how snapd tries a store proxy",
+            "Answer that a server is here; HEAD is how snapd tries a store proxy, browsers are sent to the pages",
             front,
         ),
         Endpoint::get("/healthz", Access::Open, "Answer while the process runs", healthz),

@@ -25,6 +25,7 @@ use super::endpoint::Endpoint;
 use super::fault::{DeviceDialect, Dialect, Fault, NativeDialect, PublisherDialect, VaultDialect};
 use super::metrics::Metrics;
 use super::path::BrandPrefix;
+use super::web;
 use crate::domain::ident::BrandId;
 use crate::domain::vault::RESERVED;
 
@@ -53,6 +54,8 @@ pub enum Family {
     Publisher,
     /// Everything else.
     Native,
+    /// Pages for people.
+    Web,
 }
 
 impl Family {
@@ -76,6 +79,7 @@ impl Family {
             (first, "v1") if !RESERVED.contains(&first) => Self::Vault,
             // `snap-repair` leaves the version out where it is pointed at a server without one.
             ("repairs", _) => Self::Device,
+            _ if web::is_page(path) => Self::Web,
             _ => Self::Native,
         }
     }
@@ -87,6 +91,7 @@ impl Family {
             Self::Device => Fault::<DeviceDialect>::new(status, code, message).into_response(),
             Self::Publisher => Fault::<PublisherDialect>::new(status, code, message).into_response(),
             Self::Native => Fault::<NativeDialect>::new(status, code, message).into_response(),
+            Self::Web => web::failed(status, message),
         }
     }
 
@@ -95,7 +100,7 @@ impl Family {
             Self::Vault => VaultDialect::slow_body(),
             Self::Device => DeviceDialect::slow_body(),
             Self::Publisher => PublisherDialect::slow_body(),
-            Self::Native => NativeDialect::slow_body(),
+            Self::Native | Self::Web => NativeDialect::slow_body(),
         }
     }
 
@@ -127,7 +132,7 @@ impl Family {
                 let text = "cannot find what was asked for: no such path\n";
                 return super::reply::bytes(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", text);
             }
-            Self::Publisher | Self::Native => "resource-not-found",
+            Self::Publisher | Self::Native | Self::Web => "resource-not-found",
         };
         self.fault(
             StatusCode::NOT_FOUND,

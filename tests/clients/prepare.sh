@@ -62,6 +62,32 @@ client_packages() {
   command -v go >/dev/null || install_packages golang-go
 }
 
+# web_packages: what the suite of the pages runs besides.
+web_packages() {
+  install_packages chromium fonts-dejavu-core
+  command -v node >/dev/null || install_packages nodejs
+  command -v npm >/dev/null || install_packages npm
+}
+
+# browser_tools: the folder of the program that drives the browser, with its packages in the versions of the lock file.
+browser_tools() {
+  local folder=$HALLMARK_CI_CACHE/web-tools lock
+  mkdir -p "$folder"
+  exec {lock}>"$folder.lock"
+  flock "$lock"
+  (
+    cp "$here"/web/pages.mjs "$here"/web/package.json "$folder/"
+    cd "$folder" || exit 1
+    if ! cmp --silent "$here/web/package-lock.json" installed.json; then
+      cp "$here/web/package-lock.json" package-lock.json
+      npm ci --ignore-scripts --no-audit --no-fund >npm.log 2>&1 || { cat npm.log >&2 && exit 1; }
+      cp "$here/web/package-lock.json" installed.json
+    fi
+  ) || return 1
+  exec {lock}>&-
+  echo "$folder"
+}
+
 # snapd_tree old|new: unpacks the snapd package, prints its folder.
 snapd_tree() { unpacked "$(snapd_suite "$1")" snapd usr/lib/snapd/snapd; }
 

@@ -41,3 +41,4 @@ mod store;
 mod templates;
 mod vault;
 mod vectors;
+mod web;

@@ -273,6 +273,26 @@ impl Office {
             .await
     }
 
+    /// Asks for a page with this log-in; forms come without a mark. Answers with status, location and what is on it.
+    pub async fn browse(&self, method: &str, path: &str, token: Option<&str>) -> (u16, String, String) {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/x-www-form-urlencoded");
+        if let Some(token) = token {
+            request = request.header("cookie", format!("hallmark={token}"));
+        }
+        let request = request.body(Either::Right(Full::default())).unwrap();
+        let response = self.router.answer(request, RequestId(Arc::from("test"))).await;
+        let (parts, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let main = text.split("<main").nth(1).unwrap_or_default();
+        let main = main.split("</main>").next().unwrap_or_default().to_owned();
+        let location = parts.headers.get("location");
+        let location = location.map_or("", |value| value.to_str().unwrap()).to_owned();
+        (parts.status.as_u16(), location, main)
+    }
+
     /// Calls with any body from any address.
     pub async fn call_raw(
         &self,

@@ -237,6 +237,42 @@ fn neutral(answer: &Answer, about: About) -> (u16, String) {
     (answer.status, text.replace(about.brand, "BRAND"))
 }
 
+/// The same for a page: it opens to exactly those the table names, and only with a person's log-in. Forms are sent
+/// without their mark, so nothing is done; what is forbidden is refused before that.
+async fn judge_page(
+    office: &Office,
+    endpoint: &Endpoint,
+    permission: Permission,
+    callers: &[Caller],
+    powerless: &str,
+    wrong: &mut String,
+) {
+    let absent = office.browse("GET", "/brands/nosuchbrand", Some(powerless)).await;
+    assert_eq!(absent.0, 404);
+    // Whoever may read snaps reads their own, or all.
+    let reads_one = permission == Permission::SnapRead && endpoint.path.contains("{snap}");
+    let reads = |caller: &Caller| caller.may(Permission::SnapReadAll) || caller.may(Permission::SnapPublish);
+    let expected = |caller: &Caller| caller.may(permission) && (!reads_one || reads(caller));
+    for caller in callers {
+        let (status, location, main) = office
+            .browse(endpoint.method, &filled(endpoint, OWN), caller.token.as_deref())
+            .await;
+        let fits = if !caller.person {
+            status == 303 && location.starts_with("/login")
+        } else if expected(caller) {
+            main != absent.2
+                && !location.starts_with("/login")
+                && ([200, 404].contains(&status) || endpoint.method == "POST" && status == 403)
+        } else {
+            (status, &main) == (404, &absent.2)
+        };
+        if !fits {
+            let who = &caller.who;
+            let _ = writeln!(wrong, "{endpoint:?}: {who}, but got {status} {location} {main}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_endpoint_is_open_to_exactly_those_the_table_names() {
     let office = Office::new().await;
@@ -272,6 +308,10 @@ async fn every_endpoint_is_open_to_exactly_those_the_table_names() {
                 continue;
             }
         };
+        if Family::of(endpoint.path) == Family::Web {
+            judge_page(&office, endpoint, permission, &callers, &powerless, &mut wrong).await;
+            continue;
+        }
         if !endpoint.path.starts_with("/hallmark/v1/") && !is_publishing(endpoint) {
             uncovered.insert(format!("{endpoint:?}"));
             continue;
@@ -335,6 +375,18 @@ async fn no_endpoint_answers_without_a_good_credential() {
         let Access::Needs(_) = endpoint.access else {
             continue;
         };
+        if Family::of(endpoint.path) == Family::Web {
+            for (token, _) in cases {
+                let path = filled(&endpoint, OWN);
+                let (status, location, main) = office.browse(endpoint.method, &path, token).await;
+                assert!(
+                    location.starts_with("/login") && main.is_empty(),
+                    "{endpoint:?} {token:?}"
+                );
+                assert_eq!(status, 303);
+            }
+            continue;
+        }
         let impossible = About {
             brand: "NO%20BRAND",
             snap: "NO%20SNAP",

@@ -55,11 +55,72 @@ pub async fn release(
     Err(App::changed_meanwhile())
 }
 
+/// Releases what `from` holds now to `to`: for every architecture the revision it has there, to all devices.
+///
+/// # Errors
+/// `channel-closed` where `from` holds nothing, `release-refused`.
+pub async fn promote(
+    app: &App,
+    ctx: &BrandCtx,
+    name: &SnapName,
+    from: &Channel,
+    to: &Channel,
+) -> Result<SnapRecord, Refusal> {
+    for _ in 0..ATTEMPTS {
+        let mut found = snap(app, ctx, name, Permission::SnapRelease).await?;
+        let record = &mut found.record;
+        let mut held: BTreeMap<u64, Vec<Architecture>> = BTreeMap::new();
+        for entry in record.releases.listed(app.clock.now()) {
+            if entry.channel == *from {
+                held.entry(entry.revision)
+                    .or_default()
+                    .push(entry.architecture.clone());
+            }
+        }
+        if held.is_empty() {
+            return Err(Refusal::conflict(
+                "channel-closed",
+                format!("cannot promote {from} of {name}: nothing is released there"),
+            ));
+        }
+        let detail = json!({ "from": from, "to": to, "revisions": held.keys().collect::<Vec<_>>() });
+        // What is for all goes first: it would take the place of what is for one.
+        let mut held: Vec<(u64, Vec<Architecture>)> = held.into_iter().collect();
+        held.sort_by_key(|(_, architectures)| !architectures.contains(&Architecture::ANY));
+        for (number, architectures) in held {
+            let revision = revision(app, record, number)
+                .await?
+                .ok_or_else(|| Refusal::not_found(format!("cannot find revision {number} of snap {name}")))?;
+            let new = NewRelease {
+                revision: number,
+                channels: vec![to.clone()],
+                percentage: None,
+            };
+            put_for(app, record, &revision, &architectures, &new).await?;
+        }
+        if let Some(done) = replace(app, ctx, found, "snap.promote", &detail).await? {
+            return Ok(done);
+        }
+    }
+    Err(App::changed_meanwhile())
+}
+
 /// Judges a release of `revision` and writes it into `snap`.
 pub(super) async fn put(
     app: &App,
     snap: &mut SnapRecord,
     revision: &RevisionRecord,
+    new: &NewRelease,
+) -> Result<(), Refusal> {
+    put_for(app, snap, revision, &released_for(revision), new).await
+}
+
+/// The same for some of its architectures.
+async fn put_for(
+    app: &App,
+    snap: &mut SnapRecord,
+    revision: &RevisionRecord,
+    architectures: &[Architecture],
     new: &NewRelease,
 ) -> Result<(), Refusal> {
     if new.channels.is_empty() {
@@ -69,17 +130,16 @@ pub(super) async fn put(
         ));
     }
     let now = app.clock.now();
-    let architectures = released_for(revision);
     forget(app, snap, now).await?;
     for channel in &new.channels {
-        let epochs = epochs(app, snap, held_there(&snap.releases, &architectures, channel)).await?;
+        let epochs = epochs(app, snap, held_there(&snap.releases, architectures, channel)).await?;
         may_release(snap, revision, channel, new.percentage, |number| {
             epochs.get(&number).cloned()
         })
         .map_err(|why| refuse(snap, new.revision, channel, &why))?;
         let number = revision.revision;
         snap.releases
-            .release(&architectures, channel, number, new.percentage, now);
+            .release(architectures, channel, number, new.percentage, now);
     }
     Ok(())
 }

@@ -9,4 +9,4 @@ mod gadgets;
 mod ingesting;
 mod killed;
 mod releasing;
-mod shop;
+pub mod shop;

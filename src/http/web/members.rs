@@ -1,0 +1,159 @@
+//! Who has which role in a store.
+
+use std::collections::BTreeSet;
+
+use maud::{Markup, html};
+
+use super::account::roles;
+use super::form::Form;
+use super::frame::{Page, of_brand};
+use super::parts::{Cut, Line, empty, line, mark, post_button, post_form, search, table, tick, time};
+use super::route::{Outcome, Visit, Web, done_at};
+use super::stores::of_store;
+use crate::app::members::{self, Member};
+use crate::app::{Refusal, StoreCtx};
+use crate::domain::access::{Permission, Role, StoreRecord};
+use crate::domain::ident::Email;
+use crate::http::endpoint::Endpoint;
+
+pub(super) fn endpoints(web: &Web) -> Vec<Endpoint> {
+    use Permission as P;
+    vec![
+        web.page(
+            "/brands/{brand}/stores/{store}/members",
+            P::MemberRead,
+            "Page: members of a store",
+            list,
+        ),
+        web.act(
+            "/brands/{brand}/stores/{store}/members",
+            P::MemberManage,
+            "Give an account these roles in a store, in place of those it had",
+            set,
+        ),
+        web.act(
+            "/brands/{brand}/stores/{store}/members/remove",
+            P::MemberManage,
+            "Take all roles in a store away from an account",
+            remove,
+        ),
+    ]
+}
+
+async fn list(visit: Visit<StoreCtx>) -> Outcome {
+    let Visit {
+        app, ctx, session, ..
+    } = &visit;
+    let (store, brand) = (ctx.store(), ctx.brand().brand());
+    let path = format!("{}/members", of_store(brand, &store.id));
+    let wanted = visit.query("q").to_lowercase();
+    let mut all = members::list(app, ctx.brand(), &store.id).await?;
+    all.retain(|Member { account, .. }| {
+        account.email.as_str().contains(&wanted)
+            || account.username.as_str().contains(&wanted)
+            || account.display_name.to_lowercase().contains(&wanted)
+    });
+    let manages = ctx.may(Permission::MemberManage);
+    let (cut, part) = Cut::of(all, visit.page());
+    let rows = html! {
+        @for Member { account, membership } in &part {
+            tr {
+                th scope="row" { (account.email) @if account.disabled { " " (mark("switched off", "bad")) } }
+                td { (account.display_name) }
+                td { (roles(&membership.roles)) }
+                td { (time(membership.changed)) }
+                @if manages {
+                    td {
+                        details {
+                            summary { "Change" span class="hidden" { " roles of " (account.email) } }
+                            (post_form(&session.mark, &path, html! {
+                                input type="hidden" name="email" value=(account.email);
+                                (boxes(ctx, store, &membership.roles))
+                                button { "Save roles" }
+                            }))
+                        }
+                        (post_button(&session.mark, &format!("{path}/remove"), "Remove",
+                            account.email.as_str(), "danger", &[("email", account.email.as_str())]))
+                    }
+                }
+            }
+        }
+    };
+    let heads: &[&str] = if manages {
+        &["E-mail address", "Name", "Roles", "Since", ""]
+    } else {
+        &["E-mail address", "Name", "Roles", "Since"]
+    };
+    let body = html! {
+        @if store.parent.is_none() {
+            p { "This is a base store: roles here hold for the whole brand." }
+        }
+        (search(&path, "Name or e-mail address", visit.query("q"), &[]))
+        @if part.is_empty() {
+            (empty("Nobody fits. Add a member below, by the e-mail address of their account."))
+        } @else { (table("Members", heads, rows)) }
+        (cut.links(&path, &[("q", visit.query("q"))]))
+        @if manages {
+            h2 { "Add a member" }
+            (post_form(&session.mark, &path, html! {
+                (line(Line { name: "email", label: "E-mail address of an account", kind: "email", required: true,
+                    longest: 254, ..Line::default() }))
+                (boxes(ctx, store, &[]))
+                button class="main" { "Add member" }
+                @if session.keeps_accounts {
+                    p class="hint" { "No account yet? Make one under " a href="/accounts" { "Accounts" } "." }
+                } @else {
+                    p class="hint" { "No account yet? The operator of the instance makes it." }
+                }
+            }))
+        }
+    };
+    Ok(Page::new(format!("Members of {}", store.name), body)
+        .below(of_brand(brand, "stores"), "Stores")
+        .below(of_store(brand, &store.id), store.name.clone())
+        .into())
+}
+
+/// A box for each role; what the caller may not grant here is left out.
+fn boxes(ctx: &StoreCtx, store: &StoreRecord, held: &[Role]) -> Markup {
+    html! {
+        fieldset {
+            legend { "Roles" }
+            @for role in Role::ALL {
+                @let holds = held.contains(role);
+                @if *role != Role::Brand || (store.parent.is_none() && ctx.may(Permission::BrandRoleGrant)) {
+                    (tick("role", role.wire(), role.label(), holds))
+                } @else if holds {
+                    // It stays: taking it away is not the caller's either.
+                    input type="hidden" name="role" value=(role.wire());
+                }
+            }
+        }
+    }
+}
+
+async fn set(visit: Visit<StoreCtx, Form>) -> Outcome {
+    let (brand, id) = (visit.ctx.brand(), &visit.ctx.store().id);
+    let email = email(&visit.body)?;
+    let mut wanted = BTreeSet::new();
+    for text in visit.body.all("role") {
+        wanted.insert(text.parse::<Role>().map_err(Refusal::from)?);
+    }
+    members::set(&visit.app, brand, id, &email, &wanted).await?;
+    Ok(done_at(&of_members(&visit), "member-set"))
+}
+
+async fn remove(visit: Visit<StoreCtx, Form>) -> Outcome {
+    let (brand, id) = (visit.ctx.brand(), &visit.ctx.store().id);
+    members::remove(&visit.app, brand, id, &email(&visit.body)?).await?;
+    Ok(done_at(&of_members(&visit), "member-removed"))
+}
+
+fn of_members(visit: &Visit<StoreCtx, Form>) -> String {
+    let ctx = &visit.ctx;
+    format!("{}/members", of_store(ctx.brand().brand(), &ctx.store().id))
+}
+
+fn email(form: &Form) -> Result<Email, Refusal> {
+    Ok(Email::normal(form.raw("email"))?)
+}

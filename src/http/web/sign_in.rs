@@ -1,0 +1,209 @@
+//! Signing in and out.
+
+use http::header::LOCATION;
+use http::{HeaderValue, Method, StatusCode};
+use maud::{Markup, html};
+use warp::Filter;
+use warp::reply::Response;
+
+use super::cookies::{self, Cookies, from_our_pages};
+use super::form::Form;
+use super::frame::{Frame, Page};
+use super::parts::{Line, line, post_form};
+use super::route::{self, Answer, Outcome, Request, Stop, Visit, Web, see_other, status_of};
+use super::session::Session;
+use crate::app::login::{self, Session as LogIn};
+use crate::app::{App, FormMark, OwnCtx, Password, Refusal};
+use crate::domain::access::Permission;
+use crate::http::endpoint::{Access, BodyShape, Endpoint};
+
+/// Longest address that is come back to after signing in.
+const MAX_NEXT: usize = 1000;
+
+pub(super) fn endpoints(web: &Web, app: &App) -> Vec<Endpoint> {
+    let (shown, sent) = (app.clone(), app.clone());
+    let show = route::request(Method::GET, "/login")
+        .then(move |request| {
+            let app = shown.clone();
+            async move { show(&app, request).await }
+        })
+        .boxed();
+    let log_in = route::request(Method::POST, "/login")
+        .then(move |request| {
+            let app = sent.clone();
+            async move { log_in(&app, request).await }
+        })
+        .boxed();
+    let body = BodyShape {
+        media: "application/x-www-form-urlencoded",
+        fields: &["mark", "next", "email", "password"],
+    };
+    vec![
+        Endpoint::get("/login", Access::Open, "Page: sign in", show).with_query(vec!["next"]),
+        Endpoint::post("/login", Access::Open, "Sign in with a password", log_in).with_body(Some(body)),
+        web.act("/logout", Permission::OwnRead, "Sign out", log_out),
+    ]
+}
+
+async fn show(app: &App, request: Request) -> Response {
+    let next = request
+        .query
+        .all("next")
+        .next()
+        .and_then(own_path)
+        .unwrap_or_default();
+    if Session::open(app, &request.headers).await.is_ok() {
+        return see_other(if next.is_empty() { "/start" } else { next });
+    }
+    page(app, &request, next, "", None, StatusCode::OK)
+}
+
+/// The sign-in page, with what was wrong the last time.
+fn page(
+    app: &App,
+    request: &Request,
+    next: &str,
+    email: &str,
+    wrong: Option<&str>,
+    status: StatusCode,
+) -> Response {
+    let cookies = Cookies::of(app);
+    let (visitor, cookie) = match cookies.visitor(&request.headers) {
+        Some(visitor) => (visitor.to_owned(), None),
+        None => cookies.begin_visit(app),
+    };
+    let mark = FormMark::of(&app.secrets, &visitor);
+    let page = Page::new("Sign in", form(&mark, next, email, wrong)).with_status(status);
+    let mut response = Frame::default().around(page);
+    cookies::add(response.headers_mut(), cookie);
+    response
+}
+
+/// A second factor, and log-ins by another provider, get their place below the password.
+fn form(mark: &FormMark, next: &str, email: &str, wrong: Option<&str>) -> Markup {
+    html! {
+        p { "Brand store and serial vault for snap devices." }
+        @if let Some(wrong) = wrong { p class="wrong" role="alert" { (wrong) } }
+        div class="narrow" {
+            (post_form(mark, "/login", html! {
+                input type="hidden" name="next" value=(next);
+                (line(Line { name: "email", label: "E-mail address", kind: "email", value: email, required: true,
+                             complete: "username", longest: 254, ..Line::default() }))
+                (line(Line { name: "password", label: "Password", kind: "password", required: true,
+                             complete: "current-password", longest: 1024, ..Line::default() }))
+                button class="main" { "Sign in" }
+            }))
+        }
+        p class="quiet" {
+            "The first password is printed by " code { "hallmark init" } " or " code { "hallmark quickstart" }
+            ". Whoever runs the server sets a new one with " code { "hallmark passwd" } "."
+        }
+    }
+}
+
+async fn log_in(app: &App, mut request: Request) -> Response {
+    let visitor = Cookies::of(app).visitor(&request.headers).map(str::to_owned);
+    let empty = crate::http::body::Unread::nothing();
+    let body = std::mem::replace(&mut request.body, empty);
+    let form = match route::form(body, &request.headers).await {
+        Ok(form) => form,
+        Err(Stop::NotOurs) => return route::not_ours(Frame::default()),
+        Err(Stop::Refused(refusal)) => {
+            return route::refused(Frame::default(), &refusal, request.id.as_ref());
+        }
+    };
+    let next = own_path(form.raw("next")).unwrap_or_default();
+    let email = form.raw("email").trim();
+    let ours = from_our_pages(app, &request.headers)
+        && visitor.is_some_and(|visitor| FormMark::of(&app.secrets, &visitor).fits(form.raw("mark")));
+    if !ours {
+        let wrong = "This form was too old, or your browser sends no cookies. Sign in again.";
+        return page(app, &request, next, email, Some(wrong), StatusCode::FORBIDDEN);
+    }
+    let password = Password::from(form.raw("password").to_owned());
+    match login::login(app, request.address(), email, password, "web").await {
+        Ok(LogIn { text, .. }) => {
+            let mut response = see_other(if next.is_empty() { "/start" } else { next });
+            cookies::add(response.headers_mut(), Cookies::of(app).log_in(&text));
+            response
+        }
+        Err(refusal) => page(
+            app,
+            &request,
+            next,
+            email,
+            Some(&refusal.message),
+            status_of(&refusal),
+        ),
+    }
+}
+
+async fn log_out(visit: Visit<OwnCtx, Form>) -> Outcome {
+    login::logout(&visit.app, &visit.ctx).await?;
+    let mut response = see_other("/login");
+    cookies::add(response.headers_mut(), Cookies::of(&visit.app).log_out());
+    Ok(Answer::Other(Box::new(response)))
+}
+
+/// A path of ours to go on with: nothing that leads elsewhere, whatever a browser makes of it.
+fn own_path(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix('/')?;
+    let plain = text.len() <= MAX_NEXT
+        && !rest.starts_with(['/', '\\'])
+        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    let page = ["account", "accounts", "brands", "start"]
+        .iter()
+        .any(|first| rest.split(['/', '?']).next() == Some(first));
+    (plain && page).then_some(text)
+}
+
+/// For people who come to the front door with a browser.
+pub(in crate::http) fn front() -> Response {
+    let mut response = see_other("/start");
+    response
+        .headers_mut()
+        .insert(LOCATION, HeaderValue::from_static("/start"));
+    response
+        .headers_mut()
+        .insert(http::header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+/// Refusals of pages that ask again instead of ending.
+pub(super) fn wrong(refusal: &Refusal) -> Markup {
+    html! { p class="wrong" role="alert" { (refusal.message) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_own_pages_are_come_back_to() {
+        for good in [
+            "/start",
+            "/brands/acme/snaps?q=a%20b",
+            "/account/tokens",
+            "/accounts?page=2",
+        ] {
+            assert_eq!(own_path(good), Some(good));
+        }
+        for bad in [
+            "",
+            "start",
+            "//evil.example/brands",
+            "/\\evil.example",
+            "/brands\\x",
+            "https://evil.example/",
+            "/brands/\r\nset-cookie: a=b",
+            "/login",
+            "/static/x",
+            "/brandsx",
+            "/\t/evil.example",
+            "/brands/é",
+        ] {
+            assert_eq!(own_path(bad), None, "{bad:?}");
+        }
+        assert_eq!(own_path(&format!("/start?{}", "x".repeat(MAX_NEXT))), None);
+    }
+}

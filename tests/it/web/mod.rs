@@ -1,0 +1,9 @@
+//! The pages, over real HTTP, as browsers without a script see them.
+
+mod browser;
+mod escaping;
+mod roles;
+mod signing_in;
+mod snaps;
+mod uploading;
+mod vault;
