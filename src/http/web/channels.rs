@@ -68,7 +68,6 @@ pub(super) fn map(
             tr {
                 th scope="row" { (name) @if channel.branch.is_some() { " " (self::mark("branch", "")) } }
                 td { @for entry in entries { div { (held(entry, &versions)) } } }
-                td { @for entry in entries { div { (time(entry.released)) } } }
                 @if releases {
                     td class="acts" {
                         @if let Some(safer) = safer(channel) {
@@ -80,11 +79,12 @@ pub(super) fn map(
                             &[("channel", &name)]))
                     }
                 }
+                td { @for entry in entries { div { (time(entry.released)) } } }
             }
         }
     };
     let heads: &[&str] = if releases {
-        &["Channel", "Holds", "Since", ""]
+        &["Channel", "Holds", "", "Since"]
     } else {
         &["Channel", "Holds", "Since"]
     };
