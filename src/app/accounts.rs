@@ -61,6 +61,7 @@ pub async fn create(
             username,
             password: hash.clone(),
             operator: new.operator,
+            second_factor: None,
             disabled: false,
             created: app.clock.now(),
         };

@@ -23,6 +23,8 @@ use super::{App, Reason, Refusal};
 pub struct Caller {
     account: AccountId,
     operator: bool,
+    /// What operators and brands do is not for the account before it has a second factor.
+    unproven: bool,
     token: Token,
 }
 
@@ -155,6 +157,7 @@ impl Caller {
             return Err(unknown());
         }
         Ok(Self {
+            unproven: app.settings.require_second_factor && !account.has_second_factor(),
             account: account.id,
             operator: account.operator,
             token,
@@ -201,6 +204,7 @@ impl Caller {
     fn grant(&self, roles: Vec<Role>) -> Grant {
         Grant::Remote {
             operator: self.operator,
+            unproven: self.unproven,
             roles,
             token: Box::new(self.token.clone()),
         }
@@ -313,6 +317,7 @@ impl BrandCtx {
                 operator,
                 roles,
                 token,
+                unproven: _,
             } => {
                 let of_brand = account.as_str() == self.brand.as_str() && roles.contains(&Role::Brand);
                 *operator || token.account_id == *account || of_brand
@@ -333,9 +338,9 @@ impl BrandCtx {
         match self.grant.judge(permission) {
             Judgement::Yes => match self.grant.judge_package(&snap.name) {
                 Judgement::Yes => self.grant.judge_store(&snap.store_id),
-                other @ (Judgement::No | Judgement::Limited(_)) => other,
+                other @ (Judgement::No | Judgement::Unproven | Judgement::Limited(_)) => other,
             },
-            other @ (Judgement::No | Judgement::Limited(_)) => other,
+            other @ (Judgement::No | Judgement::Unproven | Judgement::Limited(_)) => other,
         }
     }
 

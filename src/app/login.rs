@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::tokens::{LOGIN_LIFE, fresh, log_in_with, of_account};
-use super::{App, InstanceCtx, OwnCtx, Password, Reason, Refusal};
+use super::{App, InstanceCtx, OwnCtx, Password, Reason, Refusal, second_factor};
 use crate::domain::access::{Account, Membership, Token, TokenText};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::ident::{AccountId, Email};
@@ -43,9 +43,10 @@ pub async fn login(
     peer: Option<IpAddr>,
     email: &str,
     password: Password,
+    otp: Option<&str>,
     description: &str,
 ) -> Result<Session, Refusal> {
-    let account = check_password(app, peer, email, password).await?;
+    let account = check_password(app, peer, email, password, otp).await?;
     let (mut token, text) = fresh(app, &account.id, description, LOGIN_LIFE);
     token.person = true;
     let mut event = event(app, &account.id, "login", account.id.as_str());
@@ -55,12 +56,14 @@ pub async fn login(
 }
 
 /// The account that has this password, if it may log in. Ten failures for one name from one address lock that pair for
-/// 15 minutes. An unknown name costs as much time as a wrong password, and both answer alike.
+/// 15 minutes. An unknown name costs as much time as a wrong password, and both answer alike. Where the account has a
+/// second factor, `otp` has to be a code of it.
 pub(super) async fn check_password(
     app: &App,
     peer: Option<IpAddr>,
     email: &str,
     password: Password,
+    otp: Option<&str>,
 ) -> Result<Account, Refusal> {
     let email = Email::normal(email).ok();
     let found = match &email {
@@ -80,6 +83,7 @@ pub(super) async fn check_password(
     let (Some(account), true) = (account, right) else {
         return Err(wrong());
     };
+    second_factor::check(app, &account, otp).await?;
     Ok(account)
 }
 

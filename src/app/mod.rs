@@ -28,6 +28,7 @@ mod refusal;
 mod remodel;
 pub mod remodel_rules;
 pub mod request_id;
+pub mod second_factor;
 mod serial_call;
 mod serial_job;
 pub mod serials;
@@ -60,7 +61,7 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use crate::domain::assertion::Limits;
-use crate::ports::{Blobs, Clock, Commit, CommitOutcome, Entropy, Signer, SnapFiles, Storage};
+use crate::ports::{Blobs, Clock, Commit, CommitOutcome, Entropy, Seal, Signer, SnapFiles, Storage};
 
 /// The instance's own secrets; sealed at rest like keys.
 #[derive(Zeroize)]
@@ -89,6 +90,8 @@ pub struct Settings {
     pub request_id_life: i64,
     /// How much is read at most.
     pub limits: ReadLimits,
+    /// Operator, brand and system-user acts are for accounts with a second factor only.
+    pub require_second_factor: bool,
     /// Accept the throw-away keys that ship with the project (decisions.md 19).
     pub dev: bool,
 }
@@ -156,6 +159,8 @@ pub struct AppState {
     pub storage: Arc<dyn Storage>,
     /// All that signs.
     pub signer: Arc<dyn Signer>,
+    /// Seals secrets of accounts.
+    pub seal: Arc<dyn Seal>,
     /// All files.
     pub blobs: Arc<dyn Blobs>,
     /// Looks into snap files.

@@ -13,6 +13,8 @@ pub enum Reason {
     Unauthenticated,
     /// Absent, or not the caller's to see (404).
     NotFound,
+    /// Something is missing that the caller can see to (403).
+    Forbidden,
     /// It contradicts what is there (409).
     Conflict,
     /// Larger than the limit (413).

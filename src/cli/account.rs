@@ -24,6 +24,9 @@ pub(super) enum Verb {
     Enable(Named),
     /// Change your own password
     Password(Password),
+    /// Codes of an authenticator application as a second factor
+    #[command(subcommand)]
+    Otp(super::otp::Verb),
 }
 
 #[derive(Debug, Args)]
@@ -81,6 +84,7 @@ const CARD: &[Column] = &[
     Column::field("Account", "id"),
     Column::field("Operator", "operator"),
     Column::field("Disabled", "disabled"),
+    Column::field("Second factor", "second-factor"),
     Column::field("Created", "created-at"),
     Column::field("Password", "password"),
 ];
@@ -98,6 +102,7 @@ impl Verb {
             Self::Disable(named) => named.switch(&client, cx, "disable").await,
             Self::Enable(named) => named.switch(&client, cx, "enable").await,
             Self::Password(password) => password.run(&client, cx).await,
+            Self::Otp(verb) => verb.run(&client, cx).await,
         }
     }
 }

@@ -23,6 +23,9 @@ pub(super) struct Login {
     /// Read the password from the first line of this file (- is stdin); asked for when omitted
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// A code of your authenticator application, or a recovery code; asked for when it is needed
+    #[arg(long, value_name = "CODE")]
+    otp: Option<String>,
 }
 
 impl Login {
@@ -40,8 +43,15 @@ impl Login {
             Some(path) => secret_file(path)?,
             None => ask_secret(&format!("Password for {email}: "), "--password-file")?,
         };
-        let request = json!({"email": email, "password": password.as_str(), "description": description()});
-        let answer = client.post(&native(&["login"]), &request).await?;
+        let request = |otp: Option<&str>| json!({"email": email, "password": password.as_str(), "otp": otp, "description": description()});
+        let path = native(&["login"]);
+        let answer = match client.post(&path, &request(self.otp.as_deref())).await {
+            Err(CliError::Failed(message)) if message.ends_with("[twofactor-required]") => {
+                let otp = ask_secret("Code of your authenticator application: ", "--otp")?;
+                client.post(&path, &request(Some(&otp))).await?
+            }
+            other => other?,
+        };
         let text = |name: &str| {
             answer
                 .get(name)

@@ -30,6 +30,7 @@ mod member;
 mod model;
 pub mod moment;
 pub mod open;
+mod otp;
 mod owner;
 mod passphrase;
 mod quickstart;

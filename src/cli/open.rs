@@ -221,6 +221,7 @@ pub fn parts(
                 refresh: config.refresh_limit.value.0,
                 snap: config.snap_limit.value.0,
             },
+            require_second_factor: config.require_second_factor.value.0,
             dev: config.dev.value.0,
         }),
     })

@@ -226,6 +226,8 @@ settings! {
     signer_threads: Count, "signer-threads", "HALLMARK_SIGNER_THREADS", Count(0);
     /// Signatures that may wait for a thread; more are answered with 503
     signer_queue: Count, "signer-queue", "HALLMARK_SIGNER_QUEUE", Count(256);
+    /// Operators, brands and who issues system-users need a second factor
+    require_second_factor: Switch, "require-second-factor", "HALLMARK_REQUIRE_SECOND_FACTOR", Switch(false);
     /// Accept the throw-away keys that ship with the project: never in production
     dev: Switch, "dev", "HALLMARK_DEV", Switch(false);
 }

@@ -64,9 +64,11 @@ pub struct VaultDialect;
 impl Dialect for VaultDialect {
     fn status(reason: Reason) -> StatusCode {
         match reason {
-            Reason::Invalid | Reason::Unauthenticated | Reason::NotFound | Reason::Conflict => {
-                StatusCode::BAD_REQUEST
-            }
+            Reason::Invalid
+            | Reason::Unauthenticated
+            | Reason::NotFound
+            | Reason::Forbidden
+            | Reason::Conflict => StatusCode::BAD_REQUEST,
             Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::Locked | Reason::Unavailable | Reason::Internal => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -98,6 +100,7 @@ impl Dialect for DeviceDialect {
             Reason::Invalid => StatusCode::BAD_REQUEST,
             Reason::Unauthenticated => StatusCode::UNAUTHORIZED,
             Reason::NotFound => StatusCode::NOT_FOUND,
+            Reason::Forbidden => StatusCode::FORBIDDEN,
             Reason::Conflict => StatusCode::CONFLICT,
             Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::Locked | Reason::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -122,6 +125,7 @@ impl Dialect for NativeDialect {
             Reason::Invalid => StatusCode::BAD_REQUEST,
             Reason::Unauthenticated => StatusCode::UNAUTHORIZED,
             Reason::NotFound => StatusCode::NOT_FOUND,
+            Reason::Forbidden => StatusCode::FORBIDDEN,
             Reason::Conflict => StatusCode::CONFLICT,
             Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Reason::Locked => StatusCode::TOO_MANY_REQUESTS,
@@ -329,7 +333,8 @@ impl<D: Dialect> Reply for Fault<D> {
 mod tests {
     use super::*;
 
-    const REASONS: [Reason; 8] = [
+    const REASONS: [Reason; 9] = [
+        Reason::Forbidden,
         Reason::Invalid,
         Reason::Unauthenticated,
         Reason::NotFound,

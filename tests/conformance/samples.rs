@@ -164,6 +164,7 @@ pub(crate) fn account(name: &str) -> Account {
         display_name: format!("{name} Ω"),
         password: None,
         operator: false,
+        second_factor: None,
         disabled: false,
         created: at(0),
     }

@@ -434,6 +434,41 @@ async fn json_output_is_as_documented() {
         &new,
     ];
     printed.insert("account password", json(&change).await);
+    printed.insert("account otp show", json(&["account", "otp", "show"]).await);
+    let enrolment = json(&["account", "otp", "enrol"]).await;
+    let code = |steps: i64| {
+        let secret = totp_rs::Secret::try_from_base32(enrolment["secret"].as_str().unwrap()).unwrap();
+        let totp = totp_rs::Builder::new().with_secret(secret).build().unwrap();
+        let now = u64::try_from(desk.office.now().unix() + 30 * steps).unwrap();
+        totp.generate(now).to_string()
+    };
+    printed.insert(
+        "account otp confirm",
+        json(&["account", "otp", "confirm", &code(0)]).await,
+    );
+    let login = [
+        "login",
+        "--server",
+        &desk.server,
+        "--email",
+        "jo@acme.example",
+        "--password-file",
+        &new,
+    ];
+    let again = desk.run(&[&login[..], &["--otp", "000000"]].concat()).await;
+    assert!(again.err.contains("[invalid-otp]"), "{again:?}");
+    let asked = desk.run(&login).await;
+    assert!(asked.err.contains("--otp"), "{asked:?}");
+    printed.insert(
+        "account otp disable",
+        json(&["account", "otp", "disable", &code(1)]).await,
+    );
+    json(&["account", "otp", "enrol"]).await;
+    printed.insert(
+        "account otp remove",
+        quietly(operator, &["account", "otp", "remove", "jo@acme.example"]).await,
+    );
+    printed.insert("account otp enrol", enrolment);
     printed.insert("logout", json(&["logout"]).await);
 
     let documented = documented();

@@ -33,6 +33,7 @@ mod plant;
 mod postgres;
 mod properties;
 mod publisher;
+mod second_factor;
 mod small_disk;
 mod squashfs;
 mod storage;

@@ -94,6 +94,7 @@ impl Office {
         let app = App::from(AppState {
             storage,
             signer: Arc::new(Keyless),
+            seal: crate::harness::seal("p", &crate::harness::quick_kdf()),
             blobs: Arc::new(MemoryBlobs::new(clock.clone())),
             snap_files: Arc::new(Squashfs::default()),
             clock: clock.clone(),
@@ -106,6 +107,7 @@ impl Office {
             settings: Arc::new(Settings {
                 public_url: "http://127.0.0.1:8380".to_owned(),
                 request_id_life: 600,
+                require_second_factor: false,
                 limits: ReadLimits::default(),
                 dev: true,
             }),
@@ -190,6 +192,7 @@ impl Office {
             display_name: email.to_owned(),
             password: None,
             operator: false,
+            second_factor: None,
             disabled: false,
             created: self.now(),
         };

@@ -1,7 +1,7 @@
 //! What a context may do: the one place where roles, rank and token limits meet.
 
-use crate::app::Refusal;
 use crate::app::refusal::TokenLimit;
+use crate::app::{Reason, Refusal};
 use crate::domain::access::{Limits, Permission, Role, Scope, Token};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::catalog::Channel;
@@ -16,6 +16,7 @@ pub(super) enum Grant {
     /// A caller over the network.
     Remote {
         operator: bool,
+        unproven: bool,
         roles: Vec<Role>,
         token: Box<Token>,
     },
@@ -23,13 +24,14 @@ pub(super) enum Grant {
 
 impl Grant {
     pub(super) fn judge(&self, permission: Permission) -> Judgement {
-        let (operator, roles, token) = match self {
+        let (operator, unproven, roles, token) = match self {
             Self::Local => return Judgement::Yes,
             Self::Remote {
                 operator,
+                unproven,
                 roles,
                 token,
-            } => (*operator, roles, token),
+            } => (*operator, *unproven, roles, token),
         };
         let by_rank = match permission.scope() {
             Scope::Own => true,
@@ -41,6 +43,10 @@ impl Grant {
         };
         if !by_rank || (permission.person_only() && !token.person) {
             return Judgement::No;
+        }
+        let by_role = permission.roles().iter().any(|role| roles.contains(role));
+        if unproven && (permission.weighty() || (permission.scope() == Scope::Brand && !by_role)) {
+            return Judgement::Unproven;
         }
         within(token, permission)
     }
@@ -146,6 +152,8 @@ pub(super) enum Judgement {
     Yes,
     /// It is not.
     No,
+    /// It is, but not before the account has a second factor.
+    Unproven,
     /// To the account it is; not with this token.
     Limited(TokenLimit),
 }
@@ -156,6 +164,11 @@ impl Judgement {
         match self {
             Self::Yes => Ok(()),
             Self::No => Err(absent()),
+            Self::Unproven => Err(Refusal::new(
+                Reason::Forbidden,
+                "second-factor-required",
+                "cannot do this without a second factor: enrol one with `hallmark account otp enrol`",
+            )),
             Self::Limited(limit) => Err(absent().limited(limit)),
         }
     }

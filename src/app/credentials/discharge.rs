@@ -38,6 +38,7 @@ pub async fn log_in(
     caveat_id: &str,
     email: &str,
     password: Password,
+    otp: Option<&str>,
 ) -> Result<Discharged, Refusal> {
     let caveat = CaveatId::open(&app.secrets, caveat_id).ok_or_else(|| {
         Refusal::invalid(
@@ -54,7 +55,7 @@ pub async fn log_in(
             (token.id, token.expires.min(caveat.expires))
         }
         None => {
-            let account = login::check_password(app, peer, email, password).await?;
+            let account = login::check_password(app, peer, email, password, otp).await?;
             let token = record(app, &account, &caveat).await?;
             (token.id, token.expires)
         }

@@ -375,6 +375,7 @@ async fn administrator(
         username,
         password: Some(app.guard.passwords.hash(password, app.entropy.as_ref()).await?),
         operator: true,
+        second_factor: None,
         disabled: false,
         created: now,
     })

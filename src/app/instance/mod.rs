@@ -47,6 +47,7 @@ impl Parts {
         App::from(AppState {
             storage: self.storage,
             signer: self.signer,
+            seal: self.seal,
             blobs: self.blobs,
             snap_files: self.snap_files,
             clock: self.clock,

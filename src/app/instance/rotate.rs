@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{instance, uninitialised};
-use crate::app::{InstanceCtx, Refusal};
+use crate::app::{InstanceCtx, Refusal, second_factor};
+use crate::domain::access::Account;
 use crate::domain::time::Timestamp;
 use crate::domain::vault::{Kdf, SigningKey};
 use crate::ports::{Change, Commit, CommitOutcome, Key, Seal, SealError, SealLabel, Storage};
@@ -44,6 +45,15 @@ pub async fn rotate(
             .map_err(failed(format!("key {} of {}", key.name, key.account_id)))?;
         commit.records.push(Change::replace(&found.record, found.version));
     }
+    for mut found in storage.all::<Account>(Key(Vec::new())).await? {
+        let account = &mut found.record;
+        let Some(factor) = &mut account.second_factor else {
+            continue;
+        };
+        factor.sealed = again(second_factor::label(&account.id), &factor.sealed)
+            .map_err(failed(format!("the second factor of {}", account.email)))?;
+        commit.records.push(Change::replace(&found.record, found.version));
+    }
     let secrets = commit.records.len();
     let mut event = ctx.event(now, "passphrase.rotate", "");
     event.detail.insert("secrets".to_owned(), secrets.into());
@@ -53,7 +63,7 @@ pub async fn rotate(
         CommitOutcome::Conflict { .. } | CommitOutcome::Taken { .. } | CommitOutcome::OldRevision { .. } => {
             Err(Refusal::conflict(
                 "changed-meanwhile",
-                "cannot rotate the passphrase: keys were changed at the same time; stop all servers and try again",
+                "cannot rotate the passphrase: keys or accounts were changed at the same time; stop all servers and try again",
             ))
         }
     }

@@ -28,8 +28,34 @@ pub struct Account {
     pub operator: bool,
     /// May no longer log in; tokens are dead.
     pub disabled: bool,
+    /// What log-ins demand besides the password, once it is confirmed.
+    #[serde(default)]
+    pub second_factor: Option<SecondFactor>,
     /// When it was made.
     pub created: Timestamp,
+}
+
+impl Account {
+    /// Whether log-ins demand a second factor.
+    pub fn has_second_factor(&self) -> bool {
+        self.second_factor.as_ref().is_some_and(|factor| factor.confirmed)
+    }
+}
+
+/// Codes of an authenticator application (TOTP, RFC 6238).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SecondFactor {
+    /// The shared secret, sealed.
+    pub sealed: String,
+    /// Its owner has proved to have it; before that nothing is demanded.
+    pub confirmed: bool,
+    /// The time step of the last code that was used: no code is good twice.
+    pub last_step: u64,
+    /// SHA-256 of the recovery codes that are left, lower-case hex.
+    pub recovery: Vec<String>,
+    /// When it was confirmed, or begun.
+    pub since: Timestamp,
 }
 
 /// A brand of this instance.

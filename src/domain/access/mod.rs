@@ -6,7 +6,7 @@ pub mod permission;
 pub mod secret;
 pub mod vocabulary;
 
-pub use account::{Account, Brand, Membership, ReviewPolicy, StoreRecord, Token};
+pub use account::{Account, Brand, Membership, ReviewPolicy, SecondFactor, StoreRecord, Token};
 pub use limits::{Limits, Pattern};
 pub use permission::{Permission, Role, Scope};
 pub use secret::TokenText;

@@ -219,6 +219,12 @@ impl Permission {
         }
     }
 
+    /// Whether it is an act of the operator or in the brand's own name, or gives a log-in on devices: what a setting keeps
+    /// for accounts with a second factor.
+    pub fn weighty(self) -> bool {
+        self.scope() == Scope::Instance || self.roles() == [Role::Brand] || self == Self::SystemUserIssue
+    }
+
     /// Whether it concerns single snaps, each of which is judged by itself: all that a token limited to snaps or
     /// channels is good for.
     pub fn about_snaps(self) -> bool {

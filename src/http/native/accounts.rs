@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Created, Input, Json, Native, Outcome};
 use crate::app::accounts::{self, NewAccount, Standing};
-use crate::app::{App, InstanceCtx, Password, Refusal};
+use crate::app::{App, InstanceCtx, Password, Refusal, second_factor};
 use crate::domain::access::{Account, Permission};
 use crate::domain::ident::{AccountId, Email, Username};
 use crate::domain::time::Timestamp;
@@ -43,6 +43,12 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
             "Switch an account on again",
             enable,
         ),
+        native.post(
+            "/hallmark/v1/accounts/{email}/second-factor/remove",
+            P::AccountManage,
+            "Take somebody's second factor away",
+            remove_factor,
+        ),
     ]
 }
 
@@ -55,12 +61,15 @@ pub(super) struct AccountView {
     display_name: String,
     operator: bool,
     disabled: bool,
+    /// Whether log-ins demand a second factor.
+    second_factor: bool,
     created_at: Timestamp,
 }
 
 impl From<Account> for AccountView {
     fn from(account: Account) -> Self {
         Self {
+            second_factor: account.has_second_factor(),
             id: account.id,
             email: account.email,
             username: account.username,
@@ -135,6 +144,11 @@ async fn create_account(
 
 async fn show_account(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<AccountView>> {
     Ok(Json(accounts::show(&app, &ctx, &email(&input)?).await?.into()))
+}
+
+async fn remove_factor(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<AccountView>> {
+    let account = second_factor::remove(&app, &ctx, &input.variable("email")?).await?;
+    Ok(Json(account.into()))
 }
 
 async fn disable(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<AccountView>> {

@@ -10,6 +10,7 @@ mod keys;
 mod models;
 mod own;
 mod remodel;
+mod second_factor;
 mod serials;
 mod snap_upload;
 mod snaps;
@@ -36,6 +37,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
     let native = Native::new(app);
     [
         own::endpoints(&native),
+        second_factor::endpoints(&native),
         accounts::endpoints(&native),
         brands::endpoints(&native),
         keys::endpoints(&native),

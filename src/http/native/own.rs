@@ -66,6 +66,9 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
 struct Credentials {
     email: String,
     password: Password,
+    /// A code of the second factor, or a recovery code.
+    #[serde(default)]
+    otp: Option<String>,
     #[serde(default)]
     description: Option<String>,
 }
@@ -83,11 +86,12 @@ async fn log_in(app: App, input: Input<Json<Credentials>>) -> Outcome<Created<Se
     let Json(Credentials {
         email,
         password,
+        otp,
         description,
     }) = input.body;
     let description = description.as_deref().unwrap_or("log-in");
     let Session { account, token, text } =
-        login::login(&app, input.peer, &email, password, description).await?;
+        login::login(&app, input.peer, &email, password, otp.as_deref(), description).await?;
     let (id, email, expires) = (account.id, account.email, token.expires);
     Ok(Created(SessionView {
         token: text.reveal().to_owned(),

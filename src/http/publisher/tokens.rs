@@ -193,6 +193,7 @@ struct Login {
     email: String,
     password: Password,
     caveat_id: String,
+    otp: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -206,8 +207,9 @@ async fn discharge(app: App, input: Input<Json<Login>>) -> Outcome<Json<Discharg
         email,
         password,
         caveat_id,
+        otp,
     }) = input.body;
-    match credentials::log_in(&app, input.peer, &caveat_id, &email, password).await {
+    match credentials::log_in(&app, input.peer, &caveat_id, &email, password, otp.as_deref()).await {
         Ok(discharged) => Ok(Json(DischargeView {
             discharge_macaroon: discharged.text,
         })),

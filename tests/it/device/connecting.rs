@@ -112,6 +112,7 @@ async fn builder(field: &Field, roles: &[Role]) -> String {
         display_name: name.clone(),
         password: None,
         operator: false,
+        second_factor: None,
         disabled: false,
         created: now,
     };

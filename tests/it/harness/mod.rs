@@ -57,6 +57,7 @@ pub(crate) fn settings(dev: bool) -> Arc<Settings> {
     Arc::new(Settings {
         public_url: "http://127.0.0.1:8380".into(),
         request_id_life: 600,
+        require_second_factor: false,
         limits: ReadLimits::default(),
         dev,
     })

@@ -120,6 +120,7 @@ impl Shop {
             display_name: name.to_uppercase(),
             password: None,
             operator,
+            second_factor: None,
             disabled: false,
             created: now,
         };

@@ -39,6 +39,7 @@ impl Desk {
             display_name: "Jo".to_owned(),
             password: None,
             operator: false,
+            second_factor: None,
             disabled: false,
             created: now,
         };

@@ -157,6 +157,7 @@ impl Factory {
         let kdf = quick_kdf();
         let signer: Arc<dyn Signer> = Arc::new(SoftKeys::new(seal("p", &kdf)).unwrap());
         let app = App::from(AppState {
+            seal: seal("p", &kdf),
             storage,
             signer,
             blobs: Arc::new(MemoryBlobs::new(clock.clone())),
