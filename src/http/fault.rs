@@ -394,6 +394,15 @@ mod tests {
     }
 
     #[test]
+    fn channels_that_a_token_is_for_are_told_where_an_older_client_looks() {
+        let limit = TokenLimit::Channels(vec!["edge".to_owned(), "2.*/beta".to_owned()]);
+        let fault = Fault::<PublisherDialect>::from(Refusal::not_found("cannot x: absent").limited(limit));
+        assert_eq!(fault.status(), StatusCode::FORBIDDEN);
+        assert_eq!(fault.members["permission"], "channel");
+        assert_eq!(fault.members["channels"], json!(["edge", "2.*/beta"]));
+    }
+
+    #[test]
     fn errors_are_exactly_application_json() {
         let response = Fault::<VaultDialect>::invalid("invalid-nonce", "cannot x: y").into_response();
         assert_eq!(response.status(), 400);

@@ -10,11 +10,13 @@ use hallmark::app::models::{self, ModelSettings, NewModel};
 use hallmark::app::sign::sign;
 use hallmark::app::trust::{self, Sizes};
 use hallmark::app::{InstanceCtx, Reason, doctor, key_manager};
-use hallmark::domain::access::{Account, Brand, Membership, Role};
+use hallmark::domain::access::{Account, Brand, Membership, Role, SecondFactor};
 use hallmark::domain::assertion::{Assertion, AssertionType, Headers, PublicKey, Ref, Statement, decode};
 use hallmark::domain::ident::KeyName;
 use hallmark::domain::vault::{KeyPurpose, KeyState, ModelRecord, SerialPolicy, SigningKey, is_throwaway};
-use hallmark::ports::{AuditFilter, Change, Commit, CommitOutcome, Key, KeyMaterial, PutRule, Storage};
+use hallmark::ports::{
+    AuditFilter, Change, Commit, CommitOutcome, Key, KeyMaterial, PutRule, SealLabel, Storage,
+};
 
 use crate::harness::*;
 
@@ -466,13 +468,45 @@ async fn a_rotated_passphrase_opens_everything_and_the_old_one_nothing() {
     let new_kdf = quick_kdf();
     let now = hallmark::ports::Clock::now(clock.as_ref());
     let (old, new) = (seal("p", &kdf), seal("q", &new_kdf));
+    let found = storage
+        .find_unique::<Account>("email", "admin@acme.example")
+        .await
+        .unwrap()
+        .unwrap();
+    let mut account = found.record;
+    let id = account.id.clone();
+    let label = SealLabel {
+        kind: "second-factor",
+        owner: id.as_str(),
+        name: "totp",
+    };
+    account.second_factor = Some(SecondFactor {
+        sealed: old.seal(&label, b"shared").unwrap(),
+        confirmed: true,
+        last_step: 0,
+        recovery: Vec::new(),
+        since: now,
+    });
+    let commit = Commit {
+        records: vec![Change::replace(&account, found.version)],
+        ..Commit::default()
+    };
+    assert_eq!(storage.commit(commit).await.unwrap(), CommitOutcome::Done);
     let local = InstanceCtx::local();
     let wrong = instance::rotate(&storage, &local, new.as_ref(), old.as_ref(), kdf.clone(), now).await;
     assert_eq!(wrong.unwrap_err().code, "seal-broken");
     let secrets = instance::rotate(&storage, &local, old.as_ref(), new.as_ref(), new_kdf.clone(), now)
         .await
         .unwrap();
-    assert_eq!(secrets, 5);
+    assert_eq!(secrets, 6);
+    let account = storage
+        .find::<Account>([id.as_str()])
+        .await
+        .unwrap()
+        .unwrap()
+        .record;
+    let sealed = account.second_factor.unwrap().sealed;
+    assert_eq!(new.open(&label, &sealed).unwrap().as_slice(), b"shared");
     assert_eq!(
         instance::open(make("p", &kdf)).await.unwrap_err().code,
         "wrong-passphrase"

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hallmark::app::catalog::connect;
+use hallmark::app::credentials::{self, Asked};
 use hallmark::app::{App, AppState, Settings};
 use hallmark::domain::access::{Account, Membership, Role, Token, TokenText};
 use hallmark::domain::ident::{AccountId, StoreId};
@@ -82,6 +83,50 @@ async fn an_image_builder_sees_private_snaps_with_a_token_of_the_brand_only() {
         assert_eq!(status(&form, info).await, 200, "{form}");
         assert_eq!(status(&form, &file).await, 200, "{form}");
     }
+    // As `snap login` leaves it: macaroons, which may have been narrowed or have ended.
+    let asked = Asked {
+        words: Some(vec!["package_access".to_owned(), "package_purchase".to_owned()]),
+        ..Asked::default()
+    };
+    let root = credentials::issue_root(&field.app, &asked).unwrap();
+    let hash = TokenText::parse(&good).unwrap().hash();
+    let known = field
+        .app
+        .storage
+        .find_unique::<Token>("hash", &hash)
+        .await
+        .unwrap()
+        .unwrap();
+    let account = known.record.account_id;
+    let account = field
+        .app
+        .storage
+        .find::<Account>([account.as_str()])
+        .await
+        .unwrap()
+        .unwrap();
+    let email = account.record.email.to_string();
+    let caveat = crate::publisher::client::caveat(&root).1;
+    let discharge = credentials::log_in(&field.app, None, &caveat, &email, good.clone().into(), None)
+        .await
+        .unwrap()
+        .text;
+    let pair = crate::publisher::client::header(&root, &discharge);
+    assert_eq!(status(&pair, info).await, 200);
+    assert_eq!(status(&pair, &file).await, 200);
+    let narrow = crate::publisher::client::narrowed(&root, "hallmark|only|{\"permissions\":[\"snap-read\"]}");
+    assert_eq!(
+        status(&crate::publisher::client::header(&narrow, &discharge), info).await,
+        404
+    );
+    assert_eq!(
+        status(
+            &format!("Macaroon root=\"{root}\", discharge=\"{discharge}\""),
+            info
+        )
+        .await,
+        401
+    );
     let none = token(&[]).await;
     assert_eq!(status(&format!("Macaroon {none}"), info).await, 404);
     assert_eq!(
