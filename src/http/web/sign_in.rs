@@ -36,7 +36,7 @@ pub(super) fn endpoints(web: &Web, app: &App) -> Vec<Endpoint> {
         .boxed();
     let body = BodyShape {
         media: "application/x-www-form-urlencoded",
-        fields: &["mark", "next", "email", "password"],
+        fields: &["mark", "next", "email", "password", "otp"],
     };
     vec![
         Endpoint::get("/login", Access::Open, "Page: sign in", show).with_query(vec!["next"]),
@@ -79,7 +79,7 @@ fn page(
     response
 }
 
-/// A second factor, and log-ins by another provider, get their place below the password.
+/// Log-ins by another provider get their place below the password.
 fn form(mark: &FormMark, next: &str, email: &str, wrong: Option<&str>) -> Markup {
     html! {
         p { "Brand store and serial vault for snap devices." }
@@ -91,6 +91,8 @@ fn form(mark: &FormMark, next: &str, email: &str, wrong: Option<&str>) -> Markup
                              complete: "username", longest: 254, ..Line::default() }))
                 (line(Line { name: "password", label: "Password", kind: "password", required: true,
                              complete: "current-password", longest: 1024, ..Line::default() }))
+                (line(Line { name: "otp", label: "Code of your authenticator", hint: "Only if you have a second factor.", kind: "text",
+                             complete: "one-time-code", longest: 32, ..Line::default() }))
                 button class="main" { "Sign in" }
             }))
         }
@@ -121,7 +123,8 @@ async fn log_in(app: &App, mut request: Request) -> Response {
         return page(app, &request, next, email, Some(wrong), StatusCode::FORBIDDEN);
     }
     let password = Password::from(form.raw("password").to_owned());
-    match login::login(app, request.address(), email, password, "web").await {
+    let otp = Some(form.raw("otp"));
+    match login::login(app, request.address(), email, password, otp, "web").await {
         Ok(LogIn { text, .. }) => {
             let mut response = see_other(if next.is_empty() { "/start" } else { next });
             cookies::add(response.headers_mut(), Cookies::of(app).log_in(&text));
