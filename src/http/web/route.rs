@@ -518,6 +518,7 @@ pub(super) fn refused(frame: Frame<'_>, refusal: &Refusal, id: Option<&RequestId
         Reason::Invalid | Reason::Conflict | Reason::TooLarge => "That did not work",
         Reason::Unauthenticated => "Sign in first",
         Reason::NotFound => "Not found",
+        Reason::Forbidden => "Not before something else is done",
         Reason::Locked => "Too many attempts",
         Reason::Unavailable | Reason::Internal => "Something is wrong on the server",
     };
@@ -525,6 +526,7 @@ pub(super) fn refused(frame: Frame<'_>, refusal: &Refusal, id: Option<&RequestId
         Reason::Invalid | Reason::TooLarge => "Go back, change what you entered, and send it again.",
         Reason::Conflict => "Go back, load the page again to see how things stand, and decide anew.",
         Reason::Unauthenticated => "Sign in, then open the page again.",
+        Reason::Forbidden => "Do what the message says, then open the page again.",
         Reason::NotFound => "Go back and look whether it is still there; lists show what there is.",
         Reason::Locked => "Wait, then try again.",
         Reason::Unavailable => "Try again in a minute. If it stays so, tell who runs the server.",

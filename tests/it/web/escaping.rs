@@ -136,6 +136,7 @@ async fn ten_thousand_members_come_in_pages_and_fast() {
             display_name: format!("Member {number}"),
             password: None,
             operator: false,
+            second_factor: None,
             disabled: false,
             created: now,
         };
