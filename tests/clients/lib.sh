@@ -94,7 +94,8 @@ isolate() {
   return "$status"
 }
 
-# start_server [SETTING=VALUE...]: serves $data; sets $server (URL) and $server_pid. The port stays the same.
+# start_server [SETTING=VALUE...]: serves $data; sets $server (URL) and $server_pid. The port stays the same, and while
+# the server is stopped no connection gets it as its near end: it is reserved in this network namespace (`isolate`).
 server_pid='' server_port=0
 start_server() {
   : >"$work/serve.out"
@@ -106,6 +107,7 @@ start_server() {
   fi
   server=$(sed -n 's/^listening on //p' "$work/serve.out")
   server_port=${server##*:}
+  echo "$server_port" >/proc/sys/net/ipv4/ip_local_reserved_ports
 }
 stop_server() {
   if [ -n "$server_pid" ]; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""A slow line to a server: slow_line.py LISTEN-PORT SERVER-PORT SWITCH SECONDS
+"""A slow line to a server: slow_line.py SERVER-PORT SWITCH SECONDS
 
+Prints the port it listens on, one the kernel chose: any fixed one may be in use as the near end of a connection.
 Passes connections on; while the file SWITCH exists, a request that starts with `POST /v1/serial` waits first.
 """
 import os
@@ -34,8 +35,9 @@ def requests(client, server, switch, seconds):
         pass
 
 
-def main(listen, port, switch, seconds):
-    with socket.create_server(("127.0.0.1", int(listen))) as listener:
+def main(port, switch, seconds):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(listener.getsockname()[1], flush=True)
         while True:
             client, _ = listener.accept()
             try:

@@ -8,10 +8,11 @@ mod registry;
 mod serials;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 
 pub use self::blobs::MemoryBlobs;
 
@@ -26,6 +27,7 @@ use crate::ports::{Commit, CommitOutcome, Storage, StoreError};
 /// process on the same database would have.
 #[derive(Debug)]
 pub struct Memory {
+    /// Behind a lock that is fair in the long run: who reads without a pause cannot keep others from writing.
     state: Arc<Mutex<State>>,
     /// The chain this handle writes.
     writer: String,
@@ -70,7 +72,7 @@ impl Memory {
                 .to_be_bytes();
         }
         let writer = uuid::Builder::from_random_bytes(random).into_uuid().to_string();
-        let mut known = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = state.lock();
         known.handles.insert(writer.clone());
         drop(known);
         Self {
@@ -85,12 +87,12 @@ impl Memory {
         if self.closed.load(Ordering::Acquire) {
             return Err(StoreError::Unavailable("it is closed".to_owned()));
         }
-        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(self.state.lock())
     }
 
     fn let_go(&self) {
         self.closed.store(true, Ordering::Release);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.handles.remove(&self.writer);
     }
 }

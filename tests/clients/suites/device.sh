@@ -88,10 +88,11 @@ echo '-- expired request-id'
 api_key=$("$HALLMARK" model create gate-slow)
 stop_server
 start_server HALLMARK_REQUEST_ID_LIFE=1
-slow_port=$((server_port + 1))
 touch "$work/slow"
-python3 "$here/slow_line.py" "$slow_port" "$server_port" "$work/slow" 3 &
+python3 "$here/slow_line.py" "$server_port" "$work/slow" 3 >"$work/slow_port" &
 slow_pid=$!
+result 'the slow line is open' wait_for 10 test -s "$work/slow_port"
+slow_port=$(cat "$work/slow_port")
 hook gate-slow "$api_key" SN-SLOW-1 >/dev/null
 sed -i "s|127.0.0.1:$server_port|127.0.0.1:$slow_port|" "$work/hook-gate-slow"
 seed_dir=$(seed gate-slow "$binaries" "$work/hook-gate-slow")
