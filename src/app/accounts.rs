@@ -1,6 +1,7 @@
 //! Accounts: people who can log in.
 
-use super::{App, InstanceCtx, Password, Refusal};
+use super::invites::Newcomer;
+use super::{App, InstanceCtx, OwnCtx, Password, Refusal, catalog};
 use crate::domain::access::Account;
 use crate::domain::access::secret::random_letters;
 use crate::domain::ident::{AccountId, Email, Username};
@@ -32,14 +33,7 @@ pub async fn create(
     ctx: &InstanceCtx,
     new: NewAccount,
 ) -> Result<(Account, Option<Password>), Refusal> {
-    if let Some(name) = &new.display_name
-        && (name.trim().is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control))
-    {
-        let message = format!(
-            "cannot use this display name: it needs 1 to {MAX_NAME} characters, no control characters"
-        );
-        return Err(Refusal::invalid("invalid-display-name", message));
-    }
+    check_display_name(new.display_name.as_deref())?;
     let made = new
         .password
         .is_none()
@@ -92,6 +86,81 @@ pub async fn create(
         "username-taken",
         "cannot make up a username that is free: choose one",
     ))
+}
+
+fn check_display_name(name: Option<&str>) -> Result<(), Refusal> {
+    let Some(name) = name else { return Ok(()) };
+    if name.trim().is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+        let message = format!(
+            "cannot use this display name: it needs 1 to {MAX_NAME} characters, no control characters"
+        );
+        return Err(Refusal::invalid("invalid-display-name", message));
+    }
+    Ok(())
+}
+
+/// The account of somebody who accepts an invite; to be stored with what they are invited to.
+pub(super) fn invited(
+    app: &App,
+    email: &Email,
+    newcomer: &Newcomer,
+    password: String,
+) -> Result<Account, Refusal> {
+    check_display_name(newcomer.display_name.as_deref())?;
+    let username = match &newcomer.username {
+        Some(username) => username.clone(),
+        None => free_username(app, email)?,
+    };
+    Ok(Account {
+        id: random_id(app)?,
+        email: email.clone(),
+        display_name: newcomer
+            .display_name
+            .clone()
+            .unwrap_or_else(|| username.to_string()),
+        username,
+        password: Some(password),
+        operator: false,
+        second_factor: None,
+        disabled: false,
+        created: app.clock.now(),
+    })
+}
+
+/// A username made from the e-mail address, with a number so that it is likely to be free.
+fn free_username(app: &App, email: &Email) -> Result<Username, Refusal> {
+    made_up_username(app, email, 1)
+}
+
+/// Changes the caller's own public name. The account assertion that devices know a publisher by follows.
+///
+/// # Errors
+/// `username-taken`.
+pub async fn rename(app: &App, ctx: &OwnCtx, username: Username) -> Result<Account, Refusal> {
+    let Versioned { mut record, version } = app
+        .storage
+        .find::<Account>([ctx.account().as_str()])
+        .await?
+        .ok_or_else(|| Refusal::not_found("cannot find your account"))?;
+    if record.username == username {
+        return Ok(record);
+    }
+    let mut event = ctx.event(app.clock.now(), "account.rename", record.id.as_str());
+    event
+        .detail
+        .insert("username-before".to_owned(), record.username.as_str().into());
+    event
+        .detail
+        .insert("username".to_owned(), username.as_str().into());
+    record.username = username;
+    let mut commit = Commit {
+        records: vec![Change::replace(&record, version)],
+        audit: vec![event],
+        ..Commit::default()
+    };
+    let changed = catalog::renamed(app, ctx, &record, &mut commit).await?;
+    App::settle(&catalog::apply(app, commit, &changed).await?)?;
+    Ok(record)
 }
 
 /// All accounts, by e-mail address.

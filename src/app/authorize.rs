@@ -5,15 +5,18 @@
 mod grant;
 mod placed;
 
-pub use placed::{SnapCtx, StoreCtx, UnplacedCtx};
+pub use placed::{SnapCtx, StoreCtx, StoresCtx, UnplacedCtx};
+
+use std::collections::BTreeSet;
 
 use grant::{Grant, Judgement};
 
-use crate::domain::access::{Account, Brand, Membership, Permission, Role, Scope, Token};
+use crate::domain::access::{Account, Brand, Membership, Permission, Role, Scope, StoreRecord, Token};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::catalog::{Channel, SnapRecord};
 use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
 use crate::domain::time::Timestamp;
+use crate::ports::Key;
 
 use super::credentials::{Binding, Credential, Resolution, resolve};
 use super::{App, Reason, Refusal};
@@ -70,8 +73,43 @@ pub enum Place {
     SnapId(SnapId),
     /// A store.
     Store(StoreId),
+    /// A snap or store, which must be of this brand.
+    Within(BrandId, Box<Place>),
     /// Something that cannot exist: a name against the rules.
     Nowhere,
+}
+
+impl Place {
+    /// The place, and the brand it must be of.
+    fn split(self) -> (Self, Option<BrandId>) {
+        match self {
+            Self::Within(brand, place) => (*place, Some(brand)),
+            place @ (Self::Unnamed
+            | Self::Brand(_)
+            | Self::Snap(_)
+            | Self::SnapId(_)
+            | Self::Store(_)
+            | Self::Nowhere) => (place, None),
+        }
+    }
+
+    /// The brand it names; where it names nothing, the only one of the caller's.
+    async fn brand_or_only(self, app: &App, caller: &Caller) -> Result<BrandId, Refusal> {
+        match self {
+            Self::Brand(brand) => Ok(brand),
+            Self::Unnamed => caller.only_brand(app).await,
+            Self::Snap(_) | Self::SnapId(_) | Self::Store(_) | Self::Within(..) | Self::Nowhere => Err(
+                Refusal::not_found("cannot do this: no brand is named that there can be"),
+            ),
+        }
+    }
+}
+
+/// The brand is not there, or not for the caller.
+fn no_brand(brand: &BrandId) -> Refusal {
+    Refusal::not_found(format!(
+        "cannot do this for brand {brand}: there is no such brand, or your role does not allow it"
+    ))
 }
 
 impl From<Option<BrandId>> for Place {
@@ -85,11 +123,11 @@ pub async fn authorize<C: Authorized>(
     app: &App,
     credential: Option<&Credential>,
     permission: Permission,
-    brand: Option<BrandId>,
+    place: impl Into<Place> + Send,
 ) -> Result<C, Refusal> {
     Caller::identify(app, credential)
         .await?
-        .authorize(app, permission, brand)
+        .authorize(app, permission, place)
         .await
 }
 
@@ -206,8 +244,22 @@ impl Caller {
             operator: self.operator,
             unproven: self.unproven,
             roles,
+            here: Vec::new(),
             token: Box::new(self.token.clone()),
         }
+    }
+
+    /// The caller's roles in all stores. Asked store by store: of those there are few, of members many.
+    async fn memberships(&self, app: &App) -> Result<Vec<Membership>, Refusal> {
+        let mut mine = Vec::new();
+        for store in app.storage.all::<StoreRecord>(Key(Vec::new())).await? {
+            let store = store.record;
+            let key = [store.brand_id.as_str(), store.id.as_str(), self.account.as_str()];
+            if let Some(found) = app.storage.find::<Membership>(key).await? {
+                mine.push(found.record);
+            }
+        }
+        Ok(mine)
     }
 
     /// The brands the caller may know of: all for the operator, else those with a role in any of their stores.
@@ -223,17 +275,13 @@ impl Caller {
             brands.retain(|brand| brand.id == *only);
         }
         if !self.operator {
-            let mut mine = Vec::new();
-            for brand in brands {
-                let members = app.storage.all::<Membership>([brand.id.as_str()]).await?;
-                if members
-                    .iter()
-                    .any(|found| found.record.account_id == self.account)
-                {
-                    mine.push(brand);
-                }
-            }
-            brands = mine;
+            let mine: BTreeSet<BrandId> = self
+                .memberships(app)
+                .await?
+                .into_iter()
+                .map(|one| one.brand_id)
+                .collect();
+            brands.retain(|brand| mine.contains(&brand.id));
         }
         Ok(brands)
     }
@@ -317,7 +365,7 @@ impl BrandCtx {
                 operator,
                 roles,
                 token,
-                unproven: _,
+                ..
             } => {
                 let of_brand = account.as_str() == self.brand.as_str() && roles.contains(&Role::Brand);
                 *operator || token.account_id == *account || of_brand
@@ -414,20 +462,8 @@ impl Authorized for BrandCtx {
         permission: Permission,
         place: Place,
     ) -> Result<Self, Refusal> {
-        let brand = match place {
-            Place::Brand(brand) => brand,
-            Place::Unnamed => caller.only_brand(app).await?,
-            Place::Snap(_) | Place::SnapId(_) | Place::Store(_) | Place::Nowhere => {
-                return Err(Refusal::not_found(
-                    "cannot do this: no brand is named that there can be",
-                ));
-            }
-        };
-        let forbidden = || {
-            Refusal::not_found(format!(
-                "cannot do this for brand {brand}: there is no such brand, or your role does not allow it"
-            ))
-        };
+        let brand = place.brand_or_only(app, caller).await?;
+        let forbidden = || no_brand(&brand);
         let part = Self::of(app, caller, brand.clone()).await?;
         let (ctx, base_store) = part.ok_or_else(forbidden)?;
         ctx.grant.judge(permission).or(forbidden)?;
@@ -508,6 +544,15 @@ impl OwnCtx {
     /// The brands the caller may know of.
     pub async fn brands(&self, app: &App) -> Result<Vec<Brand>, Refusal> {
         self.caller.brands(app).await
+    }
+
+    /// The caller's roles in all stores their token is good for.
+    pub async fn memberships(&self, app: &App) -> Result<Vec<Membership>, Refusal> {
+        let mut all = self.caller.memberships(app).await?;
+        if let Some(only) = &self.caller.token.brand_id {
+            all.retain(|one| one.brand_id == *only);
+        }
+        Ok(all)
     }
 
     /// What the caller may do in one of their brands.

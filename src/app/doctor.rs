@@ -217,7 +217,9 @@ async fn signing_key(
         Ok(public) => return Ok(Err(format!("its public half is that of {}", public.id()))),
         Err(error) => return Ok(Err(format!("its public half is damaged: {error}"))),
     };
-    if let Err(error) = app.signer.load(&key.account_id, &key.key_id, &key.sealed).await {
+    if key.state != KeyState::Deleted
+        && let Err(error) = app.signer.load(&key.account_id, &key.key_id, &key.sealed).await
+    {
         return Ok(Err(format!("its private half does not open: {error}")));
     }
     if key.state == KeyState::Disabled {

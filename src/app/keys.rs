@@ -1,11 +1,12 @@
 //! A brand's signing keys: made, taken in, listed, switched off and on.
 
 use serde::Serialize;
+use zeroize::Zeroize as _;
 
 use super::account_keys;
 use super::instance::{key_event, refuse_throwaway};
 use super::{App, BrandCtx, Refusal};
-use crate::domain::access::Brand;
+use crate::domain::access::{Authorship, Brand};
 use crate::domain::ident::{AccountId, KeyId, KeyName, ModelName};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::{KeyPurpose, KeyState, ModelRecord, SigningKey};
@@ -141,6 +142,14 @@ pub async fn enable(app: &App, ctx: &BrandCtx, name: &KeyName) -> Result<KeyView
             ),
         ));
     }
+    if found.record.state == KeyState::Deleted {
+        return Err(Refusal::conflict(
+            "key-deleted",
+            format!(
+                "cannot enable key {name}: its private half was destroyed; make another with `hallmark key create`"
+            ),
+        ));
+    }
     if found.record.state == KeyState::Disabled {
         let key = &mut found.record;
         app.signer.load(&key.account_id, &key.key_id, &key.sealed).await?;
@@ -151,6 +160,76 @@ pub async fn enable(app: &App, ctx: &BrandCtx, name: &KeyName) -> Result<KeyView
         }
     }
     view(app, found.record).await
+}
+
+/// Destroys the private half of a key for good. What it signed stays good, and its name and public half stay known.
+/// Refused while a serial policy of any model names it.
+///
+/// # Errors
+/// `key-in-use`.
+pub async fn delete(app: &App, ctx: &BrandCtx, id: &KeyId) -> Result<(), Refusal> {
+    let mut found = by_id(app, ctx, id).await?;
+    let name = found.record.name.clone();
+    if found.record.purposes.contains(&KeyPurpose::Root) {
+        return Err(Refusal::conflict(
+            "key-in-use",
+            format!("cannot delete key {name}: it is the only root of the instance"),
+        ));
+    }
+    let models = app.storage.all::<ModelRecord>([ctx.brand().as_str()]).await?;
+    let users: Vec<&str> = models
+        .iter()
+        .map(|found| &found.record)
+        .filter(|model| model.policies.iter().any(|policy| policy.key == name))
+        .map(|model| model.name.as_str())
+        .collect();
+    if !users.is_empty() {
+        return Err(in_use("delete", &name, &users));
+    }
+    found.record.state = KeyState::Deleted;
+    found.record.sealed.zeroize();
+    found.record.external = false;
+    replace(app, ctx, &found, "key.delete").await?;
+    app.signer.unload(&found.record.key_id).await;
+    Ok(())
+}
+
+/// Like [`delete`], for keys that sign nothing but serials: others are absent.
+pub async fn delete_for_serials(app: &App, ctx: &BrandCtx, id: &KeyId) -> Result<(), Refusal> {
+    let found = by_id(app, ctx, id).await?;
+    if found
+        .record
+        .purposes
+        .iter()
+        .any(|purpose| *purpose != KeyPurpose::Serial)
+    {
+        return Err(Refusal::not_found(format!(
+            "cannot find key {id} of brand {}",
+            ctx.brand()
+        )));
+    }
+    delete(app, ctx, id).await
+}
+
+/// The key with this id, unless it was deleted.
+pub async fn by_id(app: &App, ctx: &BrandCtx, id: &KeyId) -> Result<Versioned<SigningKey>, Refusal> {
+    let found = app
+        .storage
+        .find_unique::<SigningKey>("key-id", id.as_str())
+        .await?
+        .filter(|found| found.record.account_id.as_str() == ctx.brand().as_str())
+        .filter(|found| found.record.state != KeyState::Deleted);
+    found.ok_or_else(|| Refusal::not_found(format!("cannot find key {id} of brand {}", ctx.brand())))
+}
+
+/// The keys of the brand that sign serials, by name.
+pub async fn for_serials(app: &App, ctx: &BrandCtx) -> Result<Vec<SigningKey>, Refusal> {
+    let all = app.storage.all::<SigningKey>([ctx.brand().as_str()]).await?;
+    Ok(all
+        .into_iter()
+        .map(|found| found.record)
+        .filter(|key| key.state != KeyState::Deleted && key.purposes.contains(&KeyPurpose::Serial))
+        .collect())
 }
 
 /// Lets the external key manager use a key, or no longer (decisions.md 16).
@@ -207,14 +286,19 @@ pub(super) async fn refuse_in_use(
     if users.is_empty() {
         return Ok(());
     }
-    Err(Refusal::conflict(
+    Err(in_use(verb, name, &users))
+}
+
+/// Clients look for the words about a serial policy.
+fn in_use(verb: &str, name: &KeyName, models: &[&str]) -> Refusal {
+    Refusal::conflict(
         "key-in-use",
         format!(
             "cannot {verb} key {name}: it is used to sign at least one serial policy (models: {}); \
              give them another key first",
-            users.join(", ")
+            models.join(", ")
         ),
-    ))
+    )
 }
 
 /// Replaces a key record, with an event of the given action.
@@ -224,9 +308,12 @@ async fn replace(
     found: &Versioned<SigningKey>,
     action: &str,
 ) -> Result<(), Refusal> {
-    let event = key_event(ctx.event(app.clock.now(), action, ""), &found.record);
+    let now = app.clock.now();
+    let event = key_event(ctx.event(now, action, ""), &found.record);
+    let mut record = found.record.clone();
+    record.authorship.change(ctx.account(), now);
     let commit = Commit {
-        records: vec![Change::replace(&found.record, found.version)],
+        records: vec![Change::replace(&record, found.version)],
         assertions: Vec::new(),
         audit: vec![event],
     };
@@ -366,6 +453,7 @@ async fn record(
         until: request.until,
         created: now,
         sealed: made.sealed,
+        authorship: Authorship::made_by(ctx.account()),
     };
     let mut commit = Commit {
         records: vec![Change::create(&key)],

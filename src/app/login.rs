@@ -104,16 +104,7 @@ pub async fn logout(app: &App, ctx: &OwnCtx) -> Result<(), Refusal> {
 /// Who the caller is.
 pub async fn whoami(app: &App, ctx: &OwnCtx) -> Result<Identity, Refusal> {
     let account = own_account(app, ctx).await?.record;
-    let mut memberships = Vec::new();
-    for brand in ctx.brands(app).await? {
-        let members = app.storage.all::<Membership>([brand.id.as_str()]).await?;
-        memberships.extend(
-            members
-                .into_iter()
-                .map(|found| found.record)
-                .filter(|one| one.account_id == account.id),
-        );
-    }
+    let memberships = ctx.memberships(app).await?;
     Ok(Identity {
         account,
         memberships,

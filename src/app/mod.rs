@@ -2,6 +2,7 @@
 
 pub mod account_keys;
 pub mod accounts;
+pub mod actors;
 pub mod api_keys;
 pub mod assertions;
 pub mod audit;
@@ -14,6 +15,7 @@ pub mod devices;
 pub mod doctor;
 mod form_mark;
 pub mod instance;
+pub mod invites;
 mod issue_error;
 pub mod issue_serial;
 pub mod key_manager;
@@ -22,6 +24,7 @@ pub mod keys;
 pub mod lockout;
 pub mod login;
 pub mod members;
+pub mod model_service;
 pub mod models;
 pub mod passwords;
 mod refusal;
@@ -45,8 +48,8 @@ mod vault_events;
 pub mod verify;
 
 pub use authorize::{
-    Authorized, BrandCtx, Caller, InstanceCtx, NamedBy, OwnCtx, Place, SnapCtx, StoreCtx, UnplacedCtx,
-    authorize,
+    Authorized, BrandCtx, Caller, InstanceCtx, NamedBy, OwnCtx, Place, SnapCtx, StoreCtx, StoresCtx,
+    UnplacedCtx, authorize,
 };
 pub use form_mark::FormMark;
 pub use issue_error::IssueError;

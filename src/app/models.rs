@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::api_keys::{self, ApiKeyHash};
+use super::api_keys::{self, ApiKeyHash, Owner};
 use super::{App, BrandCtx, Reason, Refusal, brand_key, keys};
+use crate::domain::access::Authorship;
 use crate::domain::audit::AuditEvent;
-use crate::domain::ident::{KeyName, ModelName};
+use crate::domain::ident::{BrandId, KeyName, ModelName};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::{ApiKey, DeviceAuth, ModelRecord, Reissue, SerialPolicy};
 use crate::ports::{Change, Commit, CommitOutcome, Kind, Versioned};
@@ -96,6 +97,24 @@ impl std::fmt::Debug for ShownOnce {
 
 /// Makes a model with one API key and its first serial policy.
 pub async fn create(app: &App, ctx: &BrandCtx, new: NewModel) -> Result<(ModelRecord, ShownOnce), Refusal> {
+    let given = new.api_key.as_ref().map(|key| key.as_str());
+    let owner = (ctx.brand(), &new.name);
+    let (record, shown) = make_api_key(app, owner, given, None, app.clock.now())?;
+    let model = make(app, ctx, new, vec![record]).await?;
+    Ok((model, shown))
+}
+
+/// Makes a model with its first serial policy and no API key: until it gets one, no device registers that has to show one.
+pub async fn create_without_key(app: &App, ctx: &BrandCtx, new: NewModel) -> Result<ModelRecord, Refusal> {
+    make(app, ctx, new, Vec::new()).await
+}
+
+async fn make(
+    app: &App,
+    ctx: &BrandCtx,
+    new: NewModel,
+    api_keys: Vec<ApiKey>,
+) -> Result<ModelRecord, Refusal> {
     let now = app.clock.now();
     let key = match new.key {
         Some(key) => key,
@@ -104,11 +123,10 @@ pub async fn create(app: &App, ctx: &BrandCtx, new: NewModel) -> Result<(ModelRe
             .map_err(|e| Refusal::invalid("invalid-key", format!("{e}")))?,
     };
     let held = held_key(app, ctx, &new.name, &key, now).await?;
-    let (record, shown) = make_api_key(app, new.api_key.as_ref().map(|key| key.as_str()), None, now)?;
     let mut model = ModelRecord {
         brand_id: ctx.brand().clone(),
         name: new.name,
-        api_keys: vec![record],
+        api_keys,
         auth: DeviceAuth::default(),
         reissue: Reissue::default(),
         allow_list: false,
@@ -117,14 +135,20 @@ pub async fn create(app: &App, ctx: &BrandCtx, new: NewModel) -> Result<(ModelRe
             revision: 1,
             key,
             created: now,
+            created_by: ctx.account().cloned(),
         }],
+        last_policy: 1,
         disabled: false,
         created: now,
+        authorship: Authorship::made_by(ctx.account()),
     };
     new.settings.apply(&mut model);
     let mut detail = new.settings.detail();
     if let Value::Object(map) = &mut detail {
-        map.insert("api-key-id".to_owned(), json!(shown.id));
+        map.insert(
+            "api-key-id".to_owned(),
+            json!(model.api_keys.first().map(|key| &key.id)),
+        );
         map.insert(
             "key".to_owned(),
             json!(model.policies.first().map(|policy| policy.key.to_string())),
@@ -137,7 +161,7 @@ pub async fn create(app: &App, ctx: &BrandCtx, new: NewModel) -> Result<(ModelRe
         ..Commit::default()
     };
     match app.storage.commit(commit).await? {
-        CommitOutcome::Done => Ok((model, shown)),
+        CommitOutcome::Done => Ok(model),
         outcome @ CommitOutcome::Conflict {
             kind: Kind::SigningKey,
             ..
@@ -176,16 +200,15 @@ pub async fn set_policy(
     } = find(app, ctx, name).await?;
     let now = app.clock.now();
     let held = held_key(app, ctx, name, &key, now).await?;
-    let revision = model
-        .policy()
-        .map_or(0, |policy| policy.revision)
-        .saturating_add(1);
+    let revision = model.next_policy();
     let detail = json!({ "key": key.as_str(), "revision": revision });
     model.policies.push(SerialPolicy {
         revision,
         key,
         created: now,
+        created_by: ctx.account().cloned(),
     });
+    model.last_policy = revision;
     replace(app, ctx, model, version, Some(held), "model.policy", detail).await
 }
 
@@ -245,7 +268,7 @@ pub async fn add_api_key(
             key.expires = Some(key.expires.map_or(end, |expires| expires.min(end)));
         }
     }
-    let (record, shown) = make_api_key(app, given, expires, now)?;
+    let (record, shown) = make_api_key(app, (ctx.brand(), name), given, expires, now)?;
     model.api_keys.push(record);
     let detail = json!({
         "api-key-id": shown.id,
@@ -366,8 +389,9 @@ pub async fn hook(
     )))
 }
 
-fn make_api_key(
+pub(super) fn make_api_key(
     app: &App,
+    (brand, model): (&BrandId, &ModelName),
     given: Option<&str>,
     expires: Option<Timestamp>,
     now: Timestamp,
@@ -380,10 +404,17 @@ fn make_api_key(
     let mut random = [0; 4];
     app.entropy.fill(&mut random);
     let id = format!("ak-{}", crate::domain::audit::hex(&random));
+    let owner = Owner {
+        brand,
+        model,
+        id: &id,
+    };
+    let sealed = api_keys::seal(app, owner, &key)?;
     Ok((
         ApiKey {
             id: id.clone(),
             hash,
+            sealed: Some(sealed),
             created: now,
             expires,
         },
@@ -404,7 +435,7 @@ pub(super) async fn find(
 
 /// Checks that `key` may sign serials of the model, and gives the change that makes a commit fail where the key is
 /// changed at the same time: a key that is being switched off must not come into use.
-async fn held_key(
+pub(super) async fn held_key(
     app: &App,
     ctx: &BrandCtx,
     model: &ModelName,
@@ -419,15 +450,16 @@ async fn held_key(
     Ok(Change::replace(&found.record, found.version))
 }
 
-async fn replace(
+pub(super) async fn replace(
     app: &App,
     ctx: &BrandCtx,
-    model: ModelRecord,
+    mut model: ModelRecord,
     version: u64,
     held: Option<Change>,
     action: &str,
     detail: Value,
 ) -> Result<ModelRecord, Refusal> {
+    model.authorship.change(ctx.account(), app.clock.now());
     let event = event(app, ctx, action, &model.name, &detail);
     let commit = Commit {
         records: std::iter::once(Change::replace(&model, version))

@@ -1,12 +1,16 @@
-//! `member`: who has which role in a store.
+//! `member`: who has which role in a store, and who was invited into it.
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::remote::{Client, native};
+use super::login::new_password;
+use super::output::Format;
+use super::remote::{Client, native, secret_file};
 use super::{BrandArg, CliError, Column, Cx};
 use crate::domain::access::Role;
-use crate::domain::ident::{Email, StoreId};
+use crate::domain::ident::{Email, StoreId, Username};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -16,6 +20,62 @@ pub(super) enum Verb {
     Remove(Remove),
     /// List the members of a store
     List(List),
+    /// Invite somebody who may have no account yet; prints the text that accepts it, once
+    Invite(Invite),
+    /// List who was invited into a store
+    Invites(List),
+    /// Make a new text for a pending invite, good for another 30 days
+    ResendInvite(Invited),
+    /// Take an invite back
+    RevokeInvite(Invited),
+    /// Make an expired or revoked invite good again
+    OpenInvite(Invited),
+    /// Accept an invite; needs no log-in
+    Accept(Accept),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Invite {
+    /// The store
+    store: StoreId,
+    /// Who is invited
+    #[arg(value_parser = Email::normal)]
+    email: Email,
+    /// Roles, separated by commas: administrator, publisher, reviewer, viewer
+    #[arg(long = "role", required = true, value_delimiter = ',', value_name = "ROLES")]
+    roles: Vec<Role>,
+    #[command(flatten)]
+    brand: BrandArg,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Invited {
+    /// The store
+    store: StoreId,
+    /// Who was invited
+    #[arg(value_parser = Email::normal)]
+    email: Email,
+    #[command(flatten)]
+    brand: BrandArg,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Accept {
+    /// Read the text of the invite from the first line of this file (- is stdin)
+    #[arg(value_name = "FILE")]
+    invite_file: PathBuf,
+    /// The server, e.g. https://store.acme.example
+    #[arg(long, env = "HALLMARK_SERVER", value_name = "URL")]
+    server: String,
+    /// Read the password of your new account from the first line of this file; asked for when it is needed
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Public name of your new account; made from the e-mail address when omitted
+    #[arg(long, value_name = "NAME")]
+    username: Option<Username>,
+    /// Name for people of your new account
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -28,6 +88,9 @@ pub(super) struct Add {
     /// Roles, separated by commas: administrator, publisher, reviewer, viewer, brand
     #[arg(long = "role", required = true, value_delimiter = ',', value_name = "ROLES")]
     roles: Vec<Role>,
+    /// It is meant that who acts for the brand account is administrator, reviewer or viewer too
+    #[arg(long)]
+    confirm_brand_account: bool,
     #[command(flatten)]
     brand: BrandArg,
 }
@@ -59,6 +122,22 @@ const ROW: &[Column] = &[
     Column::field("SINCE", "changed-at"),
 ];
 
+const INVITE_ROW: &[Column] = &[
+    Column::field("EMAIL", "email"),
+    Column::with("ROLES", |row| labels(row.get("roles"))),
+    Column::field("STATUS", "status"),
+    Column::field("EXPIRES", "expires-at"),
+];
+
+const SENT: &[Column] = &[
+    Column::field("E-mail", "email"),
+    Column::field("Store", "store-id"),
+    Column::with("Roles", |row| labels(row.get("roles"))),
+    Column::field("Status", "status"),
+    Column::field("Expires", "expires-at"),
+    Column::field("Invite", "token"),
+];
+
 impl Verb {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         match self {
@@ -66,10 +145,12 @@ impl Verb {
                 store,
                 email,
                 roles,
+                confirm_brand_account,
                 brand,
             }) => {
                 let path = native(&["stores", store.as_str(), "members", email.as_str()]);
-                let member = Client::open(&brand)?.put(&path, &json!({"roles": roles})).await?;
+                let body = json!({"roles": roles, "confirm-brand-account": confirm_brand_account});
+                let member = Client::open(&brand)?.put(&path, &body).await?;
                 let words = labels(member.get("roles"));
                 cx.out
                     .done(&member, &format!("{email} is now {words} in store {store}"))
@@ -85,7 +166,82 @@ impl Verb {
                 let path = native(&["stores", store.as_str(), "members"]);
                 cx.out.list(&Client::open(&brand)?.get(&path, &[]).await?, ROW)
             }
+            Self::Invites(List { store, brand }) => {
+                let path = native(&["stores", store.as_str(), "invites"]);
+                cx.out
+                    .list(&Client::open(&brand)?.get(&path, &[]).await?, INVITE_ROW)
+            }
+            Self::Invite(invite) => invite.run(cx).await,
+            Self::ResendInvite(invited) => invited.act(cx, "resend").await,
+            Self::RevokeInvite(invited) => invited.act(cx, "revoke").await,
+            Self::OpenInvite(invited) => invited.act(cx, "open").await,
+            Self::Accept(accept) => accept.run(cx).await,
         }
+    }
+}
+
+impl Invite {
+    async fn run(self, cx: &Cx) -> Result<(), CliError> {
+        let path = native(&["stores", self.store.as_str(), "invites"]);
+        let body = json!({"email": self.email, "roles": self.roles});
+        let sent = Client::open(&self.brand)?.post(&path, &body).await?;
+        cx.out.item(&sent, SENT)?;
+        hint(cx, &sent);
+        Ok(())
+    }
+}
+
+impl Invited {
+    async fn act(self, cx: &Cx, action: &str) -> Result<(), CliError> {
+        let path = native(&[
+            "stores",
+            self.store.as_str(),
+            "invites",
+            self.email.as_str(),
+            action,
+        ]);
+        let sent = Client::open(&self.brand)?.post(&path, &json!({})).await?;
+        cx.out.item(&sent, SENT)?;
+        hint(cx, &sent);
+        Ok(())
+    }
+}
+
+/// What to do with the text of an invite.
+fn hint(cx: &Cx, sent: &Value) {
+    if cx.out.format() == Format::Table && sent.get("token").is_some_and(Value::is_string) {
+        cx.out.note(
+            "the text of the invite is shown only now; hand it to its receiver, who runs `hallmark member accept FILE` with it",
+        );
+    }
+}
+
+impl Accept {
+    async fn run(self, cx: &Cx) -> Result<(), CliError> {
+        let client = Client::anonymous(&self.server)?;
+        let token = secret_file(&self.invite_file)?;
+        let mut body = json!({"token": token.as_str()});
+        let offer = client.post(&native(&["invites", "show"]), &body).await?;
+        if offer.get("has-account") == Some(&Value::Bool(false)) {
+            let password = new_password(self.password_file.as_deref())?;
+            if let Some(fields) = body.as_object_mut() {
+                fields.insert("password".to_owned(), json!(password.as_str()));
+                fields.extend(self.username.map(|name| ("username".to_owned(), json!(name))));
+                fields.extend(
+                    self.display_name
+                        .map(|name| ("display-name".to_owned(), json!(name))),
+                );
+            }
+        }
+        let member = client.post(&native(&["invites", "accept"]), &body).await?;
+        let text = |name| member.get(name).and_then(Value::as_str).unwrap_or_default();
+        let message = format!(
+            "{} is now {} in store {}; log in with `hallmark login`",
+            text("email"),
+            labels(member.get("roles")),
+            text("store-id")
+        );
+        cx.out.done(&member, &message)
     }
 }
 

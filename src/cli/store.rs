@@ -1,11 +1,14 @@
 //! `store`: the stores of a brand, their settings, and which snaps they show.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::remote::{Client, native};
 use super::{BrandArg, CliError, Column, Cx};
-use crate::domain::ident::{SnapName, StoreId};
+use crate::domain::access::Role;
+use crate::domain::ident::{Email, SnapName, StoreId};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -53,8 +56,31 @@ pub(super) struct Create {
     /// What it is for: a product of the brand, or a partner's ecosystem [default: product]
     #[arg(long, value_enum, requires = "parent", hide_possible_values = true)]
     kind: Option<Kind>,
+    /// Stores whose snaps it may include one by one, separated by commas [default: the base store]
+    #[arg(long, requires = "parent", value_delimiter = ',', value_name = "STORES")]
+    include_from: Option<Vec<StoreId>>,
+    /// Only shown to who names the store
+    #[arg(long)]
+    private: bool,
+    /// What happens to uploads after the automatic checks: allow, avoid or require a person
+    #[arg(long, value_enum, value_name = "POLICY", hide_possible_values = true)]
+    manual_review_policy: Option<Review>,
+    /// Somebody with roles in it from the beginning: EMAIL=ROLE,ROLE; may be given several times
+    #[arg(long = "member", value_name = "MEMBER", value_parser = first_member)]
+    members: Vec<(Email, Vec<Role>)>,
     #[command(flatten)]
     brand: BrandArg,
+}
+
+/// `EMAIL=ROLE,ROLE`.
+fn first_member(text: &str) -> Result<(Email, Vec<Role>), String> {
+    let (email, roles) = text
+        .rsplit_once('=')
+        .ok_or_else(|| "EMAIL=ROLE,ROLE is expected".to_owned())?;
+    let email = Email::normal(email).map_err(|e| e.to_string())?;
+    let roles = roles.split(',').map(|role| role.trim().parse::<Role>());
+    let roles: Result<Vec<Role>, _> = roles.collect();
+    Ok((email, roles.map_err(|e| e.to_string())?))
 }
 
 #[derive(Debug, Args)]
@@ -94,13 +120,15 @@ pub(super) struct Settings {
     /// What happens to uploads after the automatic checks: allow, avoid or require a person
     #[arg(long, value_enum, value_name = "POLICY", hide_possible_values = true)]
     manual_review_policy: Option<Review>,
-    /// Stores whose snaps may be included one by one, separated by commas; "" for none (instance operator)
+    /// Stores whose snaps may be included one by one, separated by commas; "" for none (those of other brands: instance
+    /// operator)
     #[arg(long, value_name = "STORES")]
     allowed_inclusion_source_stores: Option<String>,
     /// Stores that may include snaps from here, separated by commas; "" for all (instance operator)
     #[arg(long, value_name = "STORES")]
     allowed_inclusion_target_stores: Option<String>,
-    /// Stores whose snaps are all shown here, separated by commas; "" for none (instance operator)
+    /// Stores whose snaps are all shown here, separated by commas; "" for none (those of other brands: instance
+    /// operator)
     #[arg(long, value_name = "STORES")]
     store_whitelist: Option<String>,
     /// How names of snaps registered here begin, separated by commas; "" for anyhow (instance operator)
@@ -179,9 +207,20 @@ impl Verb {
 
 impl Create {
     async fn run(self, cx: &Cx) -> Result<(), CliError> {
-        let body = json!({
+        let mut members: BTreeMap<Email, BTreeSet<Role>> = BTreeMap::new();
+        for (email, roles) in self.members {
+            members.entry(email).or_default().extend(roles);
+        }
+        let mut body = json!({
             "id": self.store, "name": self.name, "parent": self.parent, "kind": self.kind.as_ref().and_then(word),
+            "private": self.private, "members": members,
         });
+        if let Some(fields) = body.as_object_mut() {
+            let sources = self.include_from.map(|list| json!(list));
+            let policy = self.manual_review_policy.as_ref().and_then(word).map(Value::from);
+            fields.extend(sources.map(|list| ("allowed-inclusion-source-stores".to_owned(), list)));
+            fields.extend(policy.map(|word| ("manual-review-policy".to_owned(), word)));
+        }
         let store = Client::open(&self.brand)?
             .post(&native(&["stores"]), &body)
             .await?;

@@ -20,6 +20,16 @@ pub enum Actor {
     System,
 }
 
+impl Actor {
+    /// The account that acts, where it is one.
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
+            Self::Account(account) => Some(account),
+            Self::Device(_) | Self::Local | Self::System => None,
+        }
+    }
+}
+
 /// Something worth remembering, before it has a place in the chain. Never holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::domain::access::{Account, Brand, Membership, StoreRecord, Token};
+use crate::domain::access::{Account, Brand, Membership, StoreInvite, StoreRecord, Token};
 use crate::domain::catalog::{
     CatalogHead, DeltaRecord, DeviceReport, Inclusion, RevisionRecord, SnapRecord, device_uuid, revision_key,
 };
@@ -22,6 +22,7 @@ pub enum Kind {
     Brand,
     Store,
     Membership,
+    StoreInvite,
     Token,
     SigningKey,
     Model,
@@ -43,6 +44,7 @@ impl Kind {
         Kind::Brand,
         Kind::Store,
         Kind::Membership,
+        Kind::StoreInvite,
         Kind::Token,
         Kind::SigningKey,
         Kind::Model,
@@ -63,6 +65,7 @@ impl Kind {
             Self::Brand => "brand",
             Self::Store => "store",
             Self::Membership => "membership",
+            Self::StoreInvite => "store_invite",
             Self::Token => "token",
             Self::SigningKey => "signing_key",
             Self::Model => "model",
@@ -86,6 +89,7 @@ impl Kind {
             Self::Delta => &["snap_id", "source", "target"],
             Self::Device => &["brand_id", "model", "serial"],
             Self::Membership => &["brand_id", "store_id", "account_id"],
+            Self::StoreInvite => &["store_id", "email"],
             Self::SigningKey => &["account_id", "name"],
             Self::Model => &["brand_id", "name"],
             Self::RemodelRule => &["brand_id", "from_model", "to_model", "from_serial"],
@@ -308,6 +312,16 @@ impl Record for Membership {
             self.store_id.as_str(),
             self.account_id.as_str(),
         ])
+    }
+}
+
+impl Record for StoreInvite {
+    const KIND: Kind = Kind::StoreInvite;
+    fn key(&self) -> Key {
+        Key::from([self.store_id.as_str(), self.email.as_str()])
+    }
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        vec![("secret", self.secret.clone())]
     }
 }
 

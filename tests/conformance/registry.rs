@@ -1,12 +1,13 @@
 //! Records: versions, unique values, prefixes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hallmark::domain::access::Account;
+use hallmark::domain::access::{Account, Role, StoreInvite, StoreRecord};
 use hallmark::domain::vault::ModelRecord;
 use hallmark::ports::{Change, Commit, CommitOutcome, Key, Kind, Record, Storage};
 
-use super::samples::{account, done, model_record};
+use super::samples::{account, at, done, model_record};
 use super::{Engine, race, restart};
 
 fn only(change: Change) -> Commit {
@@ -319,4 +320,55 @@ pub(crate) async fn records_survive_a_restart(engine: &dyn Engine) {
             .is_none()
     );
     assert!(storage.check().await.unwrap().is_empty());
+}
+
+pub(crate) async fn an_invite_is_found_by_its_secret_until_it_is_accepted(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    let store = StoreRecord::new(
+        "brand-one".parse().unwrap(),
+        "brand-one".parse().unwrap(),
+        "One".to_owned(),
+        at(0),
+    );
+    done(&*storage, only(Change::create(&store))).await;
+    let invite = |email: &str, secret: &str| StoreInvite {
+        brand_id: "brand-one".parse().unwrap(),
+        store_id: "brand-one".parse().unwrap(),
+        email: email.parse().unwrap(),
+        roles: BTreeSet::from([Role::View, Role::Access]),
+        secret: secret.to_owned(),
+        invited_by: None,
+        revoked: false,
+        created: at(0),
+        expires: at(60),
+    };
+    let mut jo = invite("jo@acme.example", "s1");
+    let al = invite("al@acme.example", "s2");
+    done(&*storage, only(Change::create(&jo))).await;
+    done(&*storage, only(Change::create(&al))).await;
+    // Sent again: the secret of before is nobody's.
+    jo.secret = "s3".to_owned();
+    done(&*storage, only(Change::replace(&jo, 1))).await;
+    let restarted = restart(engine, storage).await;
+    let by_secret = async |secret: &str| {
+        let found = restarted
+            .find_unique::<StoreInvite>("secret", secret)
+            .await
+            .unwrap();
+        found.map(|found| found.record)
+    };
+    assert_eq!(by_secret("s1").await, None);
+    assert_eq!(by_secret("s3").await, Some(jo.clone()));
+    let all = restarted.all::<StoreInvite>(["brand-one"]).await.unwrap();
+    let emails: Vec<&str> = all.iter().map(|found| found.record.email.as_str()).collect();
+    assert_eq!(emails, ["al@acme.example", "jo@acme.example"]);
+    // Two who accept at once: one of them does.
+    let accept = || restarted.commit(only(Change::delete(&jo, 2)));
+    let outcomes = [accept().await.unwrap(), accept().await.unwrap()];
+    let done = outcomes
+        .iter()
+        .filter(|outcome| **outcome == CommitOutcome::Done)
+        .count();
+    assert_eq!(done, 1);
+    assert_eq!(by_secret("s3").await, None);
 }

@@ -172,11 +172,14 @@ pub(crate) fn account(name: &str) -> Account {
 
 pub(crate) fn model_record(brand: &str, name: &str, api_keys: &[&str]) -> ModelRecord {
     ModelRecord {
+        last_policy: 0,
+        authorship: Default::default(),
         brand_id: brand.parse().unwrap(),
         name: model(name),
         api_keys: api_keys
             .iter()
             .map(|hash| ApiKey {
+                sealed: None,
                 id: format!("id-{hash}"),
                 hash: (*hash).to_owned(),
                 created: at(0),
@@ -188,6 +191,7 @@ pub(crate) fn model_record(brand: &str, name: &str, api_keys: &[&str]) -> ModelR
         allow_list: false,
         quota: Some(7),
         policies: vec![SerialPolicy {
+            created_by: None,
             revision: 1,
             key: "serial".parse().unwrap(),
             created: at(0),

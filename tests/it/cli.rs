@@ -185,7 +185,7 @@ async fn the_exit_status_says_what_kind_of_trouble_it_is() {
     assert_eq!((refused.status, refused.out.as_str()), (1, ""));
     assert_eq!(
         refused.err,
-        "error: cannot do this for brand acme: there is no such brand, or your role does not allow it \
+        "error: cannot find store acme: there is no such store, or your role in it does not allow this \
          [resource-not-found]\n"
     );
     for usage in [
@@ -381,6 +381,22 @@ async fn json_output_is_as_documented() {
         json(&[&["member", "add", "acme"], &member[..]].concat()).await,
     );
     printed.insert("member list", json(&["member", "list", "acme"]).await);
+    let invite = ["new@partner.example", "--role", "viewer"];
+    let sent = json(&[&["member", "invite", "acme"], &invite[..]].concat()).await;
+    std::fs::write(desk.path("invite"), sent["token"].as_str().unwrap()).unwrap();
+    printed.insert("member invite", sent);
+    printed.insert("member invites", json(&["member", "invites", "acme"]).await);
+    let (text, server) = (desk.path("invite"), desk.server.clone());
+    let accept = [
+        "member",
+        "accept",
+        &text,
+        "--server",
+        &server,
+        "--password-file",
+        &password,
+    ];
+    printed.insert("member accept", json(&accept).await);
     printed.insert(
         "audit list",
         json(&["audit", "list", "--since", "2020-01-01"]).await,

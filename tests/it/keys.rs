@@ -283,6 +283,8 @@ async fn a_key_is_not_disabled_while_an_enabled_model_uses_it() {
     let (app, clock) = instance().await;
     let (ctx, serial) = (acme_ctx(), "serial".parse().unwrap());
     let mut model = ModelRecord {
+        last_policy: 0,
+        authorship: Default::default(),
         brand_id: "acme".parse().unwrap(),
         name: "gate".parse().unwrap(),
         api_keys: Vec::new(),
@@ -291,6 +293,7 @@ async fn a_key_is_not_disabled_while_an_enabled_model_uses_it() {
         allow_list: false,
         quota: None,
         policies: vec![SerialPolicy {
+            created_by: None,
             revision: 1,
             key: "serial".parse().unwrap(),
             created: hallmark::ports::Clock::now(clock.as_ref()),

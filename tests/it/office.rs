@@ -10,8 +10,8 @@ use hallmark::adapters::squashfs::Squashfs;
 use hallmark::adapters::system::SystemEntropy;
 use hallmark::app::{App, AppState, ReadLimits, Secrets, Settings};
 use hallmark::domain::access::{Account, Brand, Membership, Role, StoreRecord, Token, TokenText};
-use hallmark::domain::catalog::SnapRecord;
-use hallmark::domain::ident::{AccountId, KeyId};
+use hallmark::domain::catalog::{Inclusion, SnapRecord};
+use hallmark::domain::ident::{AccountId, KeyId, StoreId};
 use hallmark::domain::time::Timestamp;
 use hallmark::http::metrics::Metrics;
 use hallmark::http::router::{RequestId, Router};
@@ -163,6 +163,7 @@ impl Office {
             base_store: store_id,
             delegated: false,
             created,
+            authorship: Default::default(),
         })
         .await;
         self.add_store(id, id, None).await;
@@ -174,6 +175,26 @@ impl Office {
         let mut store = StoreRecord::new(id, brand_id, name, self.now());
         store.parent = parent;
         self.put(&store).await;
+    }
+
+    /// A view of the base store of [`BRAND`].
+    pub async fn add_view(&self, id: &str) {
+        let (id, brand_id, name) = (id.parse().unwrap(), BRAND.parse().unwrap(), id.to_owned());
+        let mut store = StoreRecord::new(id, brand_id, name, self.now());
+        let base: StoreId = BRAND.parse().unwrap();
+        store.inclusion_sources.insert(base.clone());
+        store.parent = Some(base);
+        self.put(&store).await;
+    }
+
+    /// Puts a snap into a store.
+    pub async fn include(&self, store: &str, snap_id: &str) {
+        self.put(&Inclusion {
+            store_id: store.parse().unwrap(),
+            snap_id: snap_id.parse().unwrap(),
+            since: self.now(),
+        })
+        .await;
     }
 
     pub async fn add_account(&self, email: &str, change: impl FnOnce(&mut Account)) {
@@ -211,8 +232,13 @@ impl Office {
     }
 
     pub async fn add_member(&self, brand: &str, email: &str, roles: &[Role]) {
+        self.add_role(brand, brand, email, roles).await;
+    }
+
+    /// Roles in one store of a brand.
+    pub async fn add_role(&self, brand: &str, store: &str, email: &str, roles: &[Role]) {
         let account_id = self.account(email).await.id;
-        let (brand_id, store_id, changed) = (brand.parse().unwrap(), brand.parse().unwrap(), self.now());
+        let (brand_id, store_id, changed) = (brand.parse().unwrap(), store.parse().unwrap(), self.now());
         self.put(&Membership {
             brand_id,
             store_id,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use hallmark::app::accounts::{self, Standing};
 use hallmark::app::audit::Checkpoints;
-use hallmark::app::{BrandCtx, InstanceCtx, authorize, members};
-use hallmark::domain::access::{Account, Permission, Role, Token, TokenText};
-use hallmark::ports::{AuditFilter, Kind};
+use hallmark::app::{InstanceCtx, StoreCtx, authorize, members};
+use hallmark::domain::access::{Account, Membership, Permission, Role, Token, TokenText};
+use hallmark::ports::{AuditFilter, Change, Commit, CommitOutcome, Kind};
 use serde_json::{Value, json};
 
 use crate::office::{Answer, BRAND, OTHER, Office};
@@ -589,16 +589,18 @@ async fn administrators_who_are_all_removed_at_the_same_time_leave_one_behind() 
         let outcomes = race(&office, emails.len(), move |office, turn| {
             let email = emails[turn].parse().unwrap();
             async move {
-                let ctx = BrandCtx::local(BRAND.parse().unwrap());
-                members::remove(&office.app, &ctx, &BRAND.parse().unwrap(), &email).await
+                let ctx = StoreCtx::local(&office.app, &BRAND.parse().unwrap())
+                    .await
+                    .unwrap();
+                members::remove(&office.app, &ctx, &email).await
             }
         })
         .await;
         let removed = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-        let ctx = BrandCtx::local(BRAND.parse().unwrap());
-        let left = members::list(&office.app, &ctx, &BRAND.parse().unwrap())
+        let ctx = StoreCtx::local(&office.app, &BRAND.parse().unwrap())
             .await
             .unwrap();
+        let left = members::list(&office.app, &ctx).await.unwrap();
         let left = left
             .iter()
             .filter(|member| member.membership.roles.contains(&Role::Admin))
@@ -658,7 +660,7 @@ async fn the_role_brand_is_granted_only_by_who_has_it_or_the_operator() {
     );
     let operator = office.token(OPERATOR).await;
     assert_eq!(
-        set_roles(&office, &operator, "view@acme.example", &["brand", "view"])
+        set_roles(&office, &operator, "access@acme.example", &["brand", "access"])
             .await
             .status,
         200
@@ -669,6 +671,115 @@ async fn the_role_brand_is_granted_only_by_who_has_it_or_the_operator() {
         .call("PUT", path, Some(&both), json!({"roles": ["brand"]}))
         .await;
     assert_eq!(answer.code(), "not-a-base-store");
+}
+
+#[tokio::test]
+async fn who_acts_for_the_brand_only_publishes_unless_it_is_confirmed() {
+    let office = Office::new().await;
+    office.add_store(BRAND, "acme-gate", Some(BRAND)).await;
+    let operator = office.token(OPERATOR).await;
+    let put = async |store: &str, email: &str, body: Value| {
+        let path = format!("/hallmark/v1/stores/{store}/members/{email}");
+        office.call("PUT", &path, Some(&operator), body).await
+    };
+    // By any way: the role brand on top of others, others on top of it, in any store of the brand.
+    for (store, email, roles) in [
+        (BRAND, "view@acme.example", json!(["brand", "view"])),
+        (BRAND, "brand@acme.example", json!(["brand", "review"])),
+        ("acme-gate", "brand@acme.example", json!(["admin"])),
+    ] {
+        let answer = put(store, email, json!({"roles": roles})).await;
+        assert_eq!((answer.status, answer.code()), (409, "brand-account"), "{email}");
+        let confirmed = json!({"roles": roles, "confirm-brand-account": true});
+        assert_eq!(put(store, email, confirmed).await.status, 200);
+        // What they have is not asked about again.
+        assert_eq!(put(store, email, json!({"roles": roles})).await.status, 200);
+    }
+    assert_eq!(
+        put(
+            "acme-gate",
+            "brand@acme.example",
+            json!({"roles": ["access", "admin"]})
+        )
+        .await
+        .status,
+        200
+    );
+    assert_eq!(
+        put(BRAND, "brand@acme.example", json!({"roles": ["brand", "access"]}))
+            .await
+            .status,
+        200
+    );
+    let log = office
+        .call(
+            "GET",
+            "/hallmark/v1/audit?action=member.set&brand=acme",
+            Some(&operator),
+            Value::Null,
+        )
+        .await;
+    let confirmed = log.body.to_string().matches("brand-account-confirmed").count();
+    assert_eq!(confirmed, 3, "{}", log.body);
+}
+
+#[tokio::test]
+async fn ten_thousand_members_are_listed_at_once() {
+    let office = Office::new().await;
+    let now = office.now();
+    let mut records = Vec::new();
+    for number in 0..10_000 {
+        let account = Account {
+            id: format!("{number:032}").parse().unwrap(),
+            email: format!("member-{number}@crowd.example").parse().unwrap(),
+            username: format!("member-{number}").parse().unwrap(),
+            display_name: "<b>Member</b>".to_owned(),
+            password: None,
+            operator: false,
+            second_factor: None,
+            disabled: false,
+            created: now,
+        };
+        records.push(Change::create(&account));
+        records.push(Change::create(&Membership {
+            brand_id: BRAND.parse().unwrap(),
+            store_id: BRAND.parse().unwrap(),
+            account_id: account.id,
+            roles: vec![Role::View],
+            changed: now,
+        }));
+    }
+    let commit = Commit {
+        records,
+        ..Commit::default()
+    };
+    assert_eq!(
+        office.app.storage.commit(commit).await.unwrap(),
+        CommitOutcome::Done
+    );
+    let admin = office.token("admin@acme.example").await;
+    let begun = std::time::Instant::now();
+    let list = office
+        .call(
+            "GET",
+            "/hallmark/v1/stores/acme/members",
+            Some(&admin),
+            Value::Null,
+        )
+        .await;
+    let took = begun.elapsed();
+    let list = list.body.as_array().unwrap().clone();
+    assert_eq!(list.len(), 10_000 + Role::ALL.len());
+    assert!(list.is_sorted_by_key(|row| row["email"].as_str().unwrap().to_owned()));
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+    // Nor does anybody else's call read them all.
+    let nobody = office.token("nobody@acme.example").await;
+    let begun = std::time::Instant::now();
+    let brands = office
+        .call("GET", "/hallmark/v1/brands", Some(&nobody), Value::Null)
+        .await;
+    assert_eq!(brands.body, json!([]));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(1));
 }
 
 #[tokio::test]

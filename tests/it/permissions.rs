@@ -145,6 +145,7 @@ async fn callers(office: &Office) -> Vec<Caller> {
 #[derive(Clone, Copy)]
 struct About {
     brand: &'static str,
+    store: &'static str,
     snap: &'static str,
     snap_id: &'static str,
 }
@@ -152,17 +153,20 @@ struct About {
 /// Snaps that the one role needed makes one's own: publishers and the operator may publish and release it.
 const OWN: About = About {
     brand: BRAND,
+    store: BRAND,
     snap: "acme-own",
     snap_id: "aCmEoWn0000000000000000000000000",
 };
 /// A snap of somebody without a role: reviewers decide about it.
 const FOREIGN: About = About {
     brand: BRAND,
+    store: BRAND,
     snap: "acme-other",
     snap_id: "aCmEoThEr00000000000000000000000",
 };
 const ABSENT: About = About {
     brand: "nosuchbrand",
+    store: "nosuchbrand",
     snap: "no-such-snap",
     snap_id: "nOsUcHsNaP0000000000000000000000",
 };
@@ -183,8 +187,7 @@ fn filled(endpoint: &Endpoint, about: About) -> String {
         .map(|part| match part.trim_end_matches("...}").trim_end_matches('}') {
             "{brand" => about.brand,
             "{email" => "view@acme.example",
-            "{store" if is_publishing(endpoint) => about.brand,
-            "{store" => BRAND,
+            "{store" => about.store,
             "{snap" => about.snap,
             "{snap-id" => about.snap_id,
             name if name.starts_with('{') => "sample",
@@ -234,7 +237,9 @@ async fn call(office: &Office, endpoint: &Endpoint, about: About, token: Option<
 fn neutral(answer: &Answer, about: About) -> (u16, String) {
     let text = answer.body.to_string();
     let text = text.replace(about.snap, "SNAP").replace(about.snap_id, "SNAP");
-    (answer.status, text.replace(about.brand, "BRAND"))
+    // The store first: its name may begin with that of its brand.
+    let text = text.replace(about.store, "NAME").replace(about.brand, "NAME");
+    (answer.status, text)
 }
 
 /// The same for a page: it opens to exactly those the table names, and only with a person's log-in. Forms are sent
@@ -249,27 +254,37 @@ async fn judge_page(
 ) {
     let absent = office.browse("GET", "/brands/nosuchbrand", Some(powerless)).await;
     assert_eq!(absent.0, 404);
-    // Whoever may read snaps reads their own, or all.
-    let reads_one = permission == Permission::SnapRead && endpoint.path.contains("{snap}");
-    let reads = |caller: &Caller| caller.may(Permission::SnapReadAll) || caller.may(Permission::SnapPublish);
-    let expected = |caller: &Caller| caller.may(permission) && (!reads_one || reads(caller));
     for caller in callers {
         let (status, location, main) = office
             .browse(endpoint.method, &filled(endpoint, OWN), caller.token.as_deref())
             .await;
-        let fits = if !caller.person {
-            status == 303 && location.starts_with("/login")
-        } else if expected(caller) {
-            main != absent.2
-                && !location.starts_with("/login")
-                && ([200, 404].contains(&status) || endpoint.method == "POST" && status == 403)
+        let fits = if caller.person {
+            page_fits(
+                endpoint,
+                &(status, &location, &main),
+                caller.may(permission),
+                &absent.2,
+            )
         } else {
-            (status, &main) == (404, &absent.2)
+            status == 303 && location.starts_with("/login")
         };
         if !fits {
             let who = &caller.who;
             let _ = writeln!(wrong, "{endpoint:?}: {who}, but got {status} {location} {main}");
         }
+    }
+}
+
+/// Whether status, location and content of a page are what they must be for who may, or may not, see it. `absent` is the
+/// content of the page for what is not there.
+fn page_fits(endpoint: &Endpoint, seen: &(u16, &str, &str), may: bool, absent: &str) -> bool {
+    let (status, location, main) = *seen;
+    if may {
+        main != absent
+            && !location.starts_with("/login")
+            && ([200, 404].contains(&status) || endpoint.method == "POST" && status == 403)
+    } else {
+        (status, main) == (404, absent)
     }
 }
 
@@ -287,7 +302,7 @@ async fn every_endpoint_is_open_to_exactly_those_the_table_names() {
         .await;
     office.add_account("publisher@elsewhere.example", |_| ()).await;
     let stranger = "publisher@elsewhere.example";
-    let own = ["access@acme.example", "all@acme.example"];
+    let own = ["access@acme.example", "all@acme.example", "brand@acme.example"];
     office
         .add_snap(BRAND, OWN.snap, OWN.snap_id, stranger, &own)
         .await;
@@ -349,6 +364,179 @@ async fn every_endpoint_is_open_to_exactly_those_the_table_names() {
     assert_eq!(uncovered, BTreeSet::new(), "endpoints this test cannot judge");
 }
 
+/// A view of the brand's base store, and a snap that was put into it.
+const VIEW: About = About {
+    brand: BRAND,
+    store: "acme-partner",
+    snap: "acme-shown",
+    snap_id: "aCmEsHoWn00000000000000000000000",
+};
+/// Another view of the same base store, and a snap that neither shows.
+const SIBLING: About = About {
+    brand: BRAND,
+    store: "acme-sibling",
+    snap: "acme-hidden",
+    snap_id: "aCmEhIdDeN0000000000000000000000",
+};
+/// What is not there, in a brand that is.
+const ABSENT_HERE: About = About {
+    brand: BRAND,
+    store: "no-such-store",
+    snap: "no-such-snap",
+    snap_id: "nOsUcHsNaP0000000000000000000000",
+};
+
+/// What an endpoint is about, told from its path.
+#[derive(Debug, PartialEq)]
+enum Concern {
+    OneStore,
+    OneSnap,
+    ListOfStores,
+    Brand,
+}
+
+fn concern(endpoint: &Endpoint) -> Concern {
+    if endpoint.path.contains("/{store}") {
+        Concern::OneStore
+    } else if endpoint.path.contains("/{snap}") || endpoint.path.contains("/{snap-id}") {
+        Concern::OneSnap
+    } else if (endpoint.method, endpoint.path) == ("GET", "/hallmark/v1/stores") {
+        Concern::ListOfStores
+    } else {
+        Concern::Brand
+    }
+}
+
+/// Whether a role in [`VIEW`] alone opens the endpoint about `about`: the rule of admin-api.md 1.2 and 1.3 for stores of
+/// partners, written down a second time.
+fn opens(endpoint: &Endpoint, permission: Permission, role: Role, about: About) -> bool {
+    if permission.scope() != Scope::Brand || !permission.roles().contains(&role) {
+        return false;
+    }
+    let in_view = about.store == VIEW.store;
+    match concern(endpoint) {
+        Concern::OneStore => in_view,
+        // What is done to a snap is decided where it is registered; who sees the store sees the snap. Publishers see
+        // only their own.
+        Concern::OneSnap => in_view && permission == Permission::SnapRead && role_sees_all(role),
+        Concern::ListOfStores => true,
+        Concern::Brand => false,
+    }
+}
+
+fn role_sees_all(role: Role) -> bool {
+    Permission::SnapReadAll.roles().contains(&role)
+}
+
+#[tokio::test]
+async fn a_role_in_one_store_opens_that_store_and_nothing_else_of_the_brand() {
+    let office = Office::new().await;
+    office.add_account("publisher@elsewhere.example", |_| ()).await;
+    for about in [VIEW, SIBLING] {
+        office.add_view(about.store).await;
+        office
+            .add_snap(
+                BRAND,
+                about.snap,
+                about.snap_id,
+                "publisher@elsewhere.example",
+                &[],
+            )
+            .await;
+    }
+    office.include(VIEW.store, VIEW.snap_id).await;
+    let mut partners = Vec::new();
+    for role in Role::ALL {
+        let email = format!("{}@partner.example", role.wire());
+        office.add_account(&email, |_| ()).await;
+        office.add_role(BRAND, VIEW.store, &email, &[*role]).await;
+        partners.push((*role, office.token(&email).await));
+    }
+    let powerless = office
+        .token_with("nobody@acme.example", |token| {
+            token.permissions = Some(Vec::new())
+        })
+        .await;
+    let nobody = office.token("nobody@acme.example").await;
+    let mut wrong = String::new();
+    let mut opened = BTreeSet::new();
+    let absent_page = office
+        .browse("GET", "/brands/nosuchbrand", Some(&powerless))
+        .await
+        .2;
+    for endpoint in hallmark::http::endpoints(&office.app, &Metrics::default()) {
+        let Access::Needs(permission) = endpoint.access else {
+            continue;
+        };
+        if permission.scope() == Scope::Own {
+            continue;
+        }
+        if Family::of(endpoint.path) == Family::Web {
+            for (role, token) in &partners {
+                for about in [VIEW, SIBLING, FOREIGN] {
+                    let path = filled(&endpoint, about);
+                    let (status, location, main) = office.browse(endpoint.method, &path, Some(token)).await;
+                    let expected = opens(&endpoint, permission, *role, about);
+                    if !page_fits(&endpoint, &(status, &location, &main), expected, &absent_page) {
+                        let (who, what) = (role.label(), about.store);
+                        let _ = writeln!(
+                            wrong,
+                            "{endpoint:?} {what}: {who} of a view, but got {status} {location} {main}"
+                        );
+                    }
+                    if expected {
+                        opened.insert((endpoint.path, permission.name()));
+                    }
+                }
+            }
+            continue;
+        }
+        let publishing = is_publishing(&endpoint);
+        let whose = if publishing { &nobody } else { &powerless };
+        let absent = call(&office, &endpoint, ABSENT_HERE, Some(whose)).await;
+        for (role, token) in &partners {
+            for about in [VIEW, SIBLING, FOREIGN] {
+                let answer = call(&office, &endpoint, about, Some(token)).await;
+                let expected = opens(&endpoint, permission, *role, about);
+                let forbidden =
+                    answer.status == 404 && neutral(&answer, about) == neutral(&absent, ABSENT_HERE);
+                if answer.status == 401 || answer.status >= 500 || forbidden == expected {
+                    let _ = writeln!(
+                        wrong,
+                        "{endpoint:?} {}: {} of a view {}, but got {} {}; absent is {}",
+                        about.store,
+                        role.label(),
+                        if expected { "may" } else { "may not" },
+                        answer.status,
+                        answer.body,
+                        absent.body,
+                    );
+                }
+                if expected {
+                    opened.insert((endpoint.path, permission.name()));
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, "");
+    assert!(opened.len() >= 9, "{opened:?}");
+    // The list of stores holds theirs, and no other.
+    for (role, token) in &partners {
+        let list = office
+            .call("GET", "/hallmark/v1/stores", Some(token), serde_json::Value::Null)
+            .await;
+        assert_eq!(list.status, 200, "{role:?}");
+        let ids: Vec<&str> = list
+            .body
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, [VIEW.store], "{role:?}");
+    }
+}
+
 #[tokio::test]
 async fn no_endpoint_answers_without_a_good_credential() {
     let office = Office::new().await;
@@ -389,6 +577,7 @@ async fn no_endpoint_answers_without_a_good_credential() {
         }
         let impossible = About {
             brand: "NO%20BRAND",
+            store: "NO%20STORE",
             snap: "NO%20SNAP",
             snap_id: "-",
         };
@@ -438,10 +627,10 @@ async fn the_open_endpoints_are_these() {
 fn the_table_of_permissions_is_the_documented_one() {
     let labels: Vec<&str> = Role::ALL.iter().map(|role| role.label()).collect();
     let mut table = format!(
-        "| permission | for | {} | operator | persons only |\n",
+        "| permission | for | {} | operator | persons only | one store |\n",
         labels.join(" | ")
     );
-    let _ = writeln!(table, "|---|---|{}", "---|".repeat(labels.len() + 2));
+    let _ = writeln!(table, "|---|---|{}", "---|".repeat(labels.len() + 3));
     for permission in Permission::ALL {
         let mark = |yes| if yes { " yes |" } else { "  |" };
         let own = permission.scope() == Scope::Own;
@@ -456,9 +645,10 @@ fn the_table_of_permissions_is_the_documented_one() {
         }
         let _ = writeln!(
             table,
-            "{}{}",
+            "{}{}{}",
             mark(own || permission.operator()),
-            mark(permission.person_only())
+            mark(permission.person_only()),
+            mark(permission.within_store())
         );
     }
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/people.md")).unwrap();

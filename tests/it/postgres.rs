@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hallmark::adapters::postgres::Postgres;
 use hallmark::app::audit::{self, Checkpoints};
-use hallmark::app::{BrandCtx, InstanceCtx, members};
+use hallmark::app::members::{self, Confirmed};
+use hallmark::app::{InstanceCtx, StoreCtx};
 use hallmark::domain::access::Role;
 use hallmark::domain::vault::{Reservation, SerialState};
 use hallmark::ports::{Storage, StoreError};
@@ -134,7 +135,9 @@ async fn tampering_with_the_audit_tables_is_found() {
         let mut checkpoints = Checkpoints::default();
         for round in 0..2 {
             for turn in 0..3 {
-                let ctx = BrandCtx::local(BRAND.parse().unwrap());
+                let ctx = StoreCtx::local(&office.app, &BRAND.parse().unwrap())
+                    .await
+                    .unwrap();
                 let roles = [if turn % 2 == round % 2 {
                     Role::View
                 } else {
@@ -142,7 +145,7 @@ async fn tampering_with_the_audit_tables_is_found() {
                 }]
                 .into();
                 let email = "nobody@acme.example".parse().unwrap();
-                members::set(&office.app, &ctx, &BRAND.parse().unwrap(), &email, &roles)
+                members::set(&office.app, &ctx, &email, &roles, Confirmed::default())
                     .await
                     .unwrap();
             }

@@ -10,7 +10,7 @@ use super::layers::{Order, View};
 use super::registry;
 use super::rows::{Counts, Place, Row, device_key, key_rows, read_device, row_key};
 use super::{assertions, rows};
-use crate::domain::access::{Account, Brand, Membership, StoreRecord, Token};
+use crate::domain::access::{Account, Brand, Membership, StoreInvite, StoreRecord, Token};
 use crate::domain::assertion::AssertionType;
 use crate::domain::audit::{AuditEvent, ChainHead, entry_hash};
 use crate::domain::catalog::{CatalogHead, DeltaRecord, DeviceReport, Inclusion, RevisionRecord, SnapRecord};
@@ -88,6 +88,7 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::Brand => parse::<Brand>(&json),
             Kind::Store => parse::<StoreRecord>(&json),
             Kind::Membership => parse::<Membership>(&json),
+            Kind::StoreInvite => parse::<StoreInvite>(&json),
             Kind::Token => parse::<Token>(&json),
             Kind::SigningKey => parse::<SigningKey>(&json),
             Kind::Model => parse::<ModelRecord>(&json),

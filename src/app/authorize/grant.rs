@@ -17,44 +17,58 @@ pub(super) enum Grant {
     Remote {
         operator: bool,
         unproven: bool,
+        /// Roles that hold for the whole brand.
         roles: Vec<Role>,
+        /// Roles that hold in the one store the context is about.
+        here: Vec<Role>,
         token: Box<Token>,
     },
 }
 
 impl Grant {
     pub(super) fn judge(&self, permission: Permission) -> Judgement {
-        let (operator, unproven, roles, token) = match self {
+        let (operator, unproven, roles, here, token) = match self {
             Self::Local => return Judgement::Yes,
             Self::Remote {
                 operator,
                 unproven,
                 roles,
+                here,
                 token,
-            } => (*operator, *unproven, roles, token),
+            } => (*operator, *unproven, roles, here, token),
         };
         let by_rank = match permission.scope() {
             Scope::Own => true,
             Scope::Instance => operator && permission.operator() && token.brand_id.is_none(),
-            Scope::Brand => {
-                (operator && permission.operator())
-                    || permission.roles().iter().any(|role| roles.contains(role))
-            }
+            Scope::Brand => (operator && permission.operator()) || role_grants(permission, roles, here),
         };
         if !by_rank || (permission.person_only() && !token.person) {
             return Judgement::No;
         }
-        let by_role = permission.roles().iter().any(|role| roles.contains(role));
-        if unproven && (permission.weighty() || (permission.scope() == Scope::Brand && !by_role)) {
+        let as_operator = permission.scope() == Scope::Brand && !role_grants(permission, roles, here);
+        if unproven && (permission.weighty() || as_operator) {
             return Judgement::Unproven;
         }
         within(token, permission)
     }
 
-    /// Counts roles held somewhere else too.
-    pub(super) fn add_roles(&mut self, more: Vec<Role>) {
-        if let Self::Remote { roles, .. } = self {
-            roles.extend(more);
+    /// The same with these roles in the one store it is about.
+    pub(super) fn with_roles_here(&self, more: Vec<Role>) -> Self {
+        let mut grant = self.clone();
+        if let Self::Remote { here, .. } = &mut grant {
+            here.extend(more);
+        }
+        grant
+    }
+
+    /// Every role, wherever it is held. Whoever owns the data directory has all.
+    pub(super) fn all_roles(&self) -> Vec<Role> {
+        match self {
+            Self::Local => Role::ALL.to_vec(),
+            Self::Remote { roles, here, .. } => {
+                let held = |role: &&Role| roles.contains(role) || here.contains(role);
+                Role::ALL.iter().filter(held).copied().collect()
+            }
         }
     }
 
@@ -130,6 +144,13 @@ impl Grant {
     }
 }
 
+/// The one rule about places: a role in the base store of a brand counts everywhere in it; a role in another of its stores
+/// only there, and only for what concerns one store.
+fn role_grants(permission: Permission, brand: &[Role], here: &[Role]) -> bool {
+    let granted = |held: &[Role]| permission.roles().iter().any(|role| held.contains(role));
+    granted(brand) || (permission.within_store() && granted(here))
+}
+
 /// Whether the limits of `token` leave `permission`. Every good token may see whose it is.
 pub(super) fn within(token: &Token, permission: Permission) -> Judgement {
     if permission == Permission::OwnRead {
@@ -170,6 +191,37 @@ impl Judgement {
                 "cannot do this without a second factor: enrol one with `hallmark account otp enrol`",
             )),
             Self::Limited(limit) => Err(absent().limited(limit)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn roles() -> impl Strategy<Value = Vec<Role>> {
+        proptest::sample::subsequence(Role::ALL.to_vec(), 0..=Role::ALL.len())
+    }
+
+    proptest! {
+        /// Roles of one store never open anything that concerns more than a store, and there no more than the same
+        /// roles in the base store would.
+        #[test]
+        fn a_role_in_one_store_is_worth_no_more_than_in_the_base_store(
+            brand in roles(), here in roles(), number in 0..Permission::ALL.len()
+        ) {
+            let permission = Permission::ALL[number];
+            let granted = role_grants(permission, &brand, &here);
+            let everywhere: Vec<Role> = brand.iter().chain(&here).copied().collect();
+            prop_assert!(!granted || role_grants(permission, &everywhere, &[]));
+            prop_assert_eq!(role_grants(permission, &brand, &[]), permission.roles().iter().any(|role| brand.contains(role)));
+            if permission.within_store() {
+                prop_assert_eq!(granted, role_grants(permission, &everywhere, &[]));
+            } else {
+                prop_assert_eq!(granted, role_grants(permission, &brand, &[]));
+            }
         }
     }
 }

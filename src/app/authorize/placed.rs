@@ -1,11 +1,15 @@
 //! Leave to act where the brand follows from what a request names: a snap or a store.
 
-use super::grant::within;
-use super::{Authorized, BrandCtx, Caller, NamedBy, Place};
+use std::collections::BTreeSet;
+
+use super::grant::{Grant, Judgement, within};
+use super::{Authorized, BrandCtx, Caller, NamedBy, Place, no_brand};
 use crate::app::{App, Refusal};
-use crate::domain::access::{Permission, Scope, StoreRecord};
-use crate::domain::catalog::SnapRecord;
+use crate::domain::access::{Permission, Role, Scope, StoreRecord};
+use crate::domain::audit::AuditEvent;
+use crate::domain::catalog::{SnapRecord, Viewer, sees};
 use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
+use crate::domain::time::Timestamp;
 use crate::ports::Versioned;
 
 /// Leave to do something with one snap.
@@ -48,13 +52,16 @@ impl Authorized for SnapCtx {
         place: Place,
     ) -> Result<Self, Refusal> {
         let storage = &app.storage;
+        let (place, within) = place.split();
         let (found, named) = match &place {
             Place::Snap(name) => (
                 storage.find_unique::<SnapRecord>("name", name.as_str()).await?,
                 name.as_str(),
             ),
             Place::SnapId(id) => (storage.find::<SnapRecord>([id.as_str()]).await?, id.as_str()),
-            Place::Unnamed | Place::Brand(_) | Place::Store(_) | Place::Nowhere => (None, "of this name"),
+            Place::Unnamed | Place::Brand(_) | Place::Store(_) | Place::Within(..) | Place::Nowhere => {
+                (None, "of this name")
+            }
         };
         let absent = || {
             Refusal::not_found(format!(
@@ -62,11 +69,50 @@ impl Authorized for SnapCtx {
             ))
         };
         let snap = found.ok_or_else(absent)?;
-        let brand = BrandCtx::of(app, caller, snap.record.brand_id.clone()).await?;
-        let (brand, _) = brand.ok_or_else(absent)?;
-        brand.judge_with(&snap.record, permission).or(absent)?;
+        let brand_id = &snap.record.brand_id;
+        if within.is_some_and(|within| within != *brand_id) {
+            return Err(absent());
+        }
+        let part = BrandCtx::of(app, caller, brand_id.clone()).await?;
+        let (mut brand, _) = part.ok_or_else(absent)?;
+        let registered = caller.roles(app, brand_id, &snap.record.store_id).await?;
+        brand.grant = brand.grant.with_roles_here(registered);
+        let mut judgement = brand.judge_with(&snap.record, permission);
+        if judgement == Judgement::No && reads(permission) {
+            let shown = shown_to(app, caller, &snap.record).await?;
+            brand.grant = brand.grant.with_roles_here(shown);
+            judgement = brand.judge_with(&snap.record, permission);
+        }
+        judgement.or(absent)?;
         Ok(Self { brand, snap })
     }
+}
+
+/// Whether a role in a store that shows a snap is enough.
+fn reads(permission: Permission) -> bool {
+    matches!(
+        permission,
+        Permission::SnapRead | Permission::SnapReadAll | Permission::ImageBuild
+    )
+}
+
+/// The caller's roles in the stores that show the snap.
+async fn shown_to(app: &App, caller: &Caller, snap: &SnapRecord) -> Result<Vec<Role>, Refusal> {
+    let catalog = app.catalog.current(app).await?;
+    let mut roles = Vec::new();
+    for membership in caller.memberships(app).await? {
+        let viewer = Viewer::Of(&membership.store_id);
+        if caller
+            .token
+            .brand_id
+            .as_ref()
+            .is_none_or(|only| *only == membership.brand_id)
+            && sees(&*catalog, snap.placed(), viewer)
+        {
+            roles.extend(membership.roles);
+        }
+    }
+    Ok(roles)
 }
 
 /// Leave to do something with one store. Roles in the store itself count as well as those in the base store of its
@@ -74,12 +120,25 @@ impl Authorized for SnapCtx {
 #[derive(Clone, Debug)]
 pub struct StoreCtx {
     brand: BrandCtx,
+    grant: Grant,
     store: Versioned<StoreRecord>,
 }
 
 impl StoreCtx {
-    /// Leave in the store's brand, for the use cases. It may come from a role in this store only: do nothing with it
-    /// that concerns other stores.
+    /// For local commands: access to the data directory is the proof.
+    pub async fn local(app: &App, id: &StoreId) -> Result<Self, Refusal> {
+        let found = app.storage.find::<StoreRecord>([id.as_str()]).await?;
+        let store =
+            found.ok_or_else(|| Refusal::not_found(format!("cannot find store {id}: there is none")))?;
+        Ok(Self {
+            brand: BrandCtx::local(store.record.brand_id.clone()),
+            grant: Grant::Local,
+            store,
+        })
+    }
+
+    /// Leave in the store's brand by the roles that hold there, and, where this is a base store, by those held in it: for
+    /// registering names. What is held in a view only gives no leave in the brand.
     pub fn brand(&self) -> &BrandCtx {
         &self.brand
     }
@@ -94,9 +153,45 @@ impl StoreCtx {
         &self.store
     }
 
-    /// For acts that need a second permission: whether the caller has that one too.
+    /// The store as it is now, for another attempt at a change. Stores do not change brands, so leave stays.
+    pub async fn again(&self, app: &App) -> Result<Versioned<StoreRecord>, Refusal> {
+        let id = &self.store().id;
+        let found = app.storage.find::<StoreRecord>([id.as_str()]).await?;
+        found.ok_or_else(|| Refusal::not_found(format!("cannot find store {id}: it is gone")))
+    }
+
+    /// For acts that need a second permission: whether the caller has that one too, in this store.
     pub fn may(&self, permission: Permission) -> bool {
-        self.brand.may(permission)
+        self.grant.allows(permission)
+    }
+
+    /// Whether the caller may see this snap, which the store shows: publishers see their own, the others all.
+    pub fn may_see(&self, snap: &SnapRecord) -> bool {
+        self.may(Permission::SnapReadAll) || self.brand.may_with(snap, Permission::SnapRead) || {
+            let own =
+                |account: &AccountId| snap.publisher_id == *account || snap.collaborators.contains(account);
+            self.may(Permission::SnapRead) && self.account().is_some_and(own)
+        }
+    }
+
+    /// The caller's roles here: those that hold for the whole brand, and those held in the store.
+    pub fn roles(&self) -> Vec<Role> {
+        self.grant.all_roles()
+    }
+
+    /// The account that acts; none for local commands.
+    pub fn account(&self) -> Option<&AccountId> {
+        self.brand.account()
+    }
+
+    /// Whether the instance operator acts, or who owns the data directory.
+    pub fn operates(&self) -> bool {
+        self.grant.operates()
+    }
+
+    /// An audit event about what this context does now (actor, brand and token filled in).
+    pub fn event(&self, now: Timestamp, action: &str, subject: &str) -> AuditEvent {
+        self.brand.event(now, action, subject)
     }
 }
 
@@ -110,14 +205,18 @@ impl Authorized for StoreCtx {
         permission: Permission,
         place: Place,
     ) -> Result<Self, Refusal> {
+        let (place, within) = place.split();
         let (found, named) = match &place {
             Place::Store(store) => (
                 app.storage.find::<StoreRecord>([store.as_str()]).await?,
                 store.as_str(),
             ),
-            Place::Unnamed | Place::Brand(_) | Place::Snap(_) | Place::SnapId(_) | Place::Nowhere => {
-                (None, "of this id")
-            }
+            Place::Unnamed
+            | Place::Brand(_)
+            | Place::Snap(_)
+            | Place::SnapId(_)
+            | Place::Within(..)
+            | Place::Nowhere => (None, "of this id"),
         };
         let absent = || {
             Refusal::not_found(format!(
@@ -125,14 +224,90 @@ impl Authorized for StoreCtx {
             ))
         };
         let store = found.ok_or_else(absent)?;
-        let brand_id = store.record.brand_id.clone();
-        let here = caller.roles(app, &brand_id, &store.record.id).await?;
-        let part = BrandCtx::of(app, caller, brand_id).await?;
+        let brand_id = &store.record.brand_id;
+        if within.is_some_and(|within| within != *brand_id) {
+            return Err(absent());
+        }
+        let part = BrandCtx::of(app, caller, brand_id.clone()).await?;
         let (mut brand, _) = part.ok_or_else(absent)?;
-        brand.grant.add_roles(here);
-        brand.grant.judge(permission).or(absent)?;
-        brand.grant.judge_store(&store.record.id).or(absent)?;
-        Ok(Self { brand, store })
+        let here = caller.roles(app, brand_id, &store.record.id).await?;
+        let grant = brand.grant.with_roles_here(here);
+        if store.record.parent.is_none() {
+            brand.grant = grant.clone();
+        }
+        grant.judge(permission).or(absent)?;
+        grant.judge_store(&store.record.id).or(absent)?;
+        Ok(Self { brand, grant, store })
+    }
+}
+
+/// Leave in some stores of a brand, at least one: in all for who has a role in its base store, else in those where the
+/// caller has one.
+#[derive(Clone, Debug)]
+pub struct StoresCtx {
+    brand: BrandId,
+    grant: Grant,
+    only: Option<BTreeSet<StoreId>>,
+}
+
+impl StoresCtx {
+    /// The brand.
+    pub fn brand(&self) -> &BrandId {
+        &self.brand
+    }
+
+    /// Whether there is leave in this store of the brand.
+    pub fn includes(&self, store: &StoreRecord) -> bool {
+        store.brand_id == self.brand
+            && self.only.as_ref().is_none_or(|only| only.contains(&store.id))
+            && self.grant.judge_store(&store.id) == Judgement::Yes
+    }
+}
+
+impl Authorized for StoresCtx {
+    const SCOPE: Scope = Scope::Brand;
+    const NAMED_BY: NamedBy = NamedBy::Brand;
+
+    async fn authorize(
+        app: &App,
+        caller: &Caller,
+        permission: Permission,
+        place: Place,
+    ) -> Result<Self, Refusal> {
+        let id = place.brand_or_only(app, caller).await?;
+        let absent = || no_brand(&id);
+        let part = BrandCtx::of(app, caller, id.clone()).await?;
+        let (brand, _) = part.ok_or_else(absent)?;
+        let in_brand = brand.grant.judge(permission);
+        if in_brand == Judgement::Yes {
+            return Ok(Self {
+                brand: id,
+                grant: brand.grant,
+                only: None,
+            });
+        }
+        let mut only = BTreeSet::new();
+        let mut limited = None;
+        for membership in caller.memberships(app).await? {
+            if membership.brand_id != id {
+                continue;
+            }
+            match brand.grant.with_roles_here(membership.roles).judge(permission) {
+                Judgement::Yes => {
+                    only.insert(membership.store_id);
+                }
+                other @ (Judgement::Unproven | Judgement::Limited(_)) => limited = Some(other),
+                Judgement::No => {}
+            }
+        }
+        if only.is_empty() {
+            limited.unwrap_or(in_brand).or(absent)?;
+        }
+        Ok(Self {
+            brand: id,
+            grant: brand.grant,
+            only: Some(only),
+        })
     }
 }
 

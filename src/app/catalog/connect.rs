@@ -5,10 +5,10 @@ use bytes::Bytes;
 
 use super::{record, stored};
 use crate::app::sign::sign;
-use crate::app::{App, BrandCtx, Refusal, brand_key, brands, instance};
-use crate::domain::access::Brand;
+use crate::app::{App, Refusal, StoreCtx, brand_key, instance};
+use crate::domain::access::{Brand, StoreRecord};
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Ref, Statement, Typed, encode_stream};
-use crate::domain::ident::StoreId;
+use crate::domain::ident::{BrandId, StoreId};
 use crate::ports::{Commit, PutRule};
 
 /// What a device needs to use this server as its store.
@@ -28,16 +28,16 @@ pub struct Connection {
 /// # Errors
 /// `delegated-store` if another root signs for the brand and its store assertion was not imported, or names another
 /// address.
-pub async fn connect(app: &App, ctx: &BrandCtx, id: &StoreId) -> Result<Connection, Refusal> {
-    brands::store(app, ctx, id).await?;
+pub async fn connect(app: &App, ctx: &StoreCtx) -> Result<Connection, Refusal> {
+    let StoreRecord { id, brand_id, .. } = ctx.store();
     let url = address(&app.settings.public_url);
     let known = find(app, id).await?;
     if let Some(known) = &known
-        && says(known, ctx, &url)
+        && says(known, brand_id, &url)
     {
         return connection(app, id, known).await;
     }
-    let brand = app.storage.find::<Brand>([ctx.brand().as_str()]).await?;
+    let brand = app.storage.find::<Brand>([brand_id.as_str()]).await?;
     if brand.is_some_and(|brand| brand.record.delegated) {
         let why = match known {
             Some(_) => {
@@ -62,7 +62,7 @@ pub async fn connect(app: &App, ctx: &BrandCtx, id: &StoreId) -> Result<Connecti
         known.map_or(0, |known| known.revision() + 1).to_string(),
     );
     headers.set("store", id.as_str());
-    headers.set("operator-id", ctx.brand().as_str());
+    headers.set("operator-id", brand_id.as_str());
     headers.set("url", url.as_str());
     headers.set("timestamp", now.to_string());
     let assertion = sign(
@@ -104,11 +104,11 @@ fn address(public_url: &str) -> String {
 }
 
 /// Whether an assertion says what a device has to know.
-fn says(assertion: &Assertion, ctx: &BrandCtx, url: &str) -> bool {
+fn says(assertion: &Assertion, brand: &BrandId, url: &str) -> bool {
     // Without a path a slash at the end says the same.
     let same = |named: &str| named == url || (!url.ends_with('/') && named.strip_suffix('/') == Some(url));
     matches!(assertion.typed(), Typed::Store(store)
-        if store.url.as_deref().is_some_and(same) && store.operator_id == ctx.brand().as_str())
+        if store.url.as_deref().is_some_and(same) && store.operator_id == brand.as_str())
 }
 
 async fn connection(app: &App, id: &StoreId, assertion: &Assertion) -> Result<Connection, Refusal> {

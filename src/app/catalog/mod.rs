@@ -4,17 +4,20 @@
 pub(crate) mod changes;
 pub mod connect;
 pub mod declare;
+pub mod featured;
 pub mod garbage;
 pub mod inclusions;
 pub mod ingest;
 mod publishers;
 pub mod register;
 pub mod releases;
+pub mod shelf;
 pub mod snaps;
 pub mod stores;
 pub mod tracks;
 
 pub(crate) use changes::apply;
+pub(super) use publishers::renamed;
 
 use super::sign::{record, stored};
 use super::{App, BrandCtx, Refusal};

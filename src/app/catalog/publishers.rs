@@ -2,10 +2,13 @@
 
 use crate::app::instance::{assertion, root};
 use crate::app::sign::sign;
-use crate::app::{App, BrandCtx, Refusal, accounts, brands};
+use crate::app::sign::{record, stored};
+use crate::app::{App, BrandCtx, OwnCtx, Refusal, accounts, brands};
 use crate::domain::access::Account;
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Ref, Statement};
+use crate::domain::catalog::{Changed, SnapRecord};
 use crate::domain::ident::{AccountId, Email};
+use crate::ports::{Commit, Key, PutRule};
 
 /// A publisher.
 #[derive(Clone, Debug)]
@@ -112,14 +115,49 @@ pub(super) async fn missing_account(app: &App, publisher: &Publisher) -> Result<
     if assertion(app, &reference).await?.is_some() {
         return Ok(None);
     }
+    account_assertion(app, publisher, 0).await.map(Some)
+}
+
+async fn account_assertion(app: &App, publisher: &Publisher, revision: u64) -> Result<Assertion, Refusal> {
     let root = root(app).await?;
     let mut headers = Headers::default();
     headers.set("authority-id", root.account_id.as_str());
+    if revision > 0 {
+        headers.set("revision", revision.to_string());
+    }
     headers.set("account-id", publisher.id.as_str());
     headers.set("display-name", publisher.display_name.as_str());
     headers.set("username", publisher.username.as_str());
     headers.set("validation", "unproven");
     headers.set("timestamp", app.clock.now().to_string());
     let statement = Statement::new(AssertionType::Account, headers, Vec::new());
-    sign(app, &root, statement).await.map(Some)
+    sign(app, &root, statement).await
+}
+
+/// Adds to `commit` what a changed name of an account changes for devices: its account assertion, where our root signed
+/// one. Gives the snaps that show the name.
+pub(in crate::app) async fn renamed(
+    app: &App,
+    ctx: &OwnCtx,
+    account: &Account,
+    commit: &mut Commit,
+) -> Result<Vec<Changed>, Refusal> {
+    let reference = Ref::new(AssertionType::Account, [account.id.as_str()]);
+    if let Some(known) = assertion(app, &reference).await? {
+        let root = root(app).await?;
+        if known.authority_id() == Some(root.account_id.as_str()) {
+            let publisher = of_account(account.clone());
+            let next = account_assertion(app, &publisher, known.revision() + 1).await?;
+            commit
+                .audit
+                .push(record(ctx.event(app.clock.now(), "", ""), &next));
+            commit.assertions.push((stored(&next), PutRule::Newer));
+        }
+    }
+    let snaps = app.storage.all::<SnapRecord>(Key(Vec::new())).await?;
+    Ok(snaps
+        .into_iter()
+        .filter(|found| found.record.publisher_id == account.id)
+        .map(|found| Changed::Snap(found.record.id))
+        .collect())
 }

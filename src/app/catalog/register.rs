@@ -236,6 +236,7 @@ fn record(
         newest_revision: 0,
         newest_components: BTreeMap::new(),
         releases: Releases::default(),
+        featured: None,
         created: app.clock.now(),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::changes::apply;
 use super::{publishers, snap};
-use crate::app::{App, BrandCtx, Refusal, vault_event};
+use crate::app::{App, BrandCtx, Refusal, SnapCtx, vault_event};
 use crate::domain::access::Permission;
 use crate::domain::catalog::{Changed, RevisionRecord, SnapRecord, Track, revision_key};
 use crate::domain::ident::SnapName;
@@ -73,9 +73,9 @@ pub async fn list(app: &App, ctx: &BrandCtx) -> Result<Vec<SnapRecord>, Refusal>
     Ok(snaps)
 }
 
-/// One snap of the brand with its revisions.
-pub async fn show(app: &App, ctx: &BrandCtx, name: &SnapName) -> Result<Detail, Refusal> {
-    let snap = snap(app, ctx, name, Permission::SnapRead).await?.record;
+/// One snap with its revisions.
+pub async fn show(app: &App, ctx: &SnapCtx) -> Result<Detail, Refusal> {
+    let snap = ctx.snap().clone();
     let mut revisions: Vec<RevisionRecord> = app
         .storage
         .all::<RevisionRecord>([snap.id.as_str()])

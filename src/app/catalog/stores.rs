@@ -1,14 +1,15 @@
 //! Making stores and changing their settings (admin-api.md 1.1, 1.5).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::changes::{apply, apply_all};
-use crate::app::{App, BrandCtx, Refusal, brands, vault_event};
-use crate::domain::access::{Permission, ReviewPolicy, StoreRecord};
+use crate::app::{App, BrandCtx, Refusal, StoreCtx, accounts, brands, members, vault_event};
+use crate::domain::access::{Membership, Permission, ReviewPolicy, Role, StoreRecord};
+use crate::domain::audit::AuditEvent;
 use crate::domain::catalog::{Changed, SnapPrefix, StoreKind};
-use crate::domain::ident::{SnapName, StoreId};
+use crate::domain::ident::{Email, SnapName, StoreId};
 use crate::ports::{Change, Commit, CommitOutcome, Kind};
 
 /// The id that clients know the public store by: no store of an instance is called so.
@@ -29,6 +30,31 @@ pub struct NewStore {
     pub parent: Option<StoreId>,
     /// What a view is for; none = a product.
     pub kind: Option<StoreKind>,
+    /// Stores whose snaps may be put into a view one by one; none = its parent. Base stores of the brand; the operator
+    /// may name others.
+    pub inclusion_sources: Option<BTreeSet<StoreId>>,
+    /// Not shown to who names no store.
+    pub private: bool,
+    /// What happens to uploads after the automatic checks.
+    pub review_policy: ReviewPolicy,
+    /// Who has which roles in it from the beginning.
+    pub members: BTreeMap<Email, BTreeSet<Role>>,
+}
+
+impl NewStore {
+    /// A store with the settings stores begin with.
+    pub fn new(id: StoreId, name: String) -> Self {
+        Self {
+            id,
+            name,
+            parent: None,
+            kind: None,
+            inclusion_sources: None,
+            private: false,
+            review_policy: ReviewPolicy::default(),
+            members: BTreeMap::new(),
+        }
+    }
 }
 
 /// Settings of a store; what is none stays as it is.
@@ -40,21 +66,21 @@ pub struct StoreSettings {
     pub private: Option<bool>,
     /// What happens to uploads after the automatic checks.
     pub review_policy: Option<ReviewPolicy>,
-    /// Stores whose snaps may be put in one by one. The operator's.
+    /// Stores whose snaps may be put in one by one: of the brand, or any by the operator.
     pub inclusion_sources: Option<BTreeSet<StoreId>>,
     /// Stores that may take snaps from here. The operator's.
     pub inclusion_targets: Option<BTreeSet<StoreId>>,
-    /// Stores whose own snaps are all here too. The operator's.
+    /// Stores whose own snaps are all here too: of the brand, or any by the operator.
     pub whole_stores: Option<BTreeSet<StoreId>>,
     /// How names of snaps registered here begin. The operator's.
     pub name_prefixes: Option<Vec<SnapPrefix>>,
 }
 
-/// Makes a store. A view begins with its parent as the one store to include snaps from; base stores are made by the
-/// operator.
+/// Makes a store with its first members. A view begins with its parent as the one store to include snaps from, unless
+/// others are named; base stores are made by the operator.
 ///
 /// # Errors
-/// `store-exists`, `not-a-base-store` for the parent, `invalid-name`.
+/// `store-exists`, `not-a-base-store` for the parent, `invalid-name`, `roles-required`; unknown accounts are not found.
 pub async fn create(app: &App, ctx: &BrandCtx, new: NewStore) -> Result<StoreRecord, Refusal> {
     check_name(&new.name)?;
     if new.id.as_str() == GLOBAL {
@@ -64,6 +90,8 @@ pub async fn create(app: &App, ctx: &BrandCtx, new: NewStore) -> Result<StoreRec
         ));
     }
     let mut store = StoreRecord::new(new.id, ctx.brand().clone(), new.name, app.clock.now());
+    store.private = new.private;
+    store.review_policy = new.review_policy;
     let mut records = Vec::new();
     match new.parent {
         None => {
@@ -74,10 +102,13 @@ pub async fn create(app: &App, ctx: &BrandCtx, new: NewStore) -> Result<StoreRec
                     store.id
                 )));
             }
-            if new.kind.is_some() {
+            if new.kind.is_some() || new.inclusion_sources.is_some() {
                 return Err(Refusal::invalid(
                     "invalid-kind",
-                    format!("cannot create base store {}: only views have a kind", store.id),
+                    format!(
+                        "cannot create base store {}: only views have a kind and include snaps of other stores",
+                        store.id
+                    ),
                 ));
             }
         }
@@ -92,7 +123,18 @@ pub async fn create(app: &App, ctx: &BrandCtx, new: NewStore) -> Result<StoreRec
                     ),
                 ));
             }
-            store.inclusion_sources.insert(parent.record.id.clone());
+            match new.inclusion_sources {
+                None => {
+                    store.inclusion_sources.insert(parent.record.id.clone());
+                }
+                Some(sources) => {
+                    let provisions = ctx.may(Permission::StoreProvision);
+                    for source in &sources {
+                        source_store(app, &store, source, provisions).await?;
+                    }
+                    store.inclusion_sources = sources;
+                }
+            }
             store.parent = Some(parent.record.id.clone());
             store.kind = Some(new.kind.unwrap_or(StoreKind::Product));
             // The parent takes part, so that it cannot go while a view of it is made.
@@ -100,8 +142,14 @@ pub async fn create(app: &App, ctx: &BrandCtx, new: NewStore) -> Result<StoreRec
         }
     }
     records.push(Change::create(&store));
-    let detail = json!({ "parent": store.parent, "kind": store.kind, "name": store.name });
-    let audit = vec![vault_event(app, ctx, "store.create", store.id.as_str(), &detail)];
+    let detail = json!({
+        "parent": store.parent, "kind": store.kind, "name": store.name,
+        "allowed-inclusion-source-stores": store.inclusion_sources,
+    });
+    let mut audit = vec![vault_event(app, ctx, "store.create", store.id.as_str(), &detail)];
+    let (members, events) = first_members(app, ctx, &store, new.members).await?;
+    records.extend(members);
+    audit.extend(events);
     let commit = Commit {
         records,
         audit,
@@ -119,26 +167,77 @@ pub async fn create(app: &App, ctx: &BrandCtx, new: NewStore) -> Result<StoreRec
     }
 }
 
-/// Changes settings of a store. What the operator decides is absent to everybody else.
+/// The memberships a store begins with. The role `brand` belongs in the base store of a brand, which `brand create` makes.
+async fn first_members(
+    app: &App,
+    ctx: &BrandCtx,
+    store: &StoreRecord,
+    members: BTreeMap<Email, BTreeSet<Role>>,
+) -> Result<(Vec<Change>, Vec<AuditEvent>), Refusal> {
+    if !members.is_empty() && !ctx.may(Permission::MemberManage) {
+        return Err(Refusal::not_found(format!(
+            "cannot add members to store {}: your role does not allow it",
+            store.id
+        )));
+    }
+    if members.len() > members::MAX_CHANGES {
+        return Err(Refusal::invalid(
+            "too-many-members",
+            format!(
+                "cannot create store {} with more than {} members: add the others later",
+                store.id,
+                members::MAX_CHANGES
+            ),
+        ));
+    }
+    let mut made = (Vec::new(), Vec::new());
+    for (email, roles) in members {
+        if roles.is_empty() || roles.contains(&Role::Brand) {
+            return Err(Refusal::invalid(
+                "roles-required",
+                format!(
+                    "cannot add {email} to store {}: name roles other than brand",
+                    store.id
+                ),
+            ));
+        }
+        let account = accounts::by_email(app, &email).await?.record;
+        members::check_first(app, ctx.brand(), &account, &roles).await?;
+        let membership = Membership {
+            brand_id: store.brand_id.clone(),
+            store_id: store.id.clone(),
+            account_id: account.id.clone(),
+            roles: roles.iter().copied().collect(),
+            changed: store.created,
+        };
+        made.0.push(Change::create(&membership));
+        let detail = json!({ "roles-before": [], "roles": roles });
+        let subject = format!("{}/{}", store.id, account.id);
+        made.1
+            .push(vault_event(app, ctx, "member.set", &subject, &detail));
+    }
+    Ok(made)
+}
+
+/// Changes settings of a store. From which stores of its own brand a view takes snaps, administrators of the brand say;
+/// about other brands' stores the operator decides, and about targets and prefixes. What somebody may not decide is
+/// absent to them.
 ///
 /// # Errors
 /// `invalid-name`, `invalid-prefix`, `not-a-base-store`; unknown stores are not found.
-pub async fn configure(
-    app: &App,
-    ctx: &BrandCtx,
-    id: &StoreId,
-    settings: StoreSettings,
-) -> Result<StoreRecord, Refusal> {
-    let provisions = settings.inclusion_sources.is_some()
-        || settings.inclusion_targets.is_some()
-        || settings.whole_stores.is_some()
-        || settings.name_prefixes.is_some();
-    if provisions && !ctx.may(Permission::StoreProvision) {
+pub async fn configure(app: &App, ctx: &StoreCtx, settings: StoreSettings) -> Result<StoreRecord, Refusal> {
+    let id = &ctx.store().id;
+    let provisions = ctx.may(Permission::StoreProvision);
+    let operators = settings.inclusion_targets.is_some() || settings.name_prefixes.is_some();
+    let brands_own = settings.inclusion_sources.is_some() || settings.whole_stores.is_some();
+    let of_brand = provisions || ctx.brand().may(Permission::StoreCreate);
+    if (operators && !provisions) || (brands_own && !of_brand) {
         return Err(Refusal::not_found(format!(
-            "cannot change where store {id} takes snaps from, or how their names begin: only the instance operator may"
+            "cannot change where store {id} takes snaps from, or how their names begin: only the instance operator may, \
+             and administrators of the brand for its own stores"
         )));
     }
-    let found = brands::store(app, ctx, id).await?;
+    let found = ctx.again(app).await?;
     let mut store = found.record;
     let detail = detail(&settings);
     if let Some(name) = settings.name {
@@ -152,8 +251,8 @@ pub async fn configure(
         store.review_policy = policy;
     }
     if let Some(sources) = settings.inclusion_sources {
-        for source in &sources {
-            base_store(app, &store, source).await?;
+        for source in sources.difference(&store.inclusion_sources) {
+            source_store(app, &store, source, provisions).await?;
         }
         store.inclusion_sources = sources;
     }
@@ -164,8 +263,8 @@ pub async fn configure(
         store.inclusion_targets = targets;
     }
     if let Some(whole) = settings.whole_stores {
-        for source in &whole {
-            base_store(app, &store, source).await?;
+        for source in whole.difference(&store.whole_stores) {
+            source_store(app, &store, source, provisions).await?;
         }
         store.whole_stores = whole;
     }
@@ -173,9 +272,13 @@ pub async fn configure(
         check_prefixes(&store, &prefixes)?;
         store.name_prefixes = prefixes;
     }
+    let mut event = ctx.event(app.clock.now(), "store.configure", id.as_str());
+    if let Value::Object(detail) = detail {
+        event.detail.extend(detail);
+    }
     let commit = Commit {
         records: vec![Change::replace(&store, found.version)],
-        audit: vec![vault_event(app, ctx, "store.configure", id.as_str(), &detail)],
+        audit: vec![event],
         ..Commit::default()
     };
     apply_all(app, commit, &[Changed::Store(store.id.clone())]).await?;
@@ -196,13 +299,17 @@ fn detail(settings: &StoreSettings) -> Value {
 
 async fn any_store(app: &App, id: &StoreId) -> Result<StoreRecord, Refusal> {
     let found = app.storage.find::<StoreRecord>([id.as_str()]).await?;
-    found
-        .map(|found| found.record)
-        .ok_or_else(|| Refusal::not_found(format!("cannot find store {id}: there is none on this instance")))
+    found.map(|found| found.record).ok_or_else(|| no_store(id))
 }
 
-/// A store that others can take snaps from: only base stores have snaps of their own.
-async fn base_store(app: &App, taking: &StoreRecord, id: &StoreId) -> Result<(), Refusal> {
+/// Refuses what `taking` cannot take snaps from: only base stores have snaps of their own, and those of other brands are
+/// absent to who does not provision.
+async fn source_store(
+    app: &App,
+    taking: &StoreRecord,
+    id: &StoreId,
+    provisions: bool,
+) -> Result<(), Refusal> {
     let refuse = |why: &str| {
         let message = format!("cannot let store {} take snaps from store {id}: {why}", taking.id);
         Err(Refusal::invalid("not-a-base-store", message))
@@ -210,10 +317,18 @@ async fn base_store(app: &App, taking: &StoreRecord, id: &StoreId) -> Result<(),
     if *id == taking.id {
         return refuse("that is itself");
     }
-    match any_store(app, id).await?.parent {
+    let source = any_store(app, id).await?;
+    if source.brand_id != taking.brand_id && !provisions {
+        return Err(no_store(id));
+    }
+    match source.parent {
         Some(_) => refuse("it is a view and has no snaps of its own"),
         None => Ok(()),
     }
+}
+
+fn no_store(id: &StoreId) -> Refusal {
+    Refusal::not_found(format!("cannot find store {id}: there is none on this instance"))
 }
 
 fn check_prefixes(store: &StoreRecord, prefixes: &[SnapPrefix]) -> Result<(), Refusal> {

@@ -9,7 +9,7 @@ use crate::app::accounts::{by_email, made_up_username, random_id};
 use crate::app::sign::{record, sign, stored};
 use crate::app::{App, InstanceCtx, Password, Reason, Refusal, Secrets, catalog};
 use crate::domain::access::secret::random_letters;
-use crate::domain::access::{Account, Brand, Membership, Role, StoreRecord};
+use crate::domain::access::{Account, Authorship, Brand, Membership, Role, StoreRecord};
 use crate::domain::assertion::{AssertionType, Headers, Statement};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::catalog::Changed;
@@ -224,6 +224,7 @@ async fn add_brand(
         base_store,
         delegated: new.delegated,
         created: now,
+        authorship: Authorship::made_by(actor.account()),
     };
     commit.records.push(Change::create(&brand));
     commit.audit.push(by("brand.create", brand.id.as_str()));
@@ -347,6 +348,7 @@ fn key_record(
         until: None,
         created: now,
         sealed: made.sealed,
+        authorship: Authorship::default(),
     })
 }
 

@@ -6,7 +6,7 @@ use super::{instance, uninitialised};
 use crate::app::{InstanceCtx, Refusal, second_factor};
 use crate::domain::access::Account;
 use crate::domain::time::Timestamp;
-use crate::domain::vault::{Kdf, SigningKey};
+use crate::domain::vault::{Kdf, KeyState, SigningKey};
 use crate::ports::{Change, Commit, CommitOutcome, Key, Seal, SealError, SealLabel, Storage};
 
 /// Seals all secrets of the instance under `new`, which was derived with `kdf`. Nobody else may use the storage
@@ -41,6 +41,9 @@ pub async fn rotate(
         .push(Change::replace(&record.record, record.version));
     for mut found in storage.all::<SigningKey>(Key(Vec::new())).await? {
         let key = &mut found.record;
+        if key.state == KeyState::Deleted {
+            continue;
+        }
         key.sealed = again(SealLabel::key(&key.account_id, &key.key_id), &key.sealed)
             .map_err(failed(format!("key {} of {}", key.name, key.account_id)))?;
         commit.records.push(Change::replace(&found.record, found.version));

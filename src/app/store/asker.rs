@@ -3,7 +3,7 @@
 use super::view::Snapshot;
 use crate::app::credentials::{Credential, is_ours};
 use crate::app::sessions::{DeviceSession, NoSession, verify_session};
-use crate::app::{App, BrandCtx, Reason, authorize};
+use crate::app::{App, BrandCtx, Place, Reason, StoreCtx, authorize};
 use crate::domain::access::Permission;
 use crate::domain::catalog::Viewer;
 use crate::domain::ident::{Architecture, StoreId};
@@ -34,7 +34,7 @@ pub struct Asker {
 
 impl Asker {
     /// Who asks. A device is of the store of its model, whatever store it names besides, if that store is its brand's;
-    /// an account with a role in the brand of the store it names sees that store. Everybody else is a stranger.
+    /// an account with a role in the store it names, or in its brand, sees that store. Everybody else is a stranger.
     ///
     /// # Errors
     /// If a session is presented that is none (any more), or a token that is unknown.
@@ -95,17 +95,19 @@ async fn builder(
     named: Option<&StoreId>,
     token: &Credential,
 ) -> Result<(Option<StoreId>, bool), NoSession> {
-    let brand = named.and_then(|store| catalog.brand_of(store)).cloned();
-    if named.is_some() && brand.is_none() {
-        return Ok((named.cloned(), false));
-    }
-    match authorize::<BrandCtx>(app, Some(token), Permission::ImageBuild, brand).await {
-        Ok(ctx) => {
-            let store = named
-                .cloned()
-                .or_else(|| catalog.base_store(ctx.brand()).cloned());
-            Ok((store, true))
+    let judged = match named {
+        Some(store) => {
+            let place = Place::Store(store.clone());
+            authorize::<StoreCtx>(app, Some(token), Permission::ImageBuild, place)
+                .await
+                .map(|ctx| Some(ctx.store().id.clone()))
         }
+        None => authorize::<BrandCtx>(app, Some(token), Permission::ImageBuild, Place::Unnamed)
+            .await
+            .map(|ctx| catalog.base_store(ctx.brand()).cloned()),
+    };
+    match judged {
+        Ok(store) => Ok((store, true)),
         Err(refusal) if matches!(refusal.reason, Reason::NotFound | Reason::Invalid) => {
             Ok((named.cloned(), false))
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::asker::Asker;
 use super::entry::{Question, SnapEntry};
 use super::view::Snapshot;
-use crate::domain::catalog::{Channel, Offer, Release, RevisionRecord, Risk, chance};
+use crate::domain::catalog::{Channel, Offer, Release, RevisionRecord, Risk, SnapRecord, chance};
 use crate::domain::ident::Architecture;
 use crate::domain::snap::Confinement;
 use crate::domain::time::Timestamp;
@@ -117,8 +117,10 @@ pub fn find(catalog: &Snapshot, asker: &Asker, search: &Search, now: Timestamp) 
         };
         return find(catalog, asker, &all, now);
     }
-    hits.sort_by(|(a, one), (b, other)| {
-        (Reverse(*a), &one.record.name).cmp(&(Reverse(*b), &other.record.name))
+    let featured = search.category.as_deref() == Some(FEATURED);
+    hits.sort_by_cached_key(|(rank, entry)| {
+        let place = entry.record.featured.filter(|_| featured);
+        (Reverse(*rank), place, entry.record.name.clone())
     });
     hits.into_iter()
         .filter_map(|(_, entry)| installable(entry, asker, search.risk, &search.confinement, now))
@@ -167,11 +169,19 @@ fn fits(entry: &SnapEntry, search: &Search, words: &[&str]) -> bool {
         && search
             .category
             .as_ref()
-            .is_none_or(|category| record.listing.categories.contains(category))
+            .is_none_or(|category| in_category(record, category))
         && search.common_id.as_ref().is_none_or(|id| {
             let newest = entry.revisions.values().next_back();
             newest.is_some_and(|revision| revision.common_ids.contains(id))
         })
+}
+
+/// Publishers choose the categories of their snaps, the operator what is featured.
+fn in_category(snap: &SnapRecord, category: &str) -> bool {
+    match category {
+        FEATURED => snap.featured.is_some(),
+        other => snap.listing.categories.contains(other),
+    }
 }
 
 /// How good a result is: the name itself, a name that begins so, a name that contains it, anything else.

@@ -104,6 +104,7 @@ mod tests {
             newest_revision: 0,
             newest_components: Default::default(),
             releases,
+            featured: None,
             created,
         };
         let revision = |(number, epoch): (usize, &Epoch)| {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::authorship::Authorship;
 use super::limits::Limits;
 use super::permission::Role;
 use crate::domain::catalog::{SnapPrefix, StoreKind};
@@ -73,6 +74,9 @@ pub struct Brand {
     pub delegated: bool,
     /// When it was made.
     pub created: Timestamp,
+    /// By whom, and who changed it.
+    #[serde(default)]
+    pub authorship: Authorship,
 }
 
 /// A store of a brand.

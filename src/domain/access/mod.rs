@@ -1,12 +1,16 @@
 //! Who may do what: accounts, memberships, roles and the one permission table.
 
 pub mod account;
+pub mod authorship;
+pub mod invite;
 pub mod limits;
 pub mod permission;
 pub mod secret;
 pub mod vocabulary;
 
 pub use account::{Account, Brand, Membership, ReviewPolicy, SecondFactor, StoreRecord, Token};
+pub use authorship::Authorship;
+pub use invite::{InviteAction, InviteStatus, StoreInvite};
 pub use limits::{Limits, Pattern};
 pub use permission::{Permission, Role, Scope};
-pub use secret::TokenText;
+pub use secret::{InviteText, TokenText};

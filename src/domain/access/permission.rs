@@ -111,6 +111,8 @@ permissions! {
     BrandManage "brand-manage" Instance [];
     /// See a brand.
     BrandRead "brand-read" Brand [Admin, Review, View, Access, Brand];
+    /// Rename a brand.
+    BrandEdit "brand-edit" Brand [Admin];
     /// Create accounts, list all of them.
     AccountManage "account-manage" Instance [];
     /// Grant and revoke roles.
@@ -121,6 +123,8 @@ permissions! {
     MemberRead "member-read" Brand [Admin, Brand];
     /// Create, import, register, disable signing keys.
     KeyManage "key-manage" Brand [Brand];
+    /// Make keys that sign nothing but serials, and destroy them.
+    SerialKeyManage "serial-key-manage" Brand [Admin, Brand];
     /// List signing keys (public halves).
     KeyRead "key-read" Brand [Admin, Brand];
     /// Sign model assertions with a brand key.
@@ -153,6 +157,8 @@ permissions! {
     StoreManage "store-manage" Brand [Admin];
     /// Say which stores may take snaps from which, and how names of snaps begin; make base stores.
     StoreProvision "store-provision" Instance [];
+    /// Say which snaps the shop window shows first.
+    FeaturedManage "featured-manage" Instance [];
     /// Put single snaps into stores, and take them out again.
     InclusionManage "inclusion-manage" Brand [Admin];
     /// See snaps: publishers see their own, on top of it `snap-read-all` shows the others.
@@ -181,13 +187,14 @@ impl Permission {
     /// Whether the instance operator has it everywhere. Signing and key keeping stay with the brand (admin-api.md 1.2).
     pub fn operator(self) -> bool {
         match self {
-            Self::KeyManage | Self::ModelSign | Self::SystemUserIssue => false,
+            Self::KeyManage | Self::SerialKeyManage | Self::ModelSign | Self::SystemUserIssue => false,
             Self::OwnRead
             | Self::OwnAccount
             | Self::OwnCredentials
             | Self::BrandRoleGrant
             | Self::BrandManage
             | Self::BrandRead
+            | Self::BrandEdit
             | Self::AccountManage
             | Self::MemberManage
             | Self::MemberRead
@@ -206,6 +213,7 @@ impl Permission {
             | Self::StoreManage
             | Self::StoreProvision
             | Self::InclusionManage
+            | Self::FeaturedManage
             | Self::SnapRead
             | Self::SnapReadAll
             | Self::SnapRegister
@@ -239,6 +247,28 @@ impl Permission {
                 | Self::SnapEdit
                 | Self::SnapRelease
                 | Self::SnapDeclare
+        )
+    }
+
+    /// Whether it concerns one store and what is in it, so that roles held only in that store grant it there. All else takes
+    /// a role in the brand's base store.
+    pub fn within_store(self) -> bool {
+        matches!(
+            self,
+            Self::BrandRead
+                | Self::MemberManage
+                | Self::MemberRead
+                | Self::ImageBuild
+                | Self::StoreManage
+                | Self::InclusionManage
+                | Self::SnapRead
+                | Self::SnapReadAll
+                | Self::SnapRegister
+                | Self::SnapPublish
+                | Self::SnapEdit
+                | Self::SnapRelease
+                | Self::SnapDeclare
+                | Self::TrackManage
         )
     }
 

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::domain::audit::hex;
 
 const PREFIX: &str = "hmk_";
+const INVITE_PREFIX: &str = "hmi_";
 const RANDOM: usize = 40;
 const CHECKSUM: usize = 6;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -23,23 +24,13 @@ impl std::fmt::Debug for TokenText {
 
 impl TokenText {
     /// A token from random bytes (238 bits are used); `refill` is asked for more until there are enough.
-    pub fn generate(mut refill: impl FnMut(&mut [u8])) -> Self {
-        let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + RANDOM + CHECKSUM));
-        text.push_str(PREFIX);
-        text.push_str(&random_letters(RANDOM, &mut refill));
-        let checksum = checksum(text.as_bytes());
-        text.push_str(&checksum);
-        Self(text)
+    pub fn generate(refill: impl FnMut(&mut [u8])) -> Self {
+        Self(compose(PREFIX, refill))
     }
 
     /// Reads a presented token; none if it cannot be one of ours.
     pub fn parse(text: &str) -> Option<Self> {
-        let body = text.strip_prefix(PREFIX)?;
-        if body.len() != RANDOM + CHECKSUM || !body.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return None;
-        }
-        let (signed, sum) = text.split_at_checked(PREFIX.len() + RANDOM)?;
-        (checksum(signed.as_bytes()) == sum).then(|| Self(Zeroizing::new(text.to_owned())))
+        recognise(PREFIX, text).map(Self)
     }
 
     /// SHA-256, lower-case hex: what is stored and looked up. The text has 238 random bits, so no salt is needed.
@@ -51,6 +42,56 @@ impl TokenText {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+}
+
+/// The text that accepts an invite, `hmi_…`: made and kept like a token, and good once.
+#[derive(Clone)]
+pub struct InviteText(Zeroizing<String>);
+
+impl std::fmt::Debug for InviteText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InviteText(…)")
+    }
+}
+
+impl InviteText {
+    /// One from random bytes.
+    pub fn generate(refill: impl FnMut(&mut [u8])) -> Self {
+        Self(compose(INVITE_PREFIX, refill))
+    }
+
+    /// Reads a presented one; none if it cannot be one of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        recognise(INVITE_PREFIX, text.trim()).map(Self)
+    }
+
+    /// SHA-256, lower-case hex: what is stored and looked up.
+    pub fn hash(&self) -> String {
+        hex(digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref())
+    }
+
+    /// The text, to hand it on once.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+fn compose(prefix: &str, mut refill: impl FnMut(&mut [u8])) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(prefix.len() + RANDOM + CHECKSUM));
+    text.push_str(prefix);
+    text.push_str(&random_letters(RANDOM, &mut refill));
+    let checksum = checksum(text.as_bytes());
+    text.push_str(&checksum);
+    text
+}
+
+fn recognise(prefix: &str, text: &str) -> Option<Zeroizing<String>> {
+    let body = text.strip_prefix(prefix)?;
+    if body.len() != RANDOM + CHECKSUM || !body.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let (signed, sum) = text.split_at_checked(prefix.len() + RANDOM)?;
+    (checksum(signed.as_bytes()) == sum).then(|| Zeroizing::new(text.to_owned()))
 }
 
 /// `count` letters and digits, each equally likely; `refill` fills buffers with random bytes.

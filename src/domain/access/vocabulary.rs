@@ -77,8 +77,8 @@ const DASHBOARD: &[Word] = words! { Dashboard:
     "package_upload_request" [];
     "store_admin" [
         MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, ModelManage, ModelRead,
-        SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, KeyRead, AssertionRead,
-        TrackManage, AuditRead, SnapRead, SnapReadAll
+        SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, SerialKeyManage, KeyRead,
+        AssertionRead, BrandEdit, FeaturedManage, TrackManage, AuditRead, SnapRead, SnapReadAll
     ];
     "store_review" [SnapDeclare, SnapRead, SnapReadAll, BrandRead];
 };
@@ -101,13 +101,13 @@ const GATEWAY: &[Word] = words! { Gateway:
     "package-view-revisions" [SnapRead];
     "store-admin" [
         MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, ModelManage, ModelRead,
-        SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, KeyRead, AssertionRead,
-        TrackManage, AuditRead, SnapRead, SnapReadAll
+        SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, SerialKeyManage, KeyRead,
+        AssertionRead, BrandEdit, FeaturedManage, TrackManage, AuditRead, SnapRead, SnapReadAll
     ];
     "store-manage" [
         MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, ModelManage, ModelRead,
-        SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, KeyRead, AssertionRead,
-        TrackManage, AuditRead, SnapRead, SnapReadAll
+        SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, SerialKeyManage, KeyRead,
+        AssertionRead, BrandEdit, FeaturedManage, TrackManage, AuditRead, SnapRead, SnapReadAll
     ];
     "store-view" [MemberRead, BrandRead, ModelRead, SerialRead, DeviceRead, RemodelRead, KeyRead, SnapRead, SnapReadAll];
 };
@@ -117,6 +117,7 @@ pub fn brand_words(permissions: &[Permission]) -> Vec<&'static str> {
     use Permission as P;
     const WORDS: &[(&str, Permission)] = &[
         ("read-brand", P::BrandRead),
+        ("update-brand", P::BrandEdit),
         ("read-model", P::ModelRead),
         ("create-model", P::ModelManage),
         ("update-model", P::ModelManage),
@@ -124,8 +125,8 @@ pub fn brand_words(permissions: &[Permission]) -> Vec<&'static str> {
         ("create-serial-policy", P::ModelManage),
         ("delete-serial-policy", P::ModelManage),
         ("read-signing-key", P::KeyRead),
-        ("create-signing-key", P::KeyManage),
-        ("delete-signing-key", P::KeyManage),
+        ("create-signing-key", P::SerialKeyManage),
+        ("delete-signing-key", P::SerialKeyManage),
         ("read-serial-log", P::SerialRead),
         ("read-remodel-allowlist", P::RemodelRead),
         ("create-remodel-allowlist", P::RemodelManage),

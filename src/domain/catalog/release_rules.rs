@@ -188,6 +188,7 @@ mod tests {
             newest_revision: 9,
             newest_components: BTreeMap::new(),
             releases: Releases::default(),
+            featured: None,
             created: Timestamp::from_unix(0),
         }
     }

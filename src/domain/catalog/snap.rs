@@ -133,6 +133,9 @@ pub struct SnapRecord {
     /// What is where.
     #[serde(default)]
     pub releases: Releases,
+    /// Its place in the shop window, from 1 on; none = it is not featured.
+    #[serde(default)]
+    pub featured: Option<u32>,
     /// When it was registered.
     pub created: Timestamp,
 }

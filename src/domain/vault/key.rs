@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::access::Authorship;
 use crate::domain::assertion::{AssertionType, Headers, Value};
 use crate::domain::ident::{AccountId, IdentError, KeyId, KeyName, ModelName};
 use crate::domain::time::Timestamp;
@@ -131,6 +132,8 @@ pub enum KeyState {
     Active,
     /// A person switched it off; its public half stays known.
     Disabled,
+    /// Its private half was destroyed; its public half stays known, as what it signed stays good.
+    Deleted,
 }
 
 /// A signing key of an account, as the registry keeps it. The private half is sealed by the signer and opaque here.
@@ -163,8 +166,11 @@ pub struct SigningKey {
     pub until: Option<Timestamp>,
     /// When it came here.
     pub created: Timestamp,
-    /// The sealed private half, as the signer gave it (base64).
+    /// The sealed private half, as the signer gave it (base64); empty once it was destroyed.
     pub sealed: String,
+    /// By whom it was made, and who changed it.
+    #[serde(default)]
+    pub authorship: Authorship,
 }
 
 /// Why a key may not sign something.
@@ -221,7 +227,7 @@ impl SigningKey {
     pub fn usable(&self, now: Timestamp) -> Result<(), KeyRefusal> {
         let name = self.name.clone();
         match self.state {
-            KeyState::Disabled => return Err(KeyRefusal::Disabled { name }),
+            KeyState::Disabled | KeyState::Deleted => return Err(KeyRefusal::Disabled { name }),
             KeyState::Active => {}
         }
         if now < self.since || self.until.is_some_and(|until| now >= until) {
@@ -346,6 +352,7 @@ mod tests {
             until: Some(Timestamp::from_unix(2000)),
             created: Timestamp::from_unix(1000),
             sealed: String::new(),
+            authorship: Authorship::default(),
         }
     }
 

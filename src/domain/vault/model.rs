@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::claim::Reissue;
-use crate::domain::ident::{BrandId, IdentError, KeyName, ModelName, SerialNumber, StoreId};
+use crate::domain::access::Authorship;
+use crate::domain::ident::{AccountId, BrandId, IdentError, KeyName, ModelName, SerialNumber, StoreId};
 use crate::domain::time::Timestamp;
 
 /// How a device proves that it may ask for a serial of the model (decisions.md 3).
@@ -35,7 +36,7 @@ impl std::str::FromStr for DeviceAuth {
     }
 }
 
-/// One API key of a model: only its keyed hash is kept.
+/// One API key of a model. It is checked by its keyed hash; who administers models can read it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ApiKey {
@@ -43,6 +44,9 @@ pub struct ApiKey {
     pub id: String,
     /// HMAC-SHA256 of the key under the instance's secret, lower-case hex (`app::api_keys`).
     pub hash: String,
+    /// The key itself, sealed (`app::api_keys`); none for those from before it was kept.
+    #[serde(default)]
+    pub sealed: Option<String>,
     /// When it was made.
     pub created: Timestamp,
     /// When it stops being good.
@@ -66,6 +70,9 @@ pub struct SerialPolicy {
     pub key: KeyName,
     /// When it came into force.
     pub created: Timestamp,
+    /// Who put it in force.
+    #[serde(default)]
+    pub created_by: Option<AccountId>,
 }
 
 /// A model of a brand as the vault serves it.
@@ -86,18 +93,35 @@ pub struct ModelRecord {
     pub allow_list: bool,
     /// At most this many distinct serials.
     pub quota: Option<u64>,
-    /// Serial policies, oldest first; never empty.
+    /// Serial policies, oldest first. Without one there are no serials.
     pub policies: Vec<SerialPolicy>,
+    /// The highest revision a policy ever had: none is given twice.
+    #[serde(default)]
+    pub last_policy: u32,
     /// A disabled model gets no serials and no sessions.
     pub disabled: bool,
     /// When it was made.
     pub created: Timestamp,
+    /// By whom, and who changed it.
+    #[serde(default)]
+    pub authorship: Authorship,
 }
 
 impl ModelRecord {
     /// The serial policy in force.
     pub fn policy(&self) -> Option<&SerialPolicy> {
         self.policies.iter().max_by_key(|policy| policy.revision)
+    }
+
+    /// The revision the next serial policy gets.
+    pub fn next_policy(&self) -> u32 {
+        let highest = self.policy().map_or(0, |policy| policy.revision);
+        highest.max(self.last_policy).saturating_add(1)
+    }
+
+    /// The API key of those in force that was added last.
+    pub fn newest_api_key(&self, now: Timestamp) -> Option<&ApiKey> {
+        self.api_keys.iter().rev().find(|key| !key.expired(now))
     }
 }
 
@@ -119,4 +143,7 @@ pub struct RemodelRule {
     pub note: String,
     /// When it was made.
     pub created: Timestamp,
+    /// By whom, and who changed it.
+    #[serde(default)]
+    pub authorship: Authorship,
 }

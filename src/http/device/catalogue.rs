@@ -309,7 +309,7 @@ async fn find(app: &App, asking: &Asking, query: &Query) -> Outcome {
 }
 
 /// Words of other clients are ignored: what is not one of ours excludes nothing.
-fn confinements(query: &Query) -> Result<Vec<Confinement>, Fault<DeviceDialect>> {
+pub(super) fn confinements(query: &Query) -> Result<Vec<Confinement>, Fault<DeviceDialect>> {
     let text = query.one("confinement")?.unwrap_or_default();
     Ok(text.split(',').filter_map(|word| word.parse().ok()).collect())
 }

@@ -6,6 +6,7 @@ mod catalogue;
 mod download;
 mod legacy;
 mod refresh;
+mod search;
 mod sessions;
 mod snap;
 
@@ -23,6 +24,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         catalogue::endpoints(app),
         download::endpoints(app),
         legacy::endpoints(app),
+        search::endpoints(app),
     ]
     .concat()
 }

@@ -297,11 +297,15 @@ fn resource<'a>(app: &App, snap: &SnapId, component: &'a Component) -> Resource<
     }
 }
 
-/// Icons are fetched without any credential: what names them is their content.
+/// Where an icon is served. Icons are fetched without any credential: what names them is their content.
+pub(super) fn icon_url(app: &App, snap: &SnapId, icon: &Icon) -> String {
+    format!("{}/download/{snap}/{}", app.settings.public_url, icon.blob)
+}
+
 fn media(app: &App, snap: &SnapId, icon: &Icon) -> Media {
     Media {
         kind: "icon",
-        url: format!("{}/download/{snap}/{}", app.settings.public_url, icon.blob),
+        url: icon_url(app, snap, icon),
         // Not known for every format; clients do not use it.
         width: 0,
         height: 0,

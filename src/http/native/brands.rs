@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::accounts::email;
 use super::{Created, Input, Json, Native, NoContent, Outcome};
 use crate::app::instance::{self, NewBrand};
-use crate::app::members::{self, Member};
-use crate::app::{App, BrandCtx, InstanceCtx, OwnCtx, Refusal, brands};
+use crate::app::members::{self, Confirmed, Member};
+use crate::app::{App, BrandCtx, InstanceCtx, OwnCtx, Refusal, StoreCtx, brands};
 use crate::domain::access::{Brand, Permission, Role};
 use crate::domain::ident::{AccountId, BrandId, Email, StoreId, Username};
 use crate::domain::time::Timestamp;
@@ -131,7 +131,7 @@ async fn show_brand(app: App, ctx: BrandCtx, _input: Input) -> Outcome<Json<Bran
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct MemberView {
+pub(super) struct MemberView {
     id: AccountId,
     email: Email,
     username: Username,
@@ -159,27 +159,35 @@ impl From<Member> for MemberView {
     }
 }
 
-async fn list_members(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<Vec<MemberView>>> {
-    let members = members::list(&app, &ctx, &input.variable("store")?).await?;
+async fn list_members(app: App, ctx: StoreCtx, _input: Input) -> Outcome<Json<Vec<MemberView>>> {
+    let members = members::list(&app, &ctx).await?;
     Ok(Json(members.into_iter().map(MemberView::from).collect()))
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Roles {
     roles: BTreeSet<Role>,
+    /// That it is meant to make who acts for the brand account administrator, reviewer or viewer.
+    #[serde(default)]
+    confirm_brand_account: bool,
 }
 
-async fn set_member(app: App, ctx: BrandCtx, input: Input<Json<Roles>>) -> Outcome<Json<MemberView>> {
-    let (store, email) = (input.variable("store")?, email(&input)?);
+async fn set_member(app: App, ctx: StoreCtx, input: Input<Json<Roles>>) -> Outcome<Json<MemberView>> {
+    let email = email(&input)?;
+    let Json(Roles {
+        roles,
+        confirm_brand_account,
+    }) = input.body;
+    let confirmed = Confirmed {
+        brand_account: confirm_brand_account,
+    };
     Ok(Json(
-        members::set(&app, &ctx, &store, &email, &input.body.0.roles)
-            .await?
-            .into(),
+        members::set(&app, &ctx, &email, &roles, confirmed).await?.into(),
     ))
 }
 
-async fn remove_member(app: App, ctx: BrandCtx, input: Input) -> Outcome<NoContent> {
-    members::remove(&app, &ctx, &input.variable("store")?, &email(&input)?).await?;
+async fn remove_member(app: App, ctx: StoreCtx, input: Input) -> Outcome<NoContent> {
+    members::remove(&app, &ctx, &email(&input)?).await?;
     Ok(NoContent)
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Input, Json, Native, Outcome};
 use crate::app::catalog::connect;
-use crate::app::{App, BrandCtx};
+use crate::app::{App, StoreCtx};
 use crate::domain::access::Permission;
 use crate::domain::ident::StoreId;
 use crate::http::endpoint::Endpoint;
@@ -26,8 +26,8 @@ struct ConnectionView {
     assertions: String,
 }
 
-async fn connect_devices(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<ConnectionView>> {
-    let found = connect::connect(&app, &ctx, &input.variable("store")?).await?;
+async fn connect_devices(app: App, ctx: StoreCtx, _input: Input) -> Outcome<Json<ConnectionView>> {
+    let found = connect::connect(&app, &ctx).await?;
     Ok(Json(ConnectionView {
         store: found.store,
         url: found.url,

@@ -6,6 +6,7 @@ mod audit;
 mod brands;
 mod connect;
 mod devices;
+mod invites;
 mod keys;
 mod models;
 mod own;
@@ -40,6 +41,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         second_factor::endpoints(&native),
         accounts::endpoints(&native),
         brands::endpoints(&native),
+        invites::endpoints(&native),
         keys::endpoints(&native),
         assertions::endpoints(&native),
         audit::endpoints(&native),

@@ -10,7 +10,7 @@ use crate::app::catalog::register::{self, NewSnap};
 use crate::app::catalog::releases::{self, NewRelease};
 use crate::app::catalog::snaps::{self, Detail, Edit};
 use crate::app::catalog::tracks;
-use crate::app::{App, BrandCtx, Refusal};
+use crate::app::{App, BrandCtx, Refusal, SnapCtx};
 use crate::domain::access::Permission;
 use crate::domain::blob::BlobId;
 use crate::domain::catalog::{Channel, Component, Release, RevisionRecord, SnapRecord, Track};
@@ -35,7 +35,7 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
             create,
         ),
         native.get(
-            "/hallmark/v1/snaps/{name}",
+            "/hallmark/v1/snaps/{snap}",
             P::SnapRead,
             "Show a snap with its revisions",
             show,
@@ -276,12 +276,12 @@ async fn list(app: App, ctx: BrandCtx, _input: Input) -> Outcome<Json<Vec<SnapVi
     ))
 }
 
-async fn show(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<DetailView>> {
+async fn show(app: App, ctx: SnapCtx, _input: Input) -> Outcome<Json<DetailView>> {
     let Detail {
         snap,
         publisher,
         revisions,
-    } = snaps::show(&app, &ctx, &input.variable("name")?).await?;
+    } = snaps::show(&app, &ctx).await?;
     Ok(Json(DetailView {
         snap: SnapView::of(snap, app.clock.now()),
         publisher,

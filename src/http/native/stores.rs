@@ -1,16 +1,16 @@
 //! Stores: making them, their settings, and which snaps they show.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Created, Input, Json, Native, NoContent, Outcome};
 use crate::app::catalog::inclusions::{self, Because, Shown};
 use crate::app::catalog::stores::{self, NewStore, StoreSettings};
-use crate::app::{App, BrandCtx, brands};
-use crate::domain::access::{Permission, ReviewPolicy, StoreRecord};
+use crate::app::{App, BrandCtx, Refusal, StoreCtx, StoresCtx, brands};
+use crate::domain::access::{Permission, ReviewPolicy, Role, StoreRecord};
 use crate::domain::catalog::{SnapPrefix, StoreKind};
-use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
+use crate::domain::ident::{AccountId, BrandId, Email, SnapId, SnapName, StoreId};
 use crate::domain::snap::SnapType;
 use crate::domain::time::Timestamp;
 use crate::http::endpoint::Endpoint;
@@ -21,7 +21,7 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
         native.get(
             "/hallmark/v1/stores",
             P::BrandRead,
-            "List the stores of a brand",
+            "List the stores of a brand, as far as the caller has a role there",
             list,
         ),
         native.post("/hallmark/v1/stores", P::StoreCreate, "Create a store", create),
@@ -89,14 +89,13 @@ impl From<StoreRecord> for StoreView {
     }
 }
 
-async fn list(app: App, ctx: BrandCtx, _input: Input) -> Outcome<Json<Vec<StoreView>>> {
+async fn list(app: App, ctx: StoresCtx, _input: Input) -> Outcome<Json<Vec<StoreView>>> {
     let stores = brands::stores(&app, &ctx).await?;
     Ok(Json(stores.into_iter().map(StoreView::from).collect()))
 }
 
-async fn show(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<StoreView>> {
-    let found = brands::store(&app, &ctx, &input.variable("store")?).await?;
-    Ok(Json(found.record.into()))
+async fn show(_app: App, ctx: StoreCtx, _input: Input) -> Outcome<Json<StoreView>> {
+    Ok(Json(ctx.store().clone().into()))
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,20 +108,33 @@ struct CreateBody {
     parent: Option<StoreId>,
     #[serde(default)]
     kind: Option<StoreKind>,
+    #[serde(default)]
+    private: bool,
+    #[serde(default)]
+    manual_review_policy: ReviewPolicy,
+    /// Stores a view may include snaps from; its parent when absent.
+    #[serde(default)]
+    allowed_inclusion_source_stores: Option<BTreeSet<StoreId>>,
+    /// Roles by e-mail address.
+    #[serde(default)]
+    members: BTreeMap<String, BTreeSet<Role>>,
 }
 
 async fn create(app: App, ctx: BrandCtx, input: Input<Json<CreateBody>>) -> Outcome<Created<StoreView>> {
-    let Json(CreateBody {
-        id,
-        name,
-        parent,
-        kind,
-    }) = input.body;
+    let Json(body) = input.body;
+    let mut members = BTreeMap::new();
+    for (email, roles) in body.members {
+        let email = Email::normal(&email).map_err(Refusal::from)?;
+        members.entry(email).or_insert_with(BTreeSet::new).extend(roles);
+    }
     let new = NewStore {
-        id,
-        name,
-        parent,
-        kind,
+        parent: body.parent,
+        kind: body.kind,
+        inclusion_sources: body.allowed_inclusion_source_stores,
+        private: body.private,
+        review_policy: body.manual_review_policy,
+        members,
+        ..NewStore::new(body.id, body.name)
     };
     Ok(Created(stores::create(&app, &ctx, new).await?.into()))
 }
@@ -147,8 +159,7 @@ struct SettingsBody {
     snap_name_prefixes: Option<Vec<SnapPrefix>>,
 }
 
-async fn configure(app: App, ctx: BrandCtx, input: Input<Json<SettingsBody>>) -> Outcome<Json<StoreView>> {
-    let store = input.variable("store")?;
+async fn configure(app: App, ctx: StoreCtx, input: Input<Json<SettingsBody>>) -> Outcome<Json<StoreView>> {
     let Json(body) = input.body;
     let settings = StoreSettings {
         name: body.name,
@@ -159,9 +170,7 @@ async fn configure(app: App, ctx: BrandCtx, input: Input<Json<SettingsBody>>) ->
         whole_stores: body.store_whitelist,
         name_prefixes: body.snap_name_prefixes,
     };
-    Ok(Json(
-        stores::configure(&app, &ctx, &store, settings).await?.into(),
-    ))
+    Ok(Json(stores::configure(&app, &ctx, settings).await?.into()))
 }
 
 /// A snap as a store shows it.
@@ -193,18 +202,18 @@ impl From<Shown> for ShownView {
     }
 }
 
-async fn contents(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<Vec<ShownView>>> {
-    let shown = inclusions::contents(&app, &ctx, &input.variable("store")?).await?;
+async fn contents(app: App, ctx: StoreCtx, _input: Input) -> Outcome<Json<Vec<ShownView>>> {
+    let shown = inclusions::contents(&app, &ctx).await?;
     Ok(Json(shown.into_iter().map(ShownView::from).collect()))
 }
 
-async fn include(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<ShownView>> {
-    let (store, name) = (input.variable("store")?, input.variable("name")?);
-    Ok(Json(inclusions::include(&app, &ctx, &store, &name).await?.into()))
+async fn include(app: App, ctx: StoreCtx, input: Input) -> Outcome<Json<ShownView>> {
+    let name = input.variable("name")?;
+    Ok(Json(inclusions::include(&app, &ctx, &name).await?.into()))
 }
 
-async fn exclude(app: App, ctx: BrandCtx, input: Input) -> Outcome<NoContent> {
-    let (store, name) = (input.variable("store")?, input.variable("name")?);
-    inclusions::exclude(&app, &ctx, &store, &name).await?;
+async fn exclude(app: App, ctx: StoreCtx, input: Input) -> Outcome<NoContent> {
+    let name = input.variable("name")?;
+    inclusions::exclude(&app, &ctx, &name).await?;
     Ok(NoContent)
 }

@@ -2,6 +2,12 @@
 //! `/v1/brand`, all of it below `/publishergw` too. Unknown query parameters and fields are let pass, as clients send
 //! more than they need; what a path or body names decides the brand ([`typed`]).
 
+mod brand;
+mod brand_logs;
+mod brand_models;
+mod featured;
+mod schema;
+mod stores;
 mod tokens;
 mod whoami;
 
@@ -24,5 +30,14 @@ pub type Outcome<T> = Result<T, Fault<PublisherDialect>>;
 /// Every publisher endpoint.
 pub fn endpoints(app: &App) -> Vec<Endpoint> {
     let publisher = Publisher::new(app);
-    [tokens::endpoints(&publisher), whoami::endpoints(&publisher)].concat()
+    [
+        tokens::endpoints(&publisher),
+        stores::endpoints(&publisher),
+        brand::endpoints(&publisher),
+        brand_models::endpoints(&publisher),
+        brand_logs::endpoints(&publisher),
+        featured::endpoints(&publisher),
+        whoami::endpoints(&publisher),
+    ]
+    .concat()
 }

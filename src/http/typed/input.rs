@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Json, Request, Template};
 use crate::app::{App, NamedBy, Place, ReadLimits, Refusal};
+use crate::domain::ident::BrandId;
 use crate::http::auth::Presented;
 use crate::http::body::{self, Pieces, Unread};
 use crate::http::endpoint::BodyShape;
@@ -179,25 +180,18 @@ impl Request {
                 .find(|(name, _)| *name == wanted)
                 .map(|(_, text)| text.as_str())
         };
-        Ok(match named_by {
-            NamedBy::Nothing => Place::Unnamed,
-            NamedBy::Brand => {
-                let named = match of("brand") {
-                    Some(text) => Some(text),
-                    None if template.takes_brand => self.query.one("brand")?,
-                    None => None,
-                };
-                match named.map(str::parse) {
-                    None => Place::Unnamed,
-                    Some(Ok(brand)) => Place::Brand(brand),
-                    Some(Err(error)) => {
-                        return Err(Fault::invalid(
-                            "invalid-request",
-                            format!("cannot use the brand: {error}"),
-                        ));
-                    }
-                }
-            }
+        let brand = match of("brand") {
+            Some(text) => Some(text),
+            None if template.takes_brand => self.query.one("brand")?,
+            None => None,
+        };
+        let brand: Option<BrandId> = brand
+            .map(str::parse)
+            .transpose()
+            .map_err(|error| Fault::invalid("invalid-request", format!("cannot use the brand: {error}")))?;
+        let place = match named_by {
+            NamedBy::Nothing => return Ok(Place::Unnamed),
+            NamedBy::Brand => return Ok(brand.into()),
             NamedBy::Snap => match (of("snap").map(str::parse), of("snap-id").map(str::parse)) {
                 (Some(Ok(name)), _) => Place::Snap(name),
                 (None, Some(Ok(id))) => Place::SnapId(id),
@@ -207,6 +201,10 @@ impl Request {
                 Some(Ok(store)) => Place::Store(store),
                 Some(Err(_)) | None => Place::Nowhere,
             },
+        };
+        Ok(match brand {
+            Some(brand) => Place::Within(brand, Box::new(place)),
+            None => place,
         })
     }
 }

@@ -34,7 +34,7 @@ use crate::domain::access::Permission;
 /// Makes endpoints that answer in the dialect `D`. A path may name its query parameters:
 /// `/hallmark/v1/audit{?since,limit}`; a strict dialect refuses others. What the context is about comes from the path:
 /// `{brand}`, `{snap}` (a name) or `{snap-id}`, `{store}`. In a strict dialect routes for a brand without `{brand}` take
-/// it from the query.
+/// it from the query; those for a snap or store let it be named there too.
 pub struct Maker<D> {
     app: App,
     dialect: PhantomData<fn() -> D>,
@@ -223,7 +223,7 @@ impl<D: Dialect> Maker<D> {
         O: Future<Output = Result<T, Fault<D>>> + Send,
     {
         let template = Template {
-            takes_brand: D::STRICT && C::NAMED_BY == NamedBy::Brand,
+            takes_brand: D::STRICT && C::NAMED_BY != NamedBy::Nothing,
             ..Template::new(path)
         };
         let app = self.app.clone();

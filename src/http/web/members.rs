@@ -10,7 +10,7 @@ use super::frame::{Page, of_brand};
 use super::parts::{Cut, Line, empty, line, mark, post_button, post_form, search, table, tick, time};
 use super::route::{Outcome, Visit, Web, done_at};
 use super::stores::of_store;
-use crate::app::members::{self, Member};
+use crate::app::members::{self, Confirmed, Member};
 use crate::app::{Refusal, StoreCtx};
 use crate::domain::access::{Permission, Role, StoreRecord};
 use crate::domain::ident::Email;
@@ -47,7 +47,7 @@ async fn list(visit: Visit<StoreCtx>) -> Outcome {
     let (store, brand) = (ctx.store(), ctx.brand().brand());
     let path = format!("{}/members", of_store(brand, &store.id));
     let wanted = visit.query("q").to_lowercase();
-    let mut all = members::list(app, ctx.brand(), &store.id).await?;
+    let mut all = members::list(app, ctx).await?;
     all.retain(|Member { account, .. }| {
         account.email.as_str().contains(&wanted)
             || account.username.as_str().contains(&wanted)
@@ -133,19 +133,20 @@ fn boxes(ctx: &StoreCtx, store: &StoreRecord, held: &[Role]) -> Markup {
 }
 
 async fn set(visit: Visit<StoreCtx, Form>) -> Outcome {
-    let (brand, id) = (visit.ctx.brand(), &visit.ctx.store().id);
     let email = email(&visit.body)?;
     let mut wanted = BTreeSet::new();
     for text in visit.body.all("role") {
         wanted.insert(text.parse::<Role>().map_err(Refusal::from)?);
     }
-    members::set(&visit.app, brand, id, &email, &wanted).await?;
+    let confirmed = Confirmed {
+        brand_account: visit.body.ticked("confirm-brand-account"),
+    };
+    members::set(&visit.app, &visit.ctx, &email, &wanted, confirmed).await?;
     Ok(done_at(&of_members(&visit), "member-set"))
 }
 
 async fn remove(visit: Visit<StoreCtx, Form>) -> Outcome {
-    let (brand, id) = (visit.ctx.brand(), &visit.ctx.store().id);
-    members::remove(&visit.app, brand, id, &email(&visit.body)?).await?;
+    members::remove(&visit.app, &visit.ctx, &email(&visit.body)?).await?;
     Ok(done_at(&of_members(&visit), "member-removed"))
 }
 

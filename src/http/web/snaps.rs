@@ -96,7 +96,7 @@ async fn list(visit: Visit<BrandCtx>) -> Outcome {
             }
         }
     };
-    let bases: Vec<_> = brands::stores(app, ctx)
+    let bases: Vec<_> = brands::all_stores(app, ctx)
         .await?
         .into_iter()
         .filter(|store| store.parent.is_none())
@@ -179,7 +179,7 @@ async fn show(visit: Visit<SnapCtx>) -> Outcome {
         snap,
         publisher,
         revisions,
-    } = snaps::show(app, ctx.brand(), &ctx.snap().name).await?;
+    } = snaps::show(app, ctx).await?;
     let path = of_snap(brand, &snap.name);
     let publishes = ctx.may(Permission::SnapPublish);
     let tracks: Vec<String> = std::iter::once(Track::default())
@@ -290,7 +290,7 @@ async fn edit(visit: Visit<SnapCtx, Form>) -> Outcome {
 async fn revisions(visit: Visit<SnapCtx>) -> Outcome {
     let Visit { app, ctx, .. } = &visit;
     let brand = ctx.brand().brand();
-    let Detail { snap, revisions, .. } = snaps::show(app, ctx.brand(), &ctx.snap().name).await?;
+    let Detail { snap, revisions, .. } = snaps::show(app, ctx).await?;
     let path = of_snap(brand, &snap.name);
     let now = app.clock.now();
     let places = |number: u64| {

@@ -141,7 +141,7 @@ fn tasks(ctx: &BrandCtx) -> Markup {
 async fn overview(visit: Visit<BrandCtx>) -> Outcome {
     let Visit { app, ctx, .. } = &visit;
     let brand = brands::show(app, ctx).await?;
-    let stores = brands::stores(app, ctx).await?.len();
+    let stores = brands::all_stores(app, ctx).await?.len();
     let root = if brand.delegated {
         "another root signs account and keys (delegated)"
     } else {

@@ -88,7 +88,7 @@ async fn list(visit: Visit<BrandCtx>) -> Outcome {
         app, ctx, session, ..
     } = &visit;
     let path = of_brand(ctx.brand(), "stores");
-    let all = brands::stores(app, ctx).await?;
+    let all = brands::all_stores(app, ctx).await?;
     let bases: Vec<StoreRecord> = all
         .iter()
         .filter(|store| store.parent.is_none())
@@ -154,11 +154,11 @@ async fn create(visit: Visit<BrandCtx, Form>) -> Outcome {
             ));
         }
     };
+    let id = form.need("id", "Store id")?;
     let new = NewStore {
-        id: form.need("id", "Store id")?,
-        name: form.text("name").unwrap_or_default().to_owned(),
         kind: parent.is_some().then_some(kind),
         parent,
+        ..NewStore::new(id, form.text("name").unwrap_or_default().to_owned())
     };
     let store = stores::create(&visit.app, &visit.ctx, new).await?;
     Ok(done_at(&of_store(visit.ctx.brand(), &store.id), "created"))
@@ -171,7 +171,7 @@ async fn show(visit: Visit<StoreCtx>) -> Outcome {
     let (store, brand) = (ctx.store(), ctx.brand().brand());
     let path = of_store(brand, &store.id);
     let shown = if ctx.may(Permission::SnapRead) {
-        inclusions::contents(app, ctx.brand(), &store.id).await?
+        inclusions::contents(app, ctx).await?
     } else {
         Vec::new()
     };
@@ -321,7 +321,7 @@ async fn configure(visit: Visit<StoreCtx, Form>) -> Outcome {
         review_policy: Some(review_policy),
         ..StoreSettings::default()
     };
-    stores::configure(&visit.app, brand, id, settings).await?;
+    stores::configure(&visit.app, &visit.ctx, settings).await?;
     Ok(done_at(&of_store(brand.brand(), id), "saved"))
 }
 
@@ -345,20 +345,20 @@ async fn provision(visit: Visit<InstanceCtx, Form>) -> Outcome {
         name_prefixes: Some(prefixes.collect()),
         ..StoreSettings::default()
     };
-    stores::configure(&visit.app, brand, id, settings).await?;
+    stores::configure(&visit.app, &ctx, settings).await?;
     Ok(done_at(&of_store(brand.brand(), id), "saved"))
 }
 
 async fn include(visit: Visit<StoreCtx, Form>) -> Outcome {
     let (brand, id) = (visit.ctx.brand(), &visit.ctx.store().id);
     let snap: SnapName = visit.body.need("snap", "Include a snap")?;
-    inclusions::include(&visit.app, brand, id, &snap).await?;
+    inclusions::include(&visit.app, &visit.ctx, &snap).await?;
     Ok(done_at(&of_store(brand.brand(), id), "included"))
 }
 
 async fn exclude(visit: Visit<StoreCtx, Form>) -> Outcome {
     let (brand, id) = (visit.ctx.brand(), &visit.ctx.store().id);
     let snap: SnapName = visit.body.need("snap", "Snap")?;
-    inclusions::exclude(&visit.app, brand, id, &snap).await?;
+    inclusions::exclude(&visit.app, &visit.ctx, &snap).await?;
     Ok(done_at(&of_store(brand.brand(), id), "excluded"))
 }

@@ -107,7 +107,7 @@ async fn show(visit: Visit<BrandCtx>) -> Outcome {
     } = &visit;
     let id = random_letters(ID, |buffer| app.entropy.fill(buffer)).to_string();
     let path = of_brand(ctx.brand(), "upload");
-    let bases: Vec<_> = brands::stores(app, ctx)
+    let bases: Vec<_> = brands::all_stores(app, ctx)
         .await?
         .into_iter()
         .filter(|store| store.parent.is_none())

@@ -524,6 +524,8 @@ async fn a_denied_serial_and_a_disabled_model_lose_their_sessions() {
     assert!(verify_session(&field.app, Some(&header)).await.is_ok());
 
     let record = ModelRecord {
+        last_policy: 0,
+        authorship: Default::default(),
         brand_id: brand.clone(),
         name: model.clone(),
         api_keys: Vec::new(),

@@ -98,6 +98,7 @@ impl Stock<'_> {
             newest_revision: 0,
             newest_components: Default::default(),
             releases: Releases::default(),
+            featured: None,
             created: self.now(),
         };
         self.write(vec![Change::create(&record)], Changed::Snap(id(name)))

@@ -288,7 +288,9 @@ async fn an_imported_store_assertion_may_name_the_address_with_a_slash() {
     let url = shop.app.settings.public_url.clone() + "/";
     let pairs = [("store", BRAND), ("operator-id", BRAND), ("url", url.as_str())];
     import(&shop, &[&upstream.sign(T::Store, &pairs, &[], b"")]).await;
-    let ctx = hallmark::app::BrandCtx::local(BRAND.parse().unwrap());
-    let connected = connect::connect(&shop.app, &ctx, &BRAND.parse().unwrap()).await;
+    let ctx = hallmark::app::StoreCtx::local(&shop.app, &BRAND.parse().unwrap())
+        .await
+        .unwrap();
+    let connected = connect::connect(&shop.app, &ctx).await;
     assert_eq!(connected.unwrap().url, url);
 }

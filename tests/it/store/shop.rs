@@ -111,7 +111,8 @@ impl Shop {
         format!("{name:0<32}")
     }
 
-    async fn person(&self, name: &str, roles: &[Role], operator: bool) {
+    /// Somebody with roles in the base store.
+    pub async fn person(&self, name: &str, roles: &[Role], operator: bool) {
         let now = self.app.clock.now();
         let account = Account {
             id: Self::account(name).parse().unwrap(),
@@ -174,6 +175,28 @@ impl Shop {
             request = request.body(body.to_string());
         }
         answer(request).await
+    }
+
+    /// Calls any path; a body of null is none.
+    pub async fn api(&self, who: &str, method: &str, path: &str, body: Value) -> Answer {
+        let url = format!("http://{}{path}", self.address);
+        let mut request = self
+            .http
+            .request(method.parse().unwrap(), url)
+            .header("authorization", format!("Macaroon {}", token(who).reveal()));
+        if !body.is_null() {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
+        answer(request).await
+    }
+
+    /// Gives somebody roles in a store.
+    pub async fn role(&self, who: &str, store: &str, roles: &[&str]) {
+        let path = format!("/stores/{store}/members/{who}@people.example?brand={BRAND}");
+        let body = serde_json::json!({ "roles": roles });
+        self.call("operator", "PUT", &path, body).await.ok();
     }
 
     /// Runs the program as somebody.

@@ -257,6 +257,7 @@ impl Factory {
             .await
             .unwrap();
         let key = SigningKey {
+            authorship: Default::default(),
             account_id: owner,
             name: name.parse().unwrap(),
             key_id: made.id.clone(),

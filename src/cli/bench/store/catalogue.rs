@@ -245,6 +245,7 @@ fn snap(
         newest_revision: 1,
         newest_components: BTreeMap::new(),
         releases: Releases::default(),
+        featured: None,
         created: now,
     })
 }

@@ -1,0 +1,379 @@
+//! Invites into stores: who is invited becomes a member by accepting, and gets an account where they have none
+//! (admin-api.md 1.4).
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::members::{self, Assignment, Member};
+use super::{App, Password, Refusal, StoreCtx, accounts};
+use crate::domain::access::invite::INVITE_LIFE;
+use crate::domain::access::{
+    Account, InviteAction, InviteStatus, InviteText, Membership, Role, StoreInvite, StoreRecord,
+};
+use crate::domain::audit::{Actor, AuditEvent};
+use crate::domain::ident::{Email, Username};
+use crate::ports::{Change, Commit, CommitOutcome, Versioned};
+
+/// Invites a store may have at a time.
+pub const MAX_INVITES: usize = 10_000;
+/// How often accepting is tried again because somebody changed the same records.
+const ATTEMPTS: usize = 5;
+
+/// An invite that was sent, with the text that accepts it: handed on once, and kept as a hash.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The invite.
+    pub invite: StoreInvite,
+    /// What its receiver needs; none where it was taken back.
+    pub secret: Option<InviteText>,
+}
+
+/// The invites of a store, by e-mail address. Accepted ones are no more.
+pub async fn list(app: &App, ctx: &StoreCtx) -> Result<Vec<StoreInvite>, Refusal> {
+    let all = app.storage.all::<StoreInvite>([ctx.store().id.as_str()]).await?;
+    Ok(all.into_iter().map(|found| found.record).collect())
+}
+
+/// Invites people into the store: all of them or, if one cannot be, none. Who was invited before is invited anew with
+/// these roles, and the text of before is void.
+///
+/// # Errors
+/// `roles-required`, `already-member`, `duplicate-email`, `too-many-invites`.
+pub async fn send(app: &App, ctx: &StoreCtx, wanted: &[Assignment]) -> Result<Vec<Sent>, Refusal> {
+    distinct(wanted.iter().map(|one| &one.email))?;
+    let store = ctx.store();
+    let known = app.storage.all::<StoreInvite>([store.id.as_str()]).await?;
+    if known.len() + wanted.len() > MAX_INVITES {
+        return Err(Refusal::conflict(
+            "too-many-invites",
+            format!(
+                "cannot invite more people: store {} has {MAX_INVITES} open invites at most",
+                store.id
+            ),
+        ));
+    }
+    let now = app.clock.now();
+    let mut commit = Commit::default();
+    let mut sent = Vec::new();
+    for one in wanted {
+        check_roles(store, one)?;
+        check_no_member(app, store, &one.email).await?;
+        let old = known.iter().find(|found| found.record.email == one.email);
+        let secret = InviteText::generate(|buffer| app.entropy.fill(buffer));
+        let invite = StoreInvite {
+            brand_id: store.brand_id.clone(),
+            store_id: store.id.clone(),
+            email: one.email.clone(),
+            roles: one.roles.clone(),
+            secret: secret.hash(),
+            invited_by: ctx.account().cloned(),
+            revoked: false,
+            created: old.map_or(now, |old| old.record.created),
+            expires: now.plus_seconds(INVITE_LIFE),
+        };
+        commit.records.push(match old {
+            Some(old) => Change::replace(&invite, old.version),
+            None => Change::create(&invite),
+        });
+        commit.audit.push(event(app, ctx, "invite.send", &invite));
+        sent.push(Sent {
+            invite,
+            secret: Some(secret),
+        });
+    }
+    if !commit.records.is_empty() {
+        app.commit(commit).await?;
+    }
+    Ok(sent)
+}
+
+/// Does things to invites of the store: all of them or, if one cannot be done, none.
+///
+/// # Errors
+/// `invite-state` if an invite does not allow it; unknown ones are not found.
+pub async fn act(app: &App, ctx: &StoreCtx, wanted: &[(Email, InviteAction)]) -> Result<Vec<Sent>, Refusal> {
+    distinct(wanted.iter().map(|(email, _)| email))?;
+    let store = ctx.store();
+    let now = app.clock.now();
+    let mut commit = Commit::default();
+    let mut sent = Vec::new();
+    for (email, action) in wanted {
+        let found = app
+            .storage
+            .find::<StoreInvite>([store.id.as_str(), email.as_str()])
+            .await?;
+        let Versioned { mut record, version } = found.ok_or_else(|| {
+            Refusal::not_found(format!(
+                "cannot find an invite of {email} into store {}",
+                store.id
+            ))
+        })?;
+        record
+            .act(*action, now)
+            .map_err(|status| wrong_state(&record, *action, status))?;
+        let secret = action
+            .renews()
+            .then(|| InviteText::generate(|buffer| app.entropy.fill(buffer)));
+        if let Some(secret) = &secret {
+            record.secret = secret.hash();
+            record.invited_by = ctx.account().cloned();
+        }
+        commit.records.push(Change::replace(&record, version));
+        let name = format!("invite.{}", action.name());
+        commit.audit.push(event(app, ctx, &name, &record));
+        sent.push(Sent {
+            invite: record,
+            secret,
+        });
+    }
+    if !commit.records.is_empty() {
+        app.commit(commit).await?;
+    }
+    Ok(sent)
+}
+
+fn wrong_state(invite: &StoreInvite, action: InviteAction, status: InviteStatus) -> Refusal {
+    let instead = match status {
+        InviteStatus::Pending => "it is pending; it can be sent again or revoked",
+        InviteStatus::Expired => "it has expired; open it again",
+        InviteStatus::Revoked => "it was revoked; open it again",
+    };
+    Refusal::conflict(
+        "invite-state",
+        format!(
+            "cannot {} the invite of {}: {instead}",
+            action.name(),
+            invite.email
+        ),
+    )
+}
+
+fn distinct<'e>(emails: impl Iterator<Item = &'e Email>) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    for email in emails {
+        if !seen.insert(email) {
+            return Err(Refusal::invalid(
+                "duplicate-email",
+                format!("cannot do this: {email} is there twice"),
+            ));
+        }
+        if seen.len() > members::MAX_CHANGES {
+            return Err(Refusal::invalid(
+                "too-many-invites",
+                format!(
+                    "cannot change more than {} invites at once: send them in parts",
+                    members::MAX_CHANGES
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_roles(store: &StoreRecord, wanted: &Assignment) -> Result<(), Refusal> {
+    if wanted.roles.is_empty() || wanted.roles.contains(&Role::Brand) {
+        return Err(Refusal::invalid(
+            "roles-required",
+            format!(
+                "cannot invite {} into store {}: name roles; brand is granted to members only",
+                wanted.email, store.id
+            ),
+        ));
+    }
+    Ok(())
+}
+
+async fn check_no_member(app: &App, store: &StoreRecord, email: &Email) -> Result<(), Refusal> {
+    let Some(account) = account_of(app, email).await? else {
+        return Ok(());
+    };
+    match membership_of(app, store, &account.record).await? {
+        None => Ok(()),
+        Some(_) => Err(Refusal::conflict(
+            "already-member",
+            format!(
+                "cannot invite {email}: they are a member of store {}; change their roles",
+                store.id
+            ),
+        )),
+    }
+}
+
+async fn account_of(app: &App, email: &Email) -> Result<Option<Versioned<Account>>, Refusal> {
+    Ok(app
+        .storage
+        .find_unique::<Account>("email", email.as_str())
+        .await?)
+}
+
+async fn membership_of(
+    app: &App,
+    store: &StoreRecord,
+    account: &Account,
+) -> Result<Option<Versioned<Membership>>, Refusal> {
+    let key = [store.brand_id.as_str(), store.id.as_str(), account.id.as_str()];
+    Ok(app.storage.find::<Membership>(key).await?)
+}
+
+/// What an invite says to who holds its text.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// The invite.
+    pub invite: StoreInvite,
+    /// The store it is into.
+    pub store: StoreRecord,
+    /// Whether its receiver has an account; else accepting takes a password for a new one.
+    pub known: bool,
+}
+
+/// What is offered to who holds the text of an invite.
+///
+/// # Errors
+/// Not found if it is unknown, was used or replaced, has expired or was taken back: all the same.
+pub async fn preview(app: &App, text: &str) -> Result<Preview, Refusal> {
+    let (invite, store) = pending(app, text).await?;
+    let known = account_of(app, &invite.record.email).await?.is_some();
+    Ok(Preview {
+        invite: invite.record,
+        store,
+        known,
+    })
+}
+
+/// Somebody new, as far as they say who they are.
+#[derive(Clone, Debug, Default)]
+pub struct Newcomer {
+    /// The password of the new account.
+    pub password: Option<Password>,
+    /// Public name; none = made from the e-mail address.
+    pub username: Option<Username>,
+    /// For people; none = the username.
+    pub display_name: Option<String>,
+}
+
+/// Accepts an invite, once: the roles are added to those its receiver has in the store. Who has no account gets one.
+///
+/// # Errors
+/// Those of [`preview`]; `password-required` without an account, `account-exists` with one and a password;
+/// `brand-account`; what is wrong with the new account.
+pub async fn accept(app: &App, text: &str, newcomer: Newcomer) -> Result<Member, Refusal> {
+    let mut hashed = None;
+    for _ in 0..ATTEMPTS {
+        let (invite, store) = pending(app, text).await?;
+        let now = app.clock.now();
+        let email = &invite.record.email;
+        let mut commit = Commit {
+            records: vec![Change::delete(&invite.record, invite.version)],
+            ..Commit::default()
+        };
+        let account = match account_of(app, email).await? {
+            Some(found) if found.record.disabled => return Err(no_invite()),
+            Some(found) => {
+                if newcomer.password.is_some() {
+                    return Err(Refusal::conflict(
+                        "account-exists",
+                        format!(
+                            "cannot make an account: {email} has one; accept without a password and log in with theirs"
+                        ),
+                    ));
+                }
+                found.record
+            }
+            None => {
+                let password = newcomer.password.clone().ok_or_else(|| {
+                    Refusal::invalid(
+                        "password-required",
+                        format!(
+                            "cannot accept the invite: {email} has no account yet; choose a password for it"
+                        ),
+                    )
+                })?;
+                let hash = match hashed.take() {
+                    Some(hash) => hash,
+                    None => app.guard.passwords.hash(password, app.entropy.as_ref()).await?,
+                };
+                hashed = Some(hash.clone());
+                let account = accounts::invited(app, email, &newcomer, hash)?;
+                commit.records.push(Change::create(&account));
+                commit
+                    .audit
+                    .push(own_event(app, &account, &invite.record, "account.create"));
+                account
+            }
+        };
+        members::check_first(app, &store.brand_id, &account, &invite.record.roles).await?;
+        let old = membership_of(app, &store, &account).await?;
+        let mut roles = invite.record.roles.clone();
+        roles.extend(old.iter().flat_map(|old| old.record.roles.iter().copied()));
+        let membership = Membership {
+            brand_id: store.brand_id.clone(),
+            store_id: store.id.clone(),
+            account_id: account.id.clone(),
+            roles: roles.into_iter().collect(),
+            changed: now,
+        };
+        commit.records.push(match old {
+            Some(old) => Change::replace(&membership, old.version),
+            None => Change::create(&membership),
+        });
+        commit
+            .audit
+            .push(own_event(app, &account, &invite.record, "invite.accept"));
+        match app.storage.commit(commit).await? {
+            CommitOutcome::Conflict { .. } => {}
+            CommitOutcome::Taken {
+                field: "username", ..
+            } if newcomer.username.is_none() => {}
+            outcome => {
+                return App::settle(&outcome).map(|()| Member { account, membership });
+            }
+        }
+    }
+    Err(App::changed_meanwhile())
+}
+
+fn no_invite() -> Refusal {
+    Refusal::not_found(
+        "cannot find the invite: it is unknown, was used, has expired or was taken back; ask for another one",
+    )
+}
+
+async fn pending(app: &App, text: &str) -> Result<(Versioned<StoreInvite>, StoreRecord), Refusal> {
+    let text = InviteText::parse(text).ok_or_else(no_invite)?;
+    let invite = app
+        .storage
+        .find_unique::<StoreInvite>("secret", &text.hash())
+        .await?
+        .filter(|found| found.record.status(app.clock.now()) == InviteStatus::Pending)
+        .ok_or_else(no_invite)?;
+    let store = app
+        .storage
+        .find::<StoreRecord>([invite.record.store_id.as_str()])
+        .await?
+        .ok_or_else(no_invite)?;
+    Ok((invite, store.record))
+}
+
+fn event(app: &App, ctx: &StoreCtx, action: &str, invite: &StoreInvite) -> AuditEvent {
+    let subject = format!("{}/{}", invite.store_id, invite.email);
+    let mut event = ctx.event(app.clock.now(), action, &subject);
+    event.detail.insert("roles".to_owned(), json!(invite.roles));
+    event
+}
+
+/// What somebody does by the text of an invite, without being logged in.
+fn own_event(app: &App, account: &Account, invite: &StoreInvite, action: &str) -> AuditEvent {
+    let mut detail = serde_json::Map::new();
+    detail.insert("email".to_owned(), account.email.as_str().into());
+    detail.insert("roles".to_owned(), json!(invite.roles));
+    detail.insert("invited-by".to_owned(), json!(invite.invited_by));
+    AuditEvent {
+        time: app.clock.now(),
+        actor: Actor::Account(account.id.clone()),
+        brand: Some(invite.brand_id.clone().into()),
+        action: action.to_owned(),
+        subject: format!("{}/{}", invite.store_id, account.id),
+        detail,
+    }
+}
