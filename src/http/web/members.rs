@@ -6,13 +6,14 @@ use maud::{Markup, html};
 
 use super::account::roles;
 use super::form::Form;
-use super::frame::{Page, of_brand};
-use super::parts::{Cut, Line, empty, line, mark, post_button, post_form, search, table, tick, time};
+use super::frame::Page;
+use super::invites::{self, of_invites};
+use super::parts::{Cut, Line, ROWS, empty, line, mark, post_button, post_form, search, table, tick, time};
 use super::route::{Outcome, Visit, Web, done_at};
-use super::stores::of_store;
+use super::stores::{below_stores, of_store};
 use crate::app::members::{self, Confirmed, Member};
 use crate::app::{Refusal, StoreCtx};
-use crate::domain::access::{Permission, Role, StoreRecord};
+use crate::domain::access::{Permission, Role, StoreInvite, StoreRecord};
 use crate::domain::ident::Email;
 use crate::http::endpoint::Endpoint;
 
@@ -45,7 +46,7 @@ async fn list(visit: Visit<StoreCtx>) -> Outcome {
         app, ctx, session, ..
     } = &visit;
     let (store, brand) = (ctx.store(), ctx.brand().brand());
-    let path = format!("{}/members", of_store(brand, &store.id));
+    let path = of_members(ctx);
     let wanted = visit.query("q").to_lowercase();
     let mut all = members::list(app, ctx).await?;
     all.retain(|Member { account, .. }| {
@@ -54,6 +55,11 @@ async fn list(visit: Visit<StoreCtx>) -> Outcome {
             || account.display_name.to_lowercase().contains(&wanted)
     });
     let manages = ctx.may(Permission::MemberManage);
+    let all_invites = if manages {
+        crate::app::invites::list(app, ctx).await?
+    } else {
+        Vec::new()
+    };
     let (cut, part) = Cut::of(all, visit.page());
     let rows = html! {
         @for Member { account, membership } in &part {
@@ -96,22 +102,38 @@ async fn list(visit: Visit<StoreCtx>) -> Outcome {
         @if manages {
             h2 { "Add a member" }
             (post_form(&session.mark, &path, html! {
-                (line(Line { name: "email", label: "E-mail address of an account", kind: "email", required: true,
+                (line(Line { name: "email", label: "E-mail address", kind: "email", required: true,
                     longest: 254, ..Line::default() }))
                 (boxes(ctx, store, &[]))
                 button class="main" { "Add member" }
-                @if session.keeps_accounts {
-                    p class="hint" { "No account yet? Make one under " a href="/accounts" { "Accounts" } "." }
-                } @else {
-                    p class="hint" { "No account yet? The operator of the instance makes it." }
+                " "
+                button formaction=(of_invites(ctx)) { "Invite" }
+                p class="hint" {
+                    "Who has an account is added at once. Who has none is invited: you get a text to hand on, and \
+                     accepting it makes the account."
                 }
             }))
+            (invited(&visit, &all_invites))
         }
     };
-    Ok(Page::new(format!("Members of {}", store.name), body)
-        .below(of_brand(brand, "stores"), "Stores")
+    let page = Page::new(format!("Members of {}", store.name), body);
+    Ok(below_stores(&visit, page)
         .below(of_store(brand, &store.id), store.name.clone())
         .into())
+}
+
+/// The first invites, for who may manage members.
+fn invited(visit: &Visit<StoreCtx>, all: &[StoreInvite]) -> Markup {
+    let path = of_invites(&visit.ctx);
+    html! {
+        h2 { "Invites" }
+        @if all.is_empty() {
+            (empty("Nobody is invited whose answer is missing."))
+        } @else {
+            (invites::rows(&visit.session.mark, &path, all.get(..ROWS).unwrap_or(all), visit.app.clock.now()))
+            @if all.len() > ROWS { p { a href=(path) { "All " (all.len()) " invites" } } }
+        }
+    }
 }
 
 /// A box for each role; what the caller may not grant here is left out.
@@ -134,27 +156,34 @@ fn boxes(ctx: &StoreCtx, store: &StoreRecord, held: &[Role]) -> Markup {
 
 async fn set(visit: Visit<StoreCtx, Form>) -> Outcome {
     let email = email(&visit.body)?;
-    let mut wanted = BTreeSet::new();
-    for text in visit.body.all("role") {
-        wanted.insert(text.parse::<Role>().map_err(Refusal::from)?);
-    }
+    let wanted = asked(&visit.body)?;
     let confirmed = Confirmed {
         brand_account: visit.body.ticked("confirm-brand-account"),
     };
     members::set(&visit.app, &visit.ctx, &email, &wanted, confirmed).await?;
-    Ok(done_at(&of_members(&visit), "member-set"))
+    Ok(done_at(&of_members(&visit.ctx), "member-set"))
 }
 
 async fn remove(visit: Visit<StoreCtx, Form>) -> Outcome {
     members::remove(&visit.app, &visit.ctx, &email(&visit.body)?).await?;
-    Ok(done_at(&of_members(&visit), "member-removed"))
+    Ok(done_at(&of_members(&visit.ctx), "member-removed"))
 }
 
-fn of_members(visit: &Visit<StoreCtx, Form>) -> String {
-    let ctx = &visit.ctx;
+/// The roles that are ticked.
+pub(super) fn asked(form: &Form) -> Result<BTreeSet<Role>, Refusal> {
+    let mut wanted = BTreeSet::new();
+    for text in form.all("role") {
+        wanted.insert(text.parse::<Role>()?);
+    }
+    Ok(wanted)
+}
+
+/// The path of the page of the members of the store `ctx` is about.
+pub(super) fn of_members(ctx: &StoreCtx) -> String {
     format!("{}/members", of_store(ctx.brand().brand(), &ctx.store().id))
 }
 
-fn email(form: &Form) -> Result<Email, Refusal> {
+/// The e-mail address a form is about.
+pub(super) fn email(form: &Form) -> Result<Email, Refusal> {
     Ok(Email::normal(form.raw("email"))?)
 }

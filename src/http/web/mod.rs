@@ -11,6 +11,7 @@ mod cookies;
 mod devices;
 mod form;
 mod frame;
+mod invites;
 mod keys;
 mod members;
 mod models;
@@ -70,6 +71,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
     all.extend(accounts::endpoints(&web));
     all.extend(stores::endpoints(&web));
     all.extend(members::endpoints(&web));
+    all.extend(invites::endpoints(&web, app));
     all.extend(snaps::endpoints(&web));
     all.extend(channels::endpoints(&web));
     all.extend(upload::endpoints(&web));

@@ -15,7 +15,7 @@ use warp::{Filter, Rejection};
 
 use super::cookies::from_our_pages;
 use super::form::{Form, MAX_FORM};
-use super::frame::{Frame, Page, secure};
+use super::frame::{Frame, Page, of_brand, secure};
 use super::multipart::Parts;
 use super::parts::with_query;
 use super::session::Session;
@@ -180,6 +180,8 @@ pub(super) struct Visit<C, B = ()> {
     pub body: B,
     /// From where; none in process.
     pub peer: Option<IpAddr>,
+    /// Leave in the whole brand the page is about, for who has more than a role in one of its stores.
+    pub whole: Option<BrandCtx>,
     variables: Vec<(&'static str, String)>,
     query: Query,
 }
@@ -220,6 +222,14 @@ impl<C, B> Visit<C, B> {
         text.parse().map(Some).map_err(|error| {
             Refusal::invalid("invalid-request", format!("cannot look for this {what}: {error}"))
         })
+    }
+
+    /// The page below one of the brand's, where the caller may see that: roles in one store do not open it.
+    pub(super) fn below_brand(&self, page: Page, opens: Permission, segment: &str, name: &str) -> Page {
+        match &self.whole {
+            Some(brand) if brand.may(opens) => page.below(of_brand(brand.brand(), segment), name),
+            Some(_) | None => page,
+        }
     }
 
     /// The number of the page of a list.
@@ -414,6 +424,7 @@ where
             session: session.clone(),
             body,
             peer,
+            whole: brand.clone(),
             variables: found,
             query: request.query,
         };
@@ -570,6 +581,10 @@ const DONE: &[(&str, &str)] = &[
     ),
     ("member-set", "The member has these roles now."),
     ("member-removed", "The member has no role here any more."),
+    (
+        "invite-revoked",
+        "The invite is taken back: its text is no good from now on.",
+    ),
     ("included", "The store shows the snap now."),
     ("excluded", "The store does not show the snap any more."),
     (

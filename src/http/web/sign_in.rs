@@ -15,6 +15,7 @@ use super::session::Session;
 use crate::app::login::{self, Session as LogIn};
 use crate::app::{App, FormMark, OwnCtx, Password, Refusal};
 use crate::domain::access::Permission;
+use crate::http::body::Unread;
 use crate::http::endpoint::{Access, BodyShape, Endpoint};
 
 /// Longest address that is come back to after signing in.
@@ -67,16 +68,43 @@ fn page(
     wrong: Option<&str>,
     status: StatusCode,
 ) -> Response {
+    for_visitor(app, request, |mark| {
+        Page::new("Sign in", form(mark, next, email, wrong)).with_status(status)
+    })
+}
+
+/// A page with a form, for somebody who is not logged in: its mark belongs to a cookie of the visit.
+pub(super) fn for_visitor(app: &App, request: &Request, page: impl FnOnce(&FormMark) -> Page) -> Response {
     let cookies = Cookies::of(app);
     let (visitor, cookie) = match cookies.visitor(&request.headers) {
         Some(visitor) => (visitor.to_owned(), None),
         None => cookies.begin_visit(app),
     };
     let mark = FormMark::of(&app.secrets, &visitor);
-    let page = Page::new("Sign in", form(&mark, next, email, wrong)).with_status(status);
-    let mut response = Frame::default().around(page);
+    let mut response = Frame::default().around(page(&mark));
     cookies::add(response.headers_mut(), cookie);
     response
+}
+
+/// Whether a form was sent from a page of [`for_visitor`], in the same visit.
+pub(super) fn is_of_visitor(app: &App, request: &Request, form: &Form) -> bool {
+    let visitor = Cookies::of(app).visitor(&request.headers);
+    from_our_pages(app, &request.headers)
+        && visitor.is_some_and(|visitor| FormMark::of(&app.secrets, visitor).fits(form.raw("mark")))
+}
+
+/// The form of a request; the answer, where there is none to be read.
+pub(super) async fn form_of(request: &mut Request) -> Result<Form, Box<Response>> {
+    let body = std::mem::replace(&mut request.body, Unread::nothing());
+    match route::form(body, &request.headers).await {
+        Ok(form) => Ok(form),
+        Err(Stop::NotOurs) => Err(Box::new(route::not_ours(Frame::default()))),
+        Err(Stop::Refused(refusal)) => Err(Box::new(route::refused(
+            Frame::default(),
+            &refusal,
+            request.id.as_ref(),
+        ))),
+    }
 }
 
 /// Log-ins by another provider get their place below the password.
@@ -96,6 +124,7 @@ fn form(mark: &FormMark, next: &str, email: &str, wrong: Option<&str>) -> Markup
                 button class="main" { "Sign in" }
             }))
         }
+        p class="quiet" { "You were invited? " a href="/login/invite" { "Accept the invite" } "." }
         p class="quiet" {
             "The first password is printed by " code { "hallmark init" } " or " code { "hallmark quickstart" }
             ". Whoever runs the server sets a new one with " code { "hallmark passwd" } "."
@@ -104,21 +133,13 @@ fn form(mark: &FormMark, next: &str, email: &str, wrong: Option<&str>) -> Markup
 }
 
 async fn log_in(app: &App, mut request: Request) -> Response {
-    let visitor = Cookies::of(app).visitor(&request.headers).map(str::to_owned);
-    let empty = crate::http::body::Unread::nothing();
-    let body = std::mem::replace(&mut request.body, empty);
-    let form = match route::form(body, &request.headers).await {
+    let form = match form_of(&mut request).await {
         Ok(form) => form,
-        Err(Stop::NotOurs) => return route::not_ours(Frame::default()),
-        Err(Stop::Refused(refusal)) => {
-            return route::refused(Frame::default(), &refusal, request.id.as_ref());
-        }
+        Err(answer) => return *answer,
     };
     let next = own_path(form.raw("next")).unwrap_or_default();
     let email = form.raw("email").trim();
-    let ours = from_our_pages(app, &request.headers)
-        && visitor.is_some_and(|visitor| FormMark::of(&app.secrets, &visitor).fits(form.raw("mark")));
-    if !ours {
+    if !is_of_visitor(app, &request, &form) {
         let wrong = "This form was too old, or your browser sends no cookies. Sign in again.";
         return page(app, &request, next, email, Some(wrong), StatusCode::FORBIDDEN);
     }

@@ -67,6 +67,11 @@ pub(super) fn endpoints(web: &Web) -> Vec<Endpoint> {
     ]
 }
 
+/// The page below the list of snaps.
+fn below_snaps(visit: &Visit<SnapCtx>, page: Page) -> Page {
+    visit.below_brand(page, Permission::SnapRead, "snaps", "Snaps")
+}
+
 /// The path of the page of a snap.
 pub(super) fn of_snap(brand: &BrandId, name: &SnapName) -> String {
     at(&["brands", brand.as_str(), "snaps", name.as_str()])
@@ -227,9 +232,7 @@ async fn show(visit: Visit<SnapCtx>) -> Outcome {
             })) }
         }
     };
-    Ok(Page::new(snap.name.to_string(), body)
-        .below(of_brand(brand, "snaps"), "Snaps")
-        .into())
+    Ok(below_snaps(&visit, Page::new(snap.name.to_string(), body)).into())
 }
 
 fn allowed(patterns: &[String]) -> String {
@@ -328,8 +331,8 @@ async fn revisions(visit: Visit<SnapCtx>) -> Outcome {
         }
         (cut.links(&format!("{path}/revisions"), &[]))
     };
-    Ok(Page::new(format!("Revisions of {}", snap.name), body)
-        .below(of_brand(brand, "snaps"), "Snaps")
+    let page = Page::new(format!("Revisions of {}", snap.name), body);
+    Ok(below_snaps(&visit, page)
         .below(path, snap.name.to_string())
         .into())
 }

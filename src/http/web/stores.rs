@@ -67,6 +67,11 @@ pub(super) fn of_store(brand: &BrandId, store: &StoreId) -> String {
     at(&["brands", brand.as_str(), "stores", store.as_str()])
 }
 
+/// The page below the list of stores.
+pub(super) fn below_stores<B>(visit: &Visit<StoreCtx, B>, page: Page) -> Page {
+    visit.below_brand(page, Permission::BrandRead, "stores", "Stores")
+}
+
 fn kind(store: &StoreRecord) -> &'static str {
     match (&store.parent, store.kind) {
         (None, _) => "base store",
@@ -175,14 +180,16 @@ async fn show(visit: Visit<StoreCtx>) -> Outcome {
     } else {
         Vec::new()
     };
-    let link = store.parent.as_ref().map(|parent| of_store(brand, parent));
+    let parent = store.parent.as_ref().filter(|_| visit.whole.is_some());
+    let link = parent.map(|parent| of_store(brand, parent));
     let body = html! {
         (facts(&[
             ("Store id", html! { code { (store.id) } }),
             ("Kind", html! { (kind(store)) }),
             ("View of", html! { @match (&store.parent, &link) {
                 (Some(parent), Some(link)) => { a href=(link) { (parent) } }
-                _ => { span class="quiet" { "nothing: names are registered here" } }
+                (Some(parent), None) => { (parent) }
+                (None, _) => { span class="quiet" { "nothing: names are registered here" } }
             } }),
             ("Uploads", html! { (policy(store.review_policy).1) }),
             ("Since", time(store.created)),
@@ -195,9 +202,7 @@ async fn show(visit: Visit<StoreCtx>) -> Outcome {
         @if ctx.may(Permission::StoreManage) { (settings(&session.mark, store, &path)) }
         @if ctx.may(Permission::StoreProvision) { (sources(&session.mark, store, &path)) }
     };
-    Ok(Page::new(store.name.clone(), body)
-        .below(of_brand(brand, "stores"), "Stores")
-        .into())
+    Ok(below_stores(&visit, Page::new(store.name.clone(), body)).into())
 }
 
 fn contents(visit: &Visit<StoreCtx>, path: &str, mut shown: Vec<Shown>) -> Markup {
@@ -211,7 +216,7 @@ fn contents(visit: &Visit<StoreCtx>, path: &str, mut shown: Vec<Shown>) -> Marku
         @for Shown { snap, because } in &part {
             tr {
                 th scope="row" {
-                    @if snap.brand_id == *brand && ctx.brand().may_with(snap, Permission::SnapRead) { a href=(of_snap(brand, &snap.name)) { (snap.name) } }
+                    @if snap.brand_id == *brand && ctx.may_see(snap) { a href=(of_snap(brand, &snap.name)) { (snap.name) } }
                     @else { (snap.name) }
                 }
                 td { (snap.kind.map_or_else(|| "no revision yet".to_owned(), |kind| kind.to_string())) }

@@ -45,7 +45,7 @@ impl Seen {
 
     /// Where the forms of the page lead that change something, but for the one that signs out.
     pub fn controls(&self) -> BTreeSet<String> {
-        let form = Regex::new(r#"<form method="post" action="([^"]*)""#).unwrap();
+        let form = Regex::new(r#"(?:<form method="post" action|<button formaction)="([^"]*)""#).unwrap();
         let actions = form.captures_iter(&self.text).map(|found| found[1].to_owned());
         actions.filter(|action| action != "/logout").collect()
     }

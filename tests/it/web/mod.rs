@@ -2,6 +2,7 @@
 
 mod browser;
 mod escaping;
+mod invites;
 mod roles;
 mod signing_in;
 mod snaps;

@@ -26,6 +26,10 @@ async fn furnished() -> Shop {
     shop.call("admin", "PUT", "/stores/kiosk/snaps/hello", Value::Null)
         .await
         .ok();
+    let invited = json!({"email": "invited@people.example", "roles": ["view"]});
+    shop.call("admin", "POST", "/stores/kiosk/invites", invited)
+        .await
+        .ok();
     shop.call("admin", "POST", "/models", json!({"name": "gate"}))
         .await
         .ok();
@@ -45,6 +49,7 @@ pub const PAGES: &[&str] = &[
     "/brands/acme/stores/kiosk",
     "/brands/acme/stores/acme/members",
     "/brands/acme/stores/kiosk/members",
+    "/brands/acme/stores/kiosk/invites",
     "/brands/acme/snaps",
     "/brands/acme/snaps/hello",
     "/brands/acme/snaps/hello/revisions",

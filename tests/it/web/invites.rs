@@ -1,0 +1,263 @@
+//! Inviting on the page of members, and accepting without an account, with a browser.
+
+use regex::Regex;
+use serde_json::json;
+
+use super::browser::{Browser, Seen};
+use crate::store::shop::Shop;
+
+const MEMBERS: &str = "/brands/acme/stores/kiosk/members";
+const INVITES: &str = "/brands/acme/stores/kiosk/invites";
+const ACCEPT: &str = "/login/invite";
+const PASSWORD: &str = "correct horse battery";
+
+async fn shop() -> Shop {
+    let shop = Shop::new().await;
+    let made = json!({"id": "kiosk", "name": "<b>Kiosks", "parent": "acme", "kind": "ecosystem"});
+    shop.call("admin", "POST", "/stores", made).await.ok();
+    shop
+}
+
+/// The text of the invite on a page that shows one.
+fn text(seen: &Seen) -> String {
+    let field = Regex::new(r#"value="(hmi_[A-Za-z0-9_-]+)""#).unwrap();
+    let found = field.captures(&seen.text);
+    found.map_or_else(|| panic!("no text in {seen:?}"), |found| found[1].to_owned())
+}
+
+/// Sends the form of the page of invites like somebody who is not logged in.
+async fn accept(browser: &Browser<'_>, fields: &[(&str, &str)]) -> Seen {
+    let mark = browser.get(ACCEPT).await.mark().unwrap_or_default();
+    let fields = [&[("mark", mark.as_str())], fields].concat();
+    let headers = [("origin", &*browser.origin()), ("sec-fetch-site", "same-origin")];
+    browser.submit_raw(ACCEPT, &fields, &headers).await
+}
+
+#[tokio::test]
+async fn somebody_new_is_invited_accepts_and_administers_that_store_only() {
+    let shop = shop().await;
+    let admin = Browser::of(&shop, "admin");
+    let fields = [("email", "Partner@Else.example"), ("role", "admin")];
+    let invited = admin.post(INVITES, &fields).await;
+    invited.shows("shown this once");
+    let secret = text(&invited);
+    let listed = admin.get(MEMBERS).await;
+    listed.shows("partner@else.example").shows("pending");
+    assert!(!listed.text.contains(&secret), "it is shown once");
+
+    let partner = Browser::new(&shop);
+    partner.get("/login").await.shows("href=\"/login/invite\"");
+    let offered = accept(&partner, &[("invite", &format!(" {secret} "))]).await;
+    offered
+        .shows("&lt;b&gt;Kiosks")
+        .shows("administrator")
+        .shows("name=\"password\"");
+    let accepted = |password, again| {
+        let fields = [
+            ("invite", secret.clone()),
+            ("accept", "yes".to_owned()),
+            ("password", password),
+            ("again", again),
+            ("username", "partner".to_owned()),
+            ("name", "<i>Partner".to_owned()),
+        ];
+        let partner = &partner;
+        async move {
+            let fields: Vec<(&str, &str)> =
+                fields.iter().map(|(name, text)| (*name, text.as_str())).collect();
+            accept(partner, &fields).await
+        }
+    };
+    let differ = accepted(PASSWORD.to_owned(), "other".to_owned()).await;
+    assert_eq!(differ.status, 400);
+    assert!(differ.text.contains("typed in two ways"), "{differ:?}");
+    assert!(
+        differ.text.contains("value=\"&lt;i&gt;Partner\""),
+        "what was entered stays: {differ:?}"
+    );
+    assert!(
+        !differ.text.contains(PASSWORD),
+        "but for the password: {differ:?}"
+    );
+    let short = accepted("short".to_owned(), "short".to_owned()).await;
+    assert_eq!(short.status, 400, "{short:?}");
+    let done = accepted(PASSWORD.to_owned(), PASSWORD.to_owned()).await;
+    done.shows("partner@else.example is now administrator in");
+    let again = accepted(PASSWORD.to_owned(), PASSWORD.to_owned()).await;
+    assert_eq!(again.status, 404);
+    assert!(again.text.contains("cannot find the invite"), "{again:?}");
+
+    let mark = partner.get("/login").await.mark().unwrap();
+    let fields = [
+        ("mark", &*mark),
+        ("email", "partner@else.example"),
+        ("password", PASSWORD),
+    ];
+    let headers = [("origin", &*partner.origin()), ("sec-fetch-site", "same-origin")];
+    let signed_in = partner.submit_raw("/login", &fields, &headers).await;
+    assert_eq!((signed_in.status, signed_in.location()), (303, "/start"));
+    partner.get("/start").await.shows("/brands/acme/stores/kiosk");
+    let members = partner.get(MEMBERS).await;
+    members.shows("&lt;i&gt;Partner").shows("Add member");
+    for closed in [
+        "/brands/acme",
+        "/brands/acme/stores",
+        "/brands/acme/models",
+        "/brands/acme/stores/acme",
+    ] {
+        assert!(partner.get(closed).await.absent(), "{closed}");
+        assert!(
+            !members.text.contains(&format!("\"{closed}\"")),
+            "no link to {closed}: {members:?}"
+        );
+    }
+    let listed = admin.get(MEMBERS).await;
+    assert!(
+        !listed.text.contains("pending"),
+        "who accepted is no longer listed as invited"
+    );
+}
+
+#[tokio::test]
+async fn somebody_with_an_account_accepts_without_a_password() {
+    let shop = shop().await;
+    let admin = Browser::of(&shop, "admin");
+    let invited = admin
+        .post(INVITES, &[("email", "view@people.example"), ("role", "review")])
+        .await;
+    let secret = text(&invited);
+    let browser = Browser::new(&shop);
+    let offered = accept(&browser, &[("invite", &secret)]).await;
+    offered.shows("reviewer");
+    assert!(!offered.text.contains("name=\"password\""), "{offered:?}");
+    let done = accept(&browser, &[("invite", &secret), ("accept", "yes")]).await;
+    done.shows("view@people.example is now reviewer");
+}
+
+#[tokio::test]
+async fn an_invite_is_renewed_taken_back_and_opened_again() {
+    let shop = shop().await;
+    let admin = Browser::of(&shop, "admin");
+    let someone = [("email", "someone@else.example")];
+    let first = text(&admin.post(INVITES, &[someone[0], ("role", "view")]).await);
+    let second = text(&admin.post(&format!("{INVITES}/resend"), &someone).await);
+    let stranger = Browser::new(&shop);
+    let void = accept(&stranger, &[("invite", &first)]).await;
+    assert_eq!(void.status, 404, "{void:?}");
+    accept(&stranger, &[("invite", &second)]).await.shows("viewer");
+    let revoked = admin.post(&format!("{INVITES}/revoke"), &someone).await;
+    revoked.shows("taken back").shows("revoked").shows("Open again");
+    assert_eq!(accept(&stranger, &[("invite", &second)]).await.status, 404);
+    let twice = admin.submit(&format!("{INVITES}/revoke"), &someone).await;
+    assert_eq!(twice.status, 409);
+    assert!(twice.text.contains("open it again"), "{twice:?}");
+    let third = text(&admin.post(&format!("{INVITES}/open"), &someone).await);
+    accept(&stranger, &[("invite", &third)]).await.shows("viewer");
+    admin
+        .get(&format!("{INVITES}?q=SOME"))
+        .await
+        .shows("someone@else.example");
+    admin
+        .get(&format!("{INVITES}?q=nobody"))
+        .await
+        .shows("No invite fits");
+
+    for (action, fields, status) in [
+        ("/resend", vec![("email", "nobody@else.example")], 404),
+        ("/burn", someone.to_vec(), 404),
+        ("", vec![("email", "no address"), ("role", "view")], 400),
+        ("", vec![("email", "new@else.example")], 400),
+        ("", vec![("email", "new@else.example"), ("role", "brand")], 400),
+        ("", vec![("email", "new@else.example"), ("role", "king")], 400),
+        (
+            "",
+            vec![
+                ("email", "new@else.example"),
+                ("role", "view"),
+                ("email", "b@else.example"),
+            ],
+            400,
+        ),
+    ] {
+        let seen = admin.submit(&format!("{INVITES}{action}"), &fields).await;
+        assert_eq!(seen.status, status, "{action} {fields:?}: {seen:?}");
+    }
+    assert!(
+        !admin.get(MEMBERS).await.text.contains("new@else.example"),
+        "nothing was done"
+    );
+}
+
+#[tokio::test]
+async fn an_invite_is_accepted_on_our_own_page_only() {
+    let shop = shop().await;
+    let admin = Browser::of(&shop, "admin");
+    let invited = admin
+        .post(INVITES, &[("email", "view@people.example"), ("role", "review")])
+        .await;
+    let secret = text(&invited);
+    let browser = Browser::new(&shop);
+    let origin = browser.origin();
+    let mark = browser.get(ACCEPT).await.mark().unwrap();
+    let fields = [("mark", &*mark), ("invite", &*secret), ("accept", "yes")];
+    let elsewhere = [
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ];
+    let ours = [("origin", &*origin), ("sec-fetch-site", "same-origin")];
+    assert_eq!(browser.submit_raw(ACCEPT, &fields, &elsewhere).await.status, 403);
+    assert_eq!(browser.submit_raw(ACCEPT, &fields[1..], &ours).await.status, 403);
+    let other = Browser::new(&shop);
+    assert_eq!(
+        other.submit_raw(ACCEPT, &fields, &ours).await.status,
+        403,
+        "the mark of another visit"
+    );
+    for nonsense in ["", "hmi_", "hmi_nonsense", "<b>", &"x".repeat(100_000)] {
+        let seen = accept(&browser, &[("invite", nonsense), ("accept", "yes")]).await;
+        assert_eq!(seen.status, 404, "{nonsense:.20}");
+    }
+    browser
+        .submit_raw(ACCEPT, &fields, &ours)
+        .await
+        .shows("is now reviewer");
+}
+
+#[tokio::test]
+async fn links_lead_a_partner_to_pages_that_open() {
+    let shop = shop().await;
+    shop.upload(
+        "pub",
+        "release=edge",
+        &[crate::store::shop::snap_file("hello", "1", "")],
+    )
+    .await
+    .ok();
+    shop.call(
+        "admin",
+        "PUT",
+        "/stores/kiosk/snaps/hello",
+        serde_json::Value::Null,
+    )
+    .await
+    .ok();
+    shop.person("partner", &[], false).await;
+    shop.role("partner", "kiosk", &["admin", "view"]).await;
+    let partner = Browser::of(&shop, "partner");
+    let link = Regex::new(r#"<a [^>]*href="(/[^"]*)""#).unwrap();
+    let (mut known, mut open) = (std::collections::BTreeSet::new(), vec!["/start".to_owned()]);
+    while let Some(path) = open.pop() {
+        if !known.insert(path.clone()) {
+            continue;
+        }
+        let seen = partner.get(&path).await;
+        assert_eq!(seen.status, 200, "{path}");
+        open.extend(
+            link.captures_iter(&seen.text)
+                .map(|found| found[1].replace("&amp;", "&")),
+        );
+    }
+    for wanted in ["/brands/acme/stores/kiosk", MEMBERS, "/brands/acme/snaps/hello"] {
+        assert!(known.contains(wanted), "{wanted} is not in {known:?}");
+    }
+}
