@@ -1,10 +1,13 @@
 //! Who calls: reads the `Authorization` header in all forms that clients send (publisher-api.md 2, admin-api.md 2.2);
-//! [`crate::app::authorize`] judges it. A `Macaroons` header is not looked at: only exchange calls have a use for it.
+//! [`crate::app::authorize`] judges it. Where there is none, macaroons may come as a list in a `Macaroons` header.
 
 use std::convert::Infallible;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use serde_json::Value;
 use warp::Filter;
 
 use super::fault::{Dialect, Fault};
@@ -12,7 +15,7 @@ use crate::app::credentials::Credential;
 use crate::app::{Reason, Refusal};
 use crate::domain::access::TokenText;
 
-/// What the `Authorization` header holds.
+/// What the caller's headers hold.
 #[derive(Clone, Debug)]
 pub enum Presented {
     /// There is none.
@@ -44,15 +47,6 @@ pub fn presented() -> impl Filter<Extract = (Presented,), Error = Infallible> + 
     warp::header::headers_cloned().map(|headers: HeaderMap| read(&headers))
 }
 
-/// The `Macaroons` header that some exchange calls carry; an empty one is none. Never rejects.
-pub fn macaroons()
--> impl Filter<Extract = (Option<String>,), Error = Infallible> + Clone + Send + Sync + 'static {
-    warp::header::headers_cloned().map(|headers: HeaderMap| {
-        let text = headers.get("macaroons")?.to_str().ok()?.trim();
-        (!text.is_empty()).then(|| text.to_owned())
-    })
-}
-
 /// Adds the challenge a 401 has to carry.
 pub fn challenge<D: Dialect>(fault: Fault<D>) -> Fault<D> {
     if fault.status() == http::StatusCode::UNAUTHORIZED {
@@ -70,12 +64,47 @@ pub fn challenge<D: Dialect>(fault: Fault<D>) -> Fault<D> {
 fn read(headers: &HeaderMap) -> Presented {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
-        (None, _) => return Presented::Nothing,
+        (None, _) => return listed(headers),
         (Some(value), None) => value,
         (Some(_), Some(_)) => return Presented::Unusable,
     };
     let credential = value.to_str().ok().and_then(credential);
     credential.map_or(Presented::Unusable, Presented::Credential)
+}
+
+/// The `Macaroons` header; an empty one is none.
+fn listed(headers: &HeaderMap) -> Presented {
+    let Some(value) = headers.get("macaroons") else {
+        return Presented::Nothing;
+    };
+    match value.to_str().map(str::trim) {
+        Ok("") => Presented::Nothing,
+        Ok(text) => list(text).map_or(Presented::Unusable, Presented::Credential),
+        Err(_) => Presented::Unusable,
+    }
+}
+
+/// The macaroons of a `Macaroons` header: base64 of a JSON list, the root first. Each is a text, or an object in the
+/// JSON form of macaroons.
+fn list(header: &str) -> Option<Credential> {
+    let text = header.trim_end_matches('=');
+    let bytes = URL_SAFE_NO_PAD
+        .decode(text)
+        .or_else(|_| STANDARD_NO_PAD.decode(text))
+        .ok()?;
+    let list: Vec<Value> = serde_json::from_slice(&bytes).ok()?;
+    let mut texts = list.iter().map(|one| match one {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    });
+    match (texts.next(), texts.next(), texts.next()) {
+        (Some(single), None, _) => Some(Credential::Single(single.into())),
+        (Some(root), Some(discharge), None) => Some(Credential::Pair {
+            root: root.into(),
+            discharge: discharge.into(),
+        }),
+        (_, _, _) => None,
+    }
 }
 
 /// A credential in one of the forms, the scheme and names of parameters in any case, with or without quotes:
@@ -178,5 +207,53 @@ mod tests {
             );
         }
         assert!(matches!(read(&HeaderMap::new()), Presented::Nothing));
+    }
+
+    #[test]
+    fn lists_of_macaroons_are_read_in_either_base64() {
+        let text = r#"["root??>", {"i":"discharge"}]"#;
+        for header in [
+            STANDARD_NO_PAD.encode(text),
+            URL_SAFE_NO_PAD.encode(text),
+            format!("{}==", STANDARD_NO_PAD.encode(text)),
+        ] {
+            let Some(Credential::Pair { root, discharge }) = list(&header) else {
+                panic!("a pair");
+            };
+            assert_eq!(
+                (root.as_str(), discharge.as_str()),
+                ("root??>", r#"{"i":"discharge"}"#)
+            );
+        }
+        for bad in ["[]", "{}", "[1,2,3]", "x"] {
+            assert!(list(&STANDARD_NO_PAD.encode(bad)).is_none(), "{bad}");
+        }
+        assert!(list("DISCHARGED").is_none());
+    }
+
+    #[test]
+    fn the_list_counts_where_there_is_no_other_credential() {
+        let token = TokenText::generate(|buffer| buffer.fill(9));
+        let header = |authorization: Option<&str>, list: &str| {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = authorization {
+                headers.insert(AUTHORIZATION, value.parse().unwrap());
+            }
+            headers.insert("macaroons", list.parse().unwrap());
+            read(&headers)
+        };
+        let one = URL_SAFE_NO_PAD.encode(r#"["abc"]"#);
+        assert!(matches!(header(None, ""), Presented::Nothing));
+        assert!(matches!(header(None, "x"), Presented::Unusable));
+        assert!(matches!(
+            header(None, &one),
+            Presented::Credential(Credential::Single(_))
+        ));
+        let bearer = format!("Bearer {}", token.reveal());
+        assert!(matches!(
+            header(Some(&bearer), &one),
+            Presented::Credential(Credential::Token(_))
+        ));
+        assert!(matches!(header(Some("Basic x"), &one), Presented::Unusable));
     }
 }

@@ -357,13 +357,14 @@ impl Office {
         );
     }
 
-    /// Posts an empty object with a `Macaroons` header.
-    pub async fn call_listed(&self, path: &str, macaroons: &str) -> Answer {
+    /// Calls with a `Macaroons` header; a `POST` brings an empty object.
+    pub async fn call_listed(&self, method: &str, path: &str, macaroons: &str) -> Answer {
         let request = http::Request::builder()
-            .method("POST")
+            .method(method)
             .uri(path)
             .header("macaroons", macaroons);
-        self.answer(request, "{}", [192, 0, 2, 1].into()).await
+        let body = if method == "POST" { "{}" } else { "" };
+        self.answer(request, body, [192, 0, 2, 1].into()).await
     }
 
     /// Calls with any `Authorization` header.

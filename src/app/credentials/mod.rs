@@ -7,6 +7,7 @@
 //! * a **single** macaroon names a token and what root and discharge left of it.
 
 mod discharge;
+mod json;
 mod root;
 mod seal;
 mod verify;

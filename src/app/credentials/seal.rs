@@ -149,10 +149,13 @@ pub(super) fn text(macaroon: &Macaroon) -> Result<String, Refusal> {
     Ok(text.trim_end_matches('=').to_owned())
 }
 
-/// The macaroon in a text of reasonable length.
+/// The macaroon in a text of reasonable length, in base64 or JSON.
 pub(super) fn read(text: &str) -> Option<Macaroon> {
     if text.len() > MAX_MACAROON {
         return None;
+    }
+    if text.starts_with('{') {
+        return Macaroon::deserialize_binary(&super::json::binary(text)?).ok();
     }
     Macaroon::deserialize(text).ok()
 }

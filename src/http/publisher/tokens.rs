@@ -2,13 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::{Input, Json, Outcome, Publisher};
-use crate::app::credentials::{self, Asked, Credential, MAX_LIFE};
+use crate::app::credentials::{self, Asked, MAX_LIFE};
 use crate::app::{App, Caller, OwnCtx, Password, Place, Reason, Refusal, SnapCtx, login};
 use crate::domain::access::limits::MAX_ENTRIES;
 use crate::domain::access::vocabulary::Vocabulary;
@@ -244,46 +241,9 @@ struct Anything {}
 /// `POST /v1/tokens/exchange` and its kin: macaroons come in `Authorization`, or as a list in `Macaroons`.
 async fn exchange(app: App, input: Input<Json<Anything>>) -> Outcome<Json<MacaroonView>> {
     let Json(Anything {}) = input.body;
-    let listed = match &input.macaroons {
-        Some(text) => Some(bakery(text)?),
-        None => None,
-    };
-    let credential = match &listed {
-        Some(credential) => Some(credential),
-        None => input.presented.credential()?,
-    };
+    let credential = input.presented.credential()?;
     let macaroon = credentials::exchange(&app, credential).await?;
     Ok(Json(MacaroonView { macaroon }))
-}
-
-/// The macaroons of a `Macaroons` header: base64 of a JSON list, the root first. Each is a text, or an object in the
-/// JSON form of macaroons.
-fn bakery(header: &str) -> Result<Credential, Refusal> {
-    let wrong = || {
-        Refusal::new(
-            Reason::Unauthenticated,
-            "invalid-token",
-            "cannot accept the credentials: the Macaroons header is no base64 of a list of one or two macaroons",
-        )
-    };
-    let text = header.trim_end_matches('=');
-    let bytes = URL_SAFE_NO_PAD
-        .decode(text)
-        .or_else(|_| STANDARD.decode(header))
-        .map_err(|_| wrong())?;
-    let list: Vec<Value> = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
-    let mut texts = list.iter().map(|one| match one {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    });
-    match (texts.next(), texts.next(), texts.next()) {
-        (Some(single), None, _) => Ok(Credential::Single(single.into())),
-        (Some(root), Some(discharge), None) => Ok(Credential::Pair {
-            root: root.into(),
-            discharge: discharge.into(),
-        }),
-        _ => Err(wrong()),
-    }
 }
 
 #[derive(Deserialize)]
@@ -442,23 +402,5 @@ mod tests {
         for bad in ["", "tomorrow", "2027-13-01", "2027-06-01T12", "2027-06-01Z"] {
             assert_eq!(moment(bad).unwrap_err().code, "invalid-expiry", "{bad}");
         }
-    }
-
-    #[test]
-    fn lists_of_macaroons_are_read_in_either_base64() {
-        let text = r#"["root??>", {"i":"discharge"}]"#;
-        for header in [STANDARD.encode(text), URL_SAFE_NO_PAD.encode(text)] {
-            let Credential::Pair { root, discharge } = bakery(&header).unwrap() else {
-                panic!("a pair");
-            };
-            assert_eq!(
-                (root.as_str(), discharge.as_str()),
-                ("root??>", r#"{"i":"discharge"}"#)
-            );
-        }
-        for bad in ["[]", "{}", "[1,2,3]", "x"] {
-            assert!(bakery(&STANDARD.encode(bad)).is_err(), "{bad}");
-        }
-        assert!(bakery("DISCHARGED").is_err());
     }
 }

@@ -28,8 +28,6 @@ pub struct Input<D, B = Nothing> {
     pub peer: Option<IpAddr>,
     /// What the caller came with, for calls that exchange one credential for another.
     pub presented: Presented,
-    /// The `Macaroons` header, where it is not empty.
-    pub macaroons: Option<String>,
     /// The body.
     pub body: B,
     dialect: PhantomData<fn() -> D>,
@@ -132,7 +130,6 @@ impl<D: Dialect, B: Body> Input<D, B> {
             query: request.query,
             peer: request.peer.as_ref().and_then(address),
             presented: request.presented,
-            macaroons: request.macaroons,
             body: B::read(request.body, &app.settings.limits).await?,
             dialect: PhantomData,
         })

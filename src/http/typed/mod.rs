@@ -289,7 +289,6 @@ struct Request {
     path: FullPath,
     query: Query,
     presented: Presented,
-    macaroons: Option<String>,
     peer: Option<Peer>,
     body: Unread,
 }
@@ -310,14 +309,12 @@ fn request(
         })
         .and(query())
         .and(auth::presented())
-        .and(auth::macaroons())
         .and(warp::ext::optional::<Peer>())
         .and(body::unread())
-        .map(|path, query, presented, macaroons, peer, body| Request {
+        .map(|path, query, presented, peer, body| Request {
             path,
             query,
             presented,
-            macaroons,
             peer,
             body,
         })

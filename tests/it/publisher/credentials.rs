@@ -1,7 +1,7 @@
 //! Logging in as publisher clients do, and everything that must not be a log-in.
 
 use http::header::WWW_AUTHENTICATE;
-use libmacaroon::{Macaroon, MacaroonKey, Verifier};
+use libmacaroon::{Caveat, Macaroon, MacaroonKey, Verifier};
 use serde_json::{Value, json};
 
 use super::client::{
@@ -629,13 +629,44 @@ async fn a_list_of_macaroons_is_taken_in_its_own_header() {
         let macaroon = Macaroon::deserialize(text).unwrap();
         serde_json::from_str(&macaroon.serialize(libmacaroon::Format::V2JSON).unwrap()).unwrap()
     };
+    // As Python clients write them.
+    let json_form_1 = |text: &str| -> Value {
+        let macaroon = Macaroon::deserialize(text).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let caveats = macaroon.caveats().iter().map(|caveat| match caveat {
+            Caveat::FirstParty(own) => json!({"cid": text(own.predicate())}),
+            Caveat::ThirdParty(other) => json!({
+                "cid": text(other.id()), "cl": other.location(),
+                "vid": base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(other.verifier_id()),
+            }),
+        });
+        let signature: &[u8] = macaroon.signature().as_ref();
+        json!({
+            "identifier": text(macaroon.identifier()), "location": macaroon.location(),
+            "caveats": caveats.collect::<Vec<Value>>(),
+            "signature": signature.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        })
+    };
     let lists = [
         json!([mine, bound(&mine, &proof)]),
         json!([json_form(&mine), json_form(&bound(&mine, &proof))]),
+        json!([json_form_1(&mine), json_form_1(&bound(&mine, &proof))]),
     ];
+    let unbound = json!([json_form_1(&mine), json_form_1(&proof)]);
+    let unbound = base64::engine::general_purpose::URL_SAFE.encode(unbound.to_string());
+    refused(
+        &office.call_listed("GET", "/v1/tokens/whoami", &unbound).await,
+        "invalid-token",
+        "unbound",
+    );
     for list in lists {
         let list = base64::engine::general_purpose::URL_SAFE.encode(list.to_string());
-        let answer = office.call_listed("/v1/tokens/exchange", &list).await;
+        let answer = office.call_listed("GET", "/v1/tokens/whoami", &list).await;
+        assert_eq!(
+            (answer.status, &answer.body["account"]["email"]),
+            (200, &json!(WHO))
+        );
+        let answer = office.call_listed("POST", "/v1/tokens/exchange", &list).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         let single = format!("Macaroon {}", answer.body["macaroon"].as_str().unwrap());
         assert_eq!(whoami(&office, &single).await.status, 200);
@@ -645,7 +676,11 @@ async fn a_list_of_macaroons_is_taken_in_its_own_header() {
         ("", "login-required"),
         ("W10=", "invalid-token"),
     ] {
-        refused(&office.call_listed("/v1/tokens/exchange", list).await, code, list);
+        refused(
+            &office.call_listed("POST", "/v1/tokens/exchange", list).await,
+            code,
+            list,
+        );
     }
 }
 
