@@ -1,7 +1,7 @@
 //! Invites into stores: who is invited becomes a member by accepting, and gets an account where they have none
 //! (admin-api.md 1.4).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
@@ -13,9 +13,10 @@ use crate::domain::access::{
 };
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::ident::{Email, Username};
+use crate::domain::time::Timestamp;
 use crate::ports::{Change, Commit, CommitOutcome, Versioned};
 
-/// Invites a store may have at a time.
+/// Invites a store may have at a time. Of those that expired or were revoked, some go when there is no room for a new one.
 pub const MAX_INVITES: usize = 10_000;
 /// How often accepting is tried again because somebody changed the same records.
 const ATTEMPTS: usize = 5;
@@ -44,22 +45,20 @@ pub async fn send(app: &App, ctx: &StoreCtx, wanted: &[Assignment]) -> Result<Ve
     distinct(wanted.iter().map(|one| &one.email))?;
     let store = ctx.store();
     let known = app.storage.all::<StoreInvite>([store.id.as_str()]).await?;
-    if known.len() + wanted.len() > MAX_INVITES {
-        return Err(Refusal::conflict(
-            "too-many-invites",
-            format!(
-                "cannot invite more people: store {} has {MAX_INVITES} open invites at most",
-                store.id
-            ),
-        ));
-    }
+    let mut known: BTreeMap<Email, Versioned<StoreInvite>> = known
+        .into_iter()
+        .map(|found| (found.record.email.clone(), found))
+        .collect();
     let now = app.clock.now();
-    let mut commit = Commit::default();
+    let mut commit = Commit {
+        records: room(store, &known, wanted, now)?,
+        ..Commit::default()
+    };
     let mut sent = Vec::new();
     for one in wanted {
         check_roles(store, one)?;
         check_no_member(app, store, &one.email).await?;
-        let old = known.iter().find(|found| found.record.email == one.email);
+        let old = known.remove(&one.email);
         let secret = InviteText::generate(|buffer| app.entropy.fill(buffer));
         let invite = StoreInvite {
             brand_id: store.brand_id.clone(),
@@ -69,7 +68,7 @@ pub async fn send(app: &App, ctx: &StoreCtx, wanted: &[Assignment]) -> Result<Ve
             secret: secret.hash(),
             invited_by: ctx.account().cloned(),
             revoked: false,
-            created: old.map_or(now, |old| old.record.created),
+            created: old.as_ref().map_or(now, |old| old.record.created),
             expires: now.plus_seconds(INVITE_LIFE),
         };
         commit.records.push(match old {
@@ -86,6 +85,34 @@ pub async fn send(app: &App, ctx: &StoreCtx, wanted: &[Assignment]) -> Result<Ve
         app.commit(commit).await?;
     }
     Ok(sent)
+}
+
+/// What makes room for new invites where a store has as many as it may: invites go that cannot be accepted any more.
+fn room(
+    store: &StoreRecord,
+    known: &BTreeMap<Email, Versioned<StoreInvite>>,
+    wanted: &[Assignment],
+    now: Timestamp,
+) -> Result<Vec<Change>, Refusal> {
+    let again: BTreeSet<&Email> = wanted.iter().map(|one| &one.email).collect();
+    let new = again.iter().filter(|email| !known.contains_key(**email)).count();
+    let over = (known.len() + new).saturating_sub(MAX_INVITES);
+    let gone: Vec<Change> = known
+        .iter()
+        .filter(|(email, found)| !again.contains(email) && found.record.status(now) != InviteStatus::Pending)
+        .take(over)
+        .map(|(_, found)| Change::delete(&found.record, found.version))
+        .collect();
+    if gone.len() < over {
+        return Err(Refusal::conflict(
+            "too-many-invites",
+            format!(
+                "cannot invite more people: store {} has {MAX_INVITES} open invites at most; revoke some",
+                store.id
+            ),
+        ));
+    }
+    Ok(gone)
 }
 
 /// Does things to invites of the store: all of them or, if one cannot be done, none.

@@ -1,6 +1,9 @@
 //! Invites into stores, from being sent to being accepted (admin-api.md 1.4).
 
-use hallmark::domain::access::Role;
+use hallmark::app::invites::MAX_INVITES;
+use hallmark::domain::access::invite::INVITE_LIFE;
+use hallmark::domain::access::{Role, StoreInvite};
+use hallmark::ports::{Change, Commit};
 use serde_json::{Value, json};
 
 use crate::store::shop::*;
@@ -398,4 +401,56 @@ async fn people_are_invited_by_commands() {
         )
         .await;
     assert_eq!(wrong.status, 2, "{wrong:?}");
+}
+
+#[tokio::test]
+async fn ten_thousand_invites_are_as_many_as_there_may_be() {
+    let shop = Shop::new().await;
+    let now = shop.app.clock.now();
+    let invite = |number: usize, revoked: bool| StoreInvite {
+        brand_id: BRAND.parse().unwrap(),
+        store_id: BRAND.parse().unwrap(),
+        email: format!("guest-{number}@crowd.example").parse().unwrap(),
+        roles: [Role::View].into(),
+        secret: format!("{number:064}"),
+        invited_by: None,
+        revoked,
+        created: now,
+        expires: now.plus_seconds(INVITE_LIFE),
+    };
+    let records = (0..MAX_INVITES)
+        .map(|number| Change::create(&invite(number, number == 7)))
+        .collect();
+    shop.commit(Commit {
+        records,
+        ..Commit::default()
+    })
+    .await;
+    let count = async || {
+        let shown = shop
+            .api("admin", "GET", "/api/v2/stores/acme", Value::Null)
+            .await
+            .ok();
+        shown["invites"].as_array().unwrap().len()
+    };
+    let began = std::time::Instant::now();
+    assert_eq!(count().await, MAX_INVITES);
+    assert!(began.elapsed().as_secs() < 10, "existing clients wait 12 s");
+    // Who was invited before takes no more room.
+    send(&shop, "guest-3@crowd.example", json!(["review"])).await.ok();
+    // The one that was taken back makes room, once.
+    send(&shop, "new@crowd.example", json!(["view"])).await.ok();
+    assert_eq!(count().await, MAX_INVITES);
+    let refused = send(&shop, "newer@crowd.example", json!(["view"])).await;
+    assert_eq!(refused.refusal(), (409, "too-many-invites"));
+    let gone = json!([{"email": "guest-7@crowd.example", "action": "open"}]);
+    let gone = shop
+        .api("admin", "PUT", "/api/v2/stores/acme/invites", gone)
+        .await;
+    assert_eq!(gone.refusal(), (404, "resource-not-found"));
+    let revoke = json!([{"email": "guest-9@crowd.example", "action": "revoke"}]);
+    shop.api("admin", "PUT", "/api/v2/stores/acme/invites", revoke)
+        .await
+        .ok();
+    send(&shop, "newer@crowd.example", json!(["view"])).await.ok();
 }
