@@ -8,7 +8,7 @@ use super::asker::Asker;
 use super::entry::{Question, SnapEntry};
 use super::view::Snapshot;
 use crate::domain::catalog::{Channel, Offer, Release, RevisionRecord, Risk, SnapRecord, chance};
-use crate::domain::ident::Architecture;
+use crate::domain::ident::{Architecture, SnapName};
 use crate::domain::snap::Confinement;
 use crate::domain::time::Timestamp;
 
@@ -45,8 +45,7 @@ fn shown<'c>(
     now: Timestamp,
 ) -> impl Iterator<Item = Shown<'c>> {
     let releases = &entry.record.releases;
-    let session = asker.session.as_ref().filter(|_| entry.progressive);
-    let place = session.map_or(1.0, |session| chance(&session.device, &entry.record.id));
+    let place = place(entry, asker);
     let mut channels: Vec<&Channel> = releases
         .listed(now)
         .into_iter()
@@ -64,6 +63,34 @@ fn shown<'c>(
             release: found.release,
             revision,
         })
+    })
+}
+
+/// Where the asker's device stands among those that get a progressive release; 1 = behind all.
+fn place(entry: &SnapEntry, asker: &Asker) -> f64 {
+    let session = asker.session.as_ref().filter(|_| entry.progressive);
+    session.map_or(1.0, |session| chance(&session.device, &entry.record.id))
+}
+
+/// One snap as the asker would get it: from `channel`, or a safer one where that is closed; where none is named, the first
+/// of its channel map. None where the asker does not see it, or there is nothing.
+pub fn details(
+    catalog: &Snapshot,
+    asker: &Asker,
+    name: &SnapName,
+    channel: Option<&Channel>,
+    now: Timestamp,
+) -> Option<Hit> {
+    let entry = catalog.by_name(name, asker.viewer())?;
+    let Some(channel) = channel else {
+        return installable(entry, asker, None, &[], now);
+    };
+    let releases = &entry.record.releases;
+    let found = releases.find(&asker.architecture, channel, now, place(entry, asker))?;
+    Some(Hit {
+        entry: Arc::clone(entry),
+        revision: found.revision,
+        channel: found.channel,
     })
 }
 

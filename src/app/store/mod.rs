@@ -17,7 +17,7 @@ mod reports;
 pub mod view;
 
 pub use asker::{Asker, Presence};
-pub use browse::{FEATURED, Hit, Search, Shown, categories, channel_map, find, names};
+pub use browse::{FEATURED, Hit, Search, Shown, categories, channel_map, details, find, names};
 pub use cohort::create as create_cohorts;
 pub use delta_work::{deltas, make_deltas};
 pub use download::File;

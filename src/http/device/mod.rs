@@ -5,8 +5,8 @@ mod assertions;
 mod catalogue;
 mod download;
 mod legacy;
+mod older;
 mod refresh;
-mod search;
 mod sessions;
 mod snap;
 
@@ -24,7 +24,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         catalogue::endpoints(app),
         download::endpoints(app),
         legacy::endpoints(app),
-        search::endpoints(app),
+        older::endpoints(app),
     ]
     .concat()
 }

@@ -132,3 +132,84 @@ async fn older_clients_search_with_the_fields_they_name() {
     assert_eq!(find("q=giz&arch=s390x").await.as_array().unwrap().len(), 0);
     assert_eq!(find("q=giz&arch=amd64").await.as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn older_clients_ask_about_one_snap_in_a_channel() {
+    let shop = Shop::new().await;
+    for (name, private) in [("gizmo", false), ("secret", true)] {
+        shop.call("pub", "POST", "/snaps", json!({"name": name, "private": private}))
+            .await
+            .ok();
+        shop.revise(name, |revision| revision.version = "2.1".to_owned())
+            .await;
+        let release = json!({"revision": 1, "channels": ["beta"]});
+        let path = format!("/snaps/{name}/releases");
+        shop.call("pub", "POST", &path, release).await.ok();
+    }
+    let details = async |query: &str| {
+        let url = format!("http://{}/api/v1/snaps/details/{query}", shop.address);
+        answer(shop.http.get(url).header("x-ubuntu-series", "16")).await
+    };
+    let found = details("gizmo?channel=").await.ok();
+    assert_eq!(
+        (
+            &found["package_name"],
+            &found["version"],
+            &found["channel"],
+            &found["revision"]
+        ),
+        (&json!("gizmo"), &json!("2.1"), &json!("beta"), &json!(1))
+    );
+    let edge = details("gizmo?channel=edge&fields=channel").await.ok();
+    assert_eq!(edge["channel"], "beta", "what edge follows");
+    assert_eq!(
+        edge.as_object().unwrap().len(),
+        2,
+        "what was asked for and its id: {edge}"
+    );
+    for absent in [
+        "gizmo?channel=stable",
+        "secret",
+        "secret?channel=beta",
+        "nosuch",
+        "%3Cb%3E",
+    ] {
+        assert_eq!(
+            details(absent).await.refusal(),
+            (404, "resource-not-found"),
+            "{absent}"
+        );
+    }
+    let wrong = details("gizmo?channel=a/b/c/d").await;
+    assert_eq!(wrong.status, 400, "{wrong:?}");
+}
+
+#[tokio::test]
+async fn how_often_snaps_are_installed_is_not_told_to_everybody() {
+    let shop = Shop::new().await;
+    let ask = async |body: Value| {
+        let url = format!("http://{}/api/v1/snaps/metrics", shop.address);
+        answer(shop.http.post(url).body(body.to_string())).await
+    };
+    assert_eq!(ask(json!([])).await.ok(), json!([]));
+    let question = json!({
+        "metric_name": "weekly_installed_base_by_country_percent", "snap_id": "gIzMo000000000000000000000000000",
+        "start": "2026-01-01", "end": "2026-01-08",
+    });
+    let told = ask(json!([question])).await.ok();
+    assert_eq!(
+        told,
+        json!([{
+            "metric_name": "weekly_installed_base_by_country_percent", "snap_id": "gIzMo000000000000000000000000000",
+            "status": "NO DATA", "buckets": [], "series": [],
+        }])
+    );
+    for wrong in [
+        json!({}),
+        json!([{}]),
+        json!([{"snap_id": "-", "metric_name": "x"}]),
+        json!(vec![question; 101]),
+    ] {
+        assert_eq!(ask(wrong).await.status, 400);
+    }
+}
