@@ -373,6 +373,24 @@ impl BrandCtx {
         }
     }
 
+    /// Whether the snap is the caller's own, so that somebody else has to review it. Unlike [`Self::speaks_for`] the
+    /// operator is involved only as the very account, not by rank: hosting for anybody is no interest in the snap.
+    fn is_involved(&self, snap: &SnapRecord) -> bool {
+        let Grant::Remote {
+            operator,
+            roles,
+            token,
+            ..
+        } = &self.grant
+        else {
+            return false;
+        };
+        let of_brand = snap.publisher_id.as_str() == self.brand.as_str() && roles.contains(&Role::Brand);
+        token.account_id == snap.publisher_id
+            || snap.collaborators.contains(&token.account_id)
+            || (of_brand && !operator)
+    }
+
     /// Whether the caller may do what `permission` names to this snap (admin-api.md 1.2): publishers and collaborators
     /// publish and release their own, reviewers decide about those of others, and see all.
     pub fn may_with(&self, snap: &SnapRecord, permission: Permission) -> bool {
@@ -429,6 +447,7 @@ impl BrandCtx {
         match permission {
             Permission::SnapPublish | Permission::SnapEdit | Permission::SnapRelease => own(),
             Permission::SnapDeclare => self.operates() || !own(),
+            Permission::SnapReview | Permission::GrantConfirm => !self.is_involved(snap),
             Permission::SnapRead => own() || self.grant.allows(Permission::SnapReadAll),
             _ => true,
         }

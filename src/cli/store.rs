@@ -134,6 +134,12 @@ pub(super) struct Settings {
     /// How names of snaps registered here begin, separated by commas; "" for anyhow (instance operator)
     #[arg(long, value_name = "PREFIXES")]
     snap_name_prefixes: Option<String>,
+    /// Views of this store do not take these beginnings over
+    #[arg(long, requires = "snap_name_prefixes")]
+    no_inherit: bool,
+    /// How many unreleased revisions are kept of each snap registered here; "" for all
+    #[arg(long, value_name = "NUMBER", value_parser = number_or_none)]
+    keep_unreleased: Option<Keep>,
     #[command(flatten)]
     brand: BrandArg,
 }
@@ -160,6 +166,7 @@ const CARD: &[Column] = &[
     Column::field("Included by", "allowed-inclusion-target-stores"),
     Column::field("Includes all of", "store-whitelist"),
     Column::with("Names begin with", |row| prefixes(row.get("snap-name-prefixes"))),
+    Column::field("Unreleased kept", "keep-unreleased"),
     Column::field("Created", "created-at"),
 ];
 
@@ -259,9 +266,13 @@ impl Settings {
         set(
             "snap-name-prefixes",
             self.snap_name_prefixes.map(|list| {
-                let prefix = |prefix: String| json!({ "prefix": prefix, "inheritable": true });
+                let prefix = |prefix: String| json!({ "prefix": prefix, "inheritable": !self.no_inherit });
                 split(&list).into_iter().map(prefix).collect()
             }),
+        );
+        set(
+            "keep-unreleased",
+            self.keep_unreleased.map(|Keep(keep)| json!(keep)),
         );
         if body.is_empty() {
             return Err(CliError::Usage(
@@ -273,6 +284,17 @@ impl Settings {
         cx.out
             .done(&store, &format!("changed the settings of store {}", self.store))
     }
+}
+
+/// How many are kept; none = all.
+#[derive(Clone, Copy, Debug)]
+struct Keep(Option<u32>);
+
+fn number_or_none(text: &str) -> Result<Keep, std::num::ParseIntError> {
+    if text.is_empty() {
+        return Ok(Keep(None));
+    }
+    text.parse().map(|number| Keep(Some(number)))
 }
 
 fn split(list: &str) -> Vec<String> {

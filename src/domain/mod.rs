@@ -6,6 +6,7 @@ pub mod audit;
 pub mod blob;
 pub mod catalog;
 pub mod ident;
+pub mod review;
 pub mod snap;
 pub mod time;
 pub mod vault;

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::domain::access::{Account, Brand, Membership, StoreInvite, StoreRecord, Token};
+use crate::domain::blob::BlobId;
 use crate::domain::catalog::{
     CatalogHead, DeltaRecord, DeviceReport, Inclusion, RevisionRecord, SnapRecord, device_uuid, revision_key,
 };
 use crate::domain::ident::DeviceId;
+use crate::domain::review::{GrantRequest, ReviewRecord};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SigningKey};
 
 /// The kinds of records; each is a tree or a table of its own.
@@ -31,6 +33,8 @@ pub enum Kind {
     SnapRevision,
     Inclusion,
     Delta,
+    Review,
+    GrantRequest,
     Device,
     /// The one record about the last changes of the catalogue; key `["head"]`.
     Catalog,
@@ -53,6 +57,8 @@ impl Kind {
         Kind::SnapRevision,
         Kind::Inclusion,
         Kind::Delta,
+        Kind::Review,
+        Kind::GrantRequest,
         Kind::Device,
         Kind::Catalog,
     ];
@@ -74,6 +80,8 @@ impl Kind {
             Self::SnapRevision => "snap_revision",
             Self::Inclusion => "inclusion",
             Self::Delta => "delta",
+            Self::Review => "review",
+            Self::GrantRequest => "grant_request",
             Self::Device => "device",
             Self::Catalog => "catalog",
         }
@@ -87,6 +95,8 @@ impl Kind {
             Self::SnapRevision => &["snap_id", "revision"],
             Self::Inclusion => &["store_id", "snap_id"],
             Self::Delta => &["snap_id", "source", "target"],
+            Self::Review => &["store_id", "snap_id", "revision"],
+            Self::GrantRequest => &["snap_id", "side", "interface", "attribute"],
             Self::Device => &["brand_id", "model", "serial"],
             Self::Membership => &["brand_id", "store_id", "account_id"],
             Self::StoreInvite => &["store_id", "email"],
@@ -400,6 +410,40 @@ impl Record for DeltaRecord {
     fn key(&self) -> Key {
         let (source, target) = (revision_key(self.source), revision_key(self.target));
         Key::from([self.snap_id.as_str(), &source, &target])
+    }
+}
+
+impl ReviewRecord {
+    /// The value of the unique field `file`: which upload a file is that no assertion names yet.
+    pub fn file_value(blob: &BlobId, provenance: &str) -> String {
+        format!("{blob} {provenance}")
+    }
+}
+
+impl Record for ReviewRecord {
+    const KIND: Kind = Kind::Review;
+    fn key(&self) -> Key {
+        let revision = revision_key(self.revision);
+        Key::from([self.store_id.as_str(), self.snap_id.as_str(), &revision])
+    }
+    /// Once a revision is approved, its snap-revision tells whose the file is.
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        if self.state.is_approved() {
+            return Vec::new();
+        }
+        vec![("file", Self::file_value(&self.blob, &self.provenance))]
+    }
+}
+
+impl Record for GrantRequest {
+    const KIND: Kind = Kind::GrantRequest;
+    fn key(&self) -> Key {
+        Key::from([
+            self.snap_id.as_str(),
+            self.side.header(),
+            self.interface.as_str(),
+            self.attribute.as_str(),
+        ])
     }
 }
 

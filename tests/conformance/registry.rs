@@ -4,6 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hallmark::domain::access::{Account, Role, StoreInvite, StoreRecord};
+use hallmark::domain::audit::Actor;
+use hallmark::domain::blob::BlobId;
+use hallmark::domain::catalog::SnapRecord;
+use hallmark::domain::review::{
+    Act, Attribute, Finding, GrantRequest, ReviewRecord, ReviewState, Severity, Side,
+};
 use hallmark::domain::vault::ModelRecord;
 use hallmark::ports::{Change, Commit, CommitOutcome, Key, Kind, Record, Storage};
 
@@ -371,4 +377,140 @@ pub(crate) async fn an_invite_is_found_by_its_secret_until_it_is_accepted(engine
         .count();
     assert_eq!(done, 1);
     assert_eq!(by_secret("s3").await, None);
+}
+
+pub(crate) async fn reviews_are_found_by_their_file_until_it_is_approved(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    let (first, second) = (snap_record('a', "gizmo"), snap_record('b', "widget"));
+    let waiting = ReviewState::ManualReviewPending;
+    let review = |snap: &SnapRecord, revision, file: &str| review_record(snap, revision, file, waiting);
+    let commit = Commit {
+        records: vec![
+            Change::create(&first),
+            Change::create(&second),
+            Change::create(&review(&first, 10, "ten")),
+            Change::create(&review(&first, 2, "two")),
+            Change::create(&review(&second, 1, "one")),
+        ],
+        ..Commit::default()
+    };
+    done(&*storage, commit).await;
+    let found = async |file: &str| {
+        let value = ReviewRecord::file_value(&BlobId::of(file.as_bytes()), "global-upload");
+        let found = storage.find_unique::<ReviewRecord>("file", &value).await.unwrap();
+        found.map(|found| found.record.revision)
+    };
+    assert_eq!((found("two").await, found("nine").await), (Some(2), None));
+    let twice = storage
+        .commit(only(Change::create(&review(&second, 3, "two"))))
+        .await
+        .unwrap();
+    let taken = CommitOutcome::Taken {
+        kind: Kind::Review,
+        field: "file",
+    };
+    assert_eq!(twice, taken);
+    let listed = async |key: Key| {
+        let all = storage.all::<ReviewRecord>(key).await.unwrap();
+        all.iter().map(|found| found.record.revision).collect::<Vec<_>>()
+    };
+    let (id, store) = (first.id.as_str(), first.store_id.as_str());
+    assert_eq!(listed(Key::from([store, id])).await, [2, 10]);
+    assert_eq!(listed(Key::from([store])).await, [2, 10, 1]);
+    // An approved file is found by its assertion: another review may have it.
+    let mut approved = review(&first, 2, "two");
+    approved.step(at(1), Actor::System, Act::Approve, ReviewState::Approved, "");
+    done(&*storage, only(Change::replace(&approved, 1))).await;
+    assert_eq!(found("two").await, None);
+    done(&*storage, only(Change::create(&review(&second, 3, "two")))).await;
+    let storage = restart(engine, storage).await;
+    let key = [store, id, "0000000002"];
+    let kept = storage.find::<ReviewRecord>(key).await.unwrap().unwrap();
+    assert_eq!((kept.record, kept.version), (approved, 2));
+    assert!(storage.check().await.unwrap().is_empty());
+}
+
+pub(crate) async fn grants_wait_by_snap(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    let snap = snap_record('a', "gizmo");
+    let request = |interface: &str, attribute| GrantRequest {
+        snap_id: snap.id.clone(),
+        side: Side::Plug,
+        interface: interface.parse().unwrap(),
+        attribute,
+        on_store: ["acme".parse().unwrap()].into(),
+        requested_by: "acme".parse().unwrap(),
+        comment: "why".to_owned(),
+        created: at(0),
+    };
+    let requests = [
+        request("userns", Attribute::Installation),
+        request("tee", Attribute::Installation),
+        request("tee", Attribute::AutoConnection),
+    ];
+    let records = requests.iter().map(Change::create);
+    let commit = Commit {
+        records: std::iter::once(Change::create(&snap)).chain(records).collect(),
+        ..Commit::default()
+    };
+    done(&*storage, commit).await;
+    let listed = storage.all::<GrantRequest>([snap.id.as_str()]).await.unwrap();
+    let listed: Vec<GrantRequest> = listed.into_iter().map(|found| found.record).collect();
+    let [first, second, third] = requests;
+    assert_eq!(listed, [third, second, first.clone()]);
+    done(&*storage, only(Change::delete(&first, 1))).await;
+    assert!(storage.find::<GrantRequest>(first.key()).await.unwrap().is_none());
+    assert!(storage.check().await.unwrap().is_empty());
+}
+
+fn snap_record(letter: char, name: &str) -> SnapRecord {
+    SnapRecord {
+        id: letter.to_string().repeat(32).parse().unwrap(),
+        name: name.parse().unwrap(),
+        brand_id: "acme".parse().unwrap(),
+        store_id: "acme".parse().unwrap(),
+        publisher_id: "acme".parse().unwrap(),
+        collaborators: Default::default(),
+        kind: None,
+        private: false,
+        featured: None,
+        revoked: false,
+        listing: Default::default(),
+        tracks: Default::default(),
+        guardrails: Vec::new(),
+        default_track: None,
+        aliases: Default::default(),
+        refresh_control: Default::default(),
+        newest_revision: 0,
+        newest_components: Default::default(),
+        releases: Default::default(),
+        created: at(0),
+    }
+}
+
+fn review_record(snap: &SnapRecord, revision: u64, file: &str, state: ReviewState) -> ReviewRecord {
+    let mut review = ReviewRecord {
+        store_id: snap.store_id.clone(),
+        snap_id: snap.id.clone(),
+        revision,
+        brand_id: snap.brand_id.clone(),
+        blob: BlobId::of(file.as_bytes()),
+        provenance: "global-upload".to_owned(),
+        state,
+        findings: vec![Finding {
+            severity: Severity::Hold,
+            code: "interface-not-granted".to_owned(),
+            text: "Ω".to_owned(),
+            about: Some("plugs/x".to_owned()),
+        }],
+        uploader: None,
+        channels: vec!["2.0/edge".parse().unwrap()],
+        percentage: Some(12.5),
+        key: None,
+        icon: None,
+        history: Vec::new(),
+        created: at(0),
+    };
+    review.step(at(0), Actor::System, Act::Check, state, "");
+    review
 }

@@ -174,7 +174,7 @@ const ABSENT: About = About {
 /// The snap on which the caller's role alone decides about `permission`.
 fn about(permission: Permission) -> About {
     match permission {
-        Permission::SnapDeclare => FOREIGN,
+        Permission::SnapDeclare | Permission::SnapReview | Permission::GrantConfirm => FOREIGN,
         _ => OWN,
     }
 }
@@ -396,10 +396,10 @@ enum Concern {
 }
 
 fn concern(endpoint: &Endpoint) -> Concern {
-    if endpoint.path.contains("/{store}") {
-        Concern::OneStore
-    } else if endpoint.path.contains("/{snap}") || endpoint.path.contains("/{snap-id}") {
+    if endpoint.path.contains("/{snap}") || endpoint.path.contains("/{snap-id}") {
         Concern::OneSnap
+    } else if endpoint.path.contains("/{store}") {
+        Concern::OneStore
     } else if (endpoint.method, endpoint.path) == ("GET", "/hallmark/v1/stores") {
         Concern::ListOfStores
     } else {

@@ -15,6 +15,7 @@ use crate::domain::assertion::AssertionType;
 use crate::domain::audit::{AuditEvent, ChainHead, entry_hash};
 use crate::domain::catalog::{CatalogHead, DeltaRecord, DeviceReport, Inclusion, RevisionRecord, SnapRecord};
 use crate::domain::ident::{BrandId, DeviceId, ModelName};
+use crate::domain::review::{GrantRequest, ReviewRecord};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SerialState, SigningKey};
 use crate::ports::{Kind, Record, StoreError};
 
@@ -97,6 +98,8 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::SnapRevision => parse::<RevisionRecord>(&json),
             Kind::Inclusion => parse::<Inclusion>(&json),
             Kind::Delta => parse::<DeltaRecord>(&json),
+            Kind::Review => parse::<ReviewRecord>(&json),
+            Kind::GrantRequest => parse::<GrantRequest>(&json),
             Kind::Device => parse::<DeviceReport>(&json),
             Kind::Catalog => parse::<CatalogHead>(&json),
         }

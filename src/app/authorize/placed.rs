@@ -17,6 +17,7 @@ use crate::ports::Versioned;
 pub struct SnapCtx {
     brand: BrandCtx,
     snap: Versioned<SnapRecord>,
+    takes_part: bool,
 }
 
 impl SnapCtx {
@@ -33,6 +34,12 @@ impl SnapCtx {
     /// The same with its version, for changes.
     pub fn versioned(&self) -> &Versioned<SnapRecord> {
         &self.snap
+    }
+
+    /// Whether leave comes from where the snap is registered. Else some store of the caller's shows it, and they see of it
+    /// what devices of that store may get.
+    pub fn takes_part(&self) -> bool {
+        self.takes_part
     }
 
     /// For acts that need a second permission: whether the caller has that one too.
@@ -78,13 +85,18 @@ impl Authorized for SnapCtx {
         let registered = caller.roles(app, brand_id, &snap.record.store_id).await?;
         brand.grant = brand.grant.with_roles_here(registered);
         let mut judgement = brand.judge_with(&snap.record, permission);
-        if judgement == Judgement::No && reads(permission) {
+        let takes_part = judgement != Judgement::No;
+        if !takes_part && reads(permission) {
             let shown = shown_to(app, caller, &snap.record).await?;
             brand.grant = brand.grant.with_roles_here(shown);
             judgement = brand.judge_with(&snap.record, permission);
         }
         judgement.or(absent)?;
-        Ok(Self { brand, snap })
+        Ok(Self {
+            brand,
+            snap,
+            takes_part,
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use crate::domain::assertion::types::{compat_warnings, needed_format};
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Statement, StatementError, Typed, Value};
 use crate::domain::catalog::{Changed, RevisionRecord, SnapRecord};
 use crate::domain::ident::{SnapId, SnapName};
+use crate::domain::review::newly_guarded;
 use crate::ports::{Change, Commit, PutRule};
 
 /// The headers that may be declared.
@@ -55,7 +56,7 @@ pub struct Declared {
 /// devices would refuse is refused here.
 ///
 /// # Errors
-/// `invalid-declaration` with the header that is wrong; `declaration-imported` where another root declares the brand's
+/// `two-persons-required` for plugs of class C, unless the operator declares; `invalid-declaration` with the header that is wrong; `declaration-imported` where another root declares the brand's
 /// snaps; `unchanged` where nothing would change.
 pub async fn declare(
     app: &App,
@@ -66,18 +67,9 @@ pub async fn declare(
 ) -> Result<Declared, Refusal> {
     let given = read(text)?;
     let mut found = snap(app, ctx, name, Permission::SnapDeclare).await?;
-    if brands::show(app, ctx).await?.delegated {
-        return Err(Refusal::conflict(
-            "declaration-imported",
-            format!(
-                "cannot declare {name}: another root signs for brand {}; import the new snap-declaration instead",
-                ctx.brand()
-            ),
-        ));
-    }
+    ours(app, ctx, name).await?;
     let current = declaration_of(app, &found.record).await?;
-    let root = root(app).await?;
-    let mut headers = next(current.headers(), &given, mode);
+    let headers = next(current.headers(), &given, mode);
     if KEYS
         .iter()
         .all(|name| headers.get(name) == current.headers().get(name))
@@ -87,23 +79,20 @@ pub async fn declare(
             format!("cannot declare {name}: it says so already"),
         ));
     }
-    headers.set("authority-id", root.account_id.as_str());
-    headers.set("revision", current.revision().saturating_add(1).to_string());
-    headers.set("timestamp", app.clock.now().to_string());
-    let kind = AssertionType::SnapDeclaration;
-    let format = needed_format(kind, &headers);
-    if format > 0 {
-        headers.set("format", format.to_string());
+    if !ctx.operates() {
+        let grown = newly_guarded(current.headers(), &headers);
+        if !grown.is_empty() {
+            return Err(Refusal::conflict(
+                "two-persons-required",
+                format!(
+                    "cannot declare {name}: plugs of {} take two persons; ask for them with `hallmark snap grant \
+                     enable`, an administrator confirms",
+                    grown.join(", ")
+                ),
+            ));
+        }
     }
-    let assertion = sign(app, &root, Statement::new(kind, headers, Vec::new()))
-        .await
-        .map_err(|refusal| match refusal.code {
-            "invalid-statement" => Refusal::invalid(
-                "invalid-declaration",
-                refusal.message.replacen("cannot sign", "cannot declare this", 1),
-            ),
-            _ => refusal,
-        })?;
+    let assertion = signed_next(app, &current, headers).await?;
     let mut warnings = compat_warnings(&assertion);
     warnings.extend(aimless(app, &found.record, &assertion).await?);
     declares(&mut found.record, &assertion);
@@ -118,6 +107,46 @@ pub async fn declare(
     let changed = [Changed::Snap(found.record.id.clone())];
     App::settle(&apply(app, commit, &changed).await?)?;
     Ok(Declared { assertion, warnings })
+}
+
+/// The declarations of the brand's snaps must be ours to sign.
+pub(super) async fn ours(app: &App, ctx: &BrandCtx, name: &SnapName) -> Result<(), Refusal> {
+    if !brands::show(app, ctx).await?.delegated {
+        return Ok(());
+    }
+    Err(Refusal::conflict(
+        "declaration-imported",
+        format!(
+            "cannot declare {name}: another root signs for brand {}; import the new snap-declaration instead",
+            ctx.brand()
+        ),
+    ))
+}
+
+/// The declaration after `current`, with these headers, signed.
+pub(super) async fn signed_next(
+    app: &App,
+    current: &Assertion,
+    mut headers: Headers,
+) -> Result<Assertion, Refusal> {
+    let root = root(app).await?;
+    headers.set("authority-id", root.account_id.as_str());
+    headers.set("revision", current.revision().saturating_add(1).to_string());
+    headers.set("timestamp", app.clock.now().to_string());
+    let kind = AssertionType::SnapDeclaration;
+    let format = needed_format(kind, &headers);
+    if format > 0 {
+        headers.set("format", format.to_string());
+    }
+    sign(app, &root, Statement::new(kind, headers, Vec::new()))
+        .await
+        .map_err(|refusal| match refusal.code {
+            "invalid-statement" => Refusal::invalid(
+                "invalid-declaration",
+                refusal.message.replacen("cannot sign", "cannot declare this", 1),
+            ),
+            _ => refusal,
+        })
 }
 
 /// Aliases whose target is an app of no revision. The next one may bring it, so they are not refused.
@@ -181,12 +210,18 @@ fn read(text: &str) -> Result<Headers, Refusal> {
     Ok(headers.clone())
 }
 
-/// The headers of the next declaration.
-fn next(current: &Headers, given: &Headers, mode: Mode) -> Headers {
+/// The headers that the next declaration takes over: all but those that are made anew.
+pub(super) fn carried(current: &Headers) -> Headers {
     let mut headers = current.clone();
     for name in ["type", "format", "sign-key-sha3-384", "body-length"] {
         headers.remove(name);
     }
+    headers
+}
+
+/// The headers of the next declaration.
+fn next(current: &Headers, given: &Headers, mode: Mode) -> Headers {
+    let mut headers = carried(current);
     if mode == Mode::Replace {
         for name in KEYS {
             headers.remove(name);

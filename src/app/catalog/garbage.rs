@@ -10,6 +10,7 @@ use crate::app::{App, Refusal};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::blob::{BlobId, BlobIdHasher};
 use crate::domain::catalog::{DeltaRecord, RevisionRecord, SnapRecord};
+use crate::domain::review::ReviewRecord;
 use crate::ports::{Commit, Key};
 
 /// How long files that nothing names are left alone, in seconds: an upload may be about to name them.
@@ -46,6 +47,15 @@ async fn wanted(app: &App) -> Result<BTreeMap<BlobId, Wanted>, Refusal> {
             );
             let size = file.size;
             wanted.insert(file.blob, Wanted { size, by });
+        }
+    }
+    for found in app.storage.all::<ReviewRecord>(Key(Vec::new())).await? {
+        let review = found.record;
+        if let (Some(icon), false) = (&review.icon, review.state.is_approved()) {
+            let snap = names.get(&review.snap_id);
+            let snap = snap.map_or_else(|| review.snap_id.to_string(), ToString::to_string);
+            let by = format!("the icon of revision {} of snap {snap}", review.revision);
+            wanted.insert(icon.blob, Wanted { size: icon.size, by });
         }
     }
     for found in app.storage.all::<RevisionRecord>(Key(Vec::new())).await? {
@@ -85,7 +95,14 @@ pub(super) async fn replaced(app: &App, icon: BlobId) {
         let catalog = app.catalog.current(app).await?;
         // Catalogues may be large.
         let looked = tokio::task::spawn_blocking(move || catalog.every().any(|entry| names(entry, icon)));
-        if looked.await.is_ok_and(|named| !named) {
+        // What is not approved is in no catalogue of devices.
+        let waits = app.storage.all::<ReviewRecord>(Key(Vec::new())).await?;
+        let waits = waits.iter().any(|found| {
+            let review = &found.record;
+            !review.state.is_approved()
+                && (review.blob == icon || review.icon.as_ref().is_some_and(|waiting| waiting.blob == icon))
+        });
+        if looked.await.is_ok_and(|named| !named) && !waits {
             let newest = app.clock.now().plus_seconds(-GRACE);
             app.blobs.remove(&icon, newest.plus_seconds(1)).await?;
         }
@@ -93,6 +110,42 @@ pub(super) async fn replaced(app: &App, icon: BlobId) {
     };
     if let Err(error) = clear.await {
         tracing::warn!(%error, %icon, "cannot clear a replaced icon away");
+    }
+}
+
+/// Clears away the files that nothing names, if they were kept more than [`GRACE`] seconds ago; upkeep, without reading
+/// any file. Their number.
+pub(in crate::app) async fn collect(app: &App) -> Result<usize, Refusal> {
+    // First what is there, then what is named: what is kept and named in between is not taken for garbage.
+    let there = app.blobs.list().await?;
+    let wanted = wanted(app).await?;
+    let newest = app.clock.now().plus_seconds(-GRACE);
+    let mut removed = 0;
+    for blob in there {
+        let old = !wanted.contains_key(&blob.id) && blob.kept_at <= newest;
+        // Not after all, if somebody keeps it at this moment.
+        if old && app.blobs.remove(&blob.id, newest.plus_seconds(1)).await? {
+            removed += 1;
+        }
+    }
+    if removed > 0 {
+        app.commit(Commit {
+            audit: vec![removal(app, Actor::System, removed)],
+            ..Commit::default()
+        })
+        .await?;
+    }
+    Ok(removed)
+}
+
+fn removal(app: &App, actor: Actor, count: usize) -> AuditEvent {
+    AuditEvent {
+        time: app.clock.now(),
+        actor,
+        brand: None,
+        action: "file.remove".to_owned(),
+        subject: "orphans".to_owned(),
+        detail: serde_json::Map::from_iter([("count".to_owned(), count.into())]),
     }
 }
 
@@ -139,16 +192,8 @@ pub(in crate::app) async fn examine(
         return Ok(());
     }
     findings.removed_files = removed.len() as u64;
-    let event = AuditEvent {
-        time: app.clock.now(),
-        actor: Actor::Local,
-        brand: None,
-        action: "file.remove".to_owned(),
-        subject: "orphans".to_owned(),
-        detail: serde_json::Map::from_iter([("count".to_owned(), removed.len().into())]),
-    };
     app.commit(Commit {
-        audit: vec![event],
+        audit: vec![removal(app, Actor::Local, removed.len())],
         ..Commit::default()
     })
     .await

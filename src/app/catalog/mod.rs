@@ -4,13 +4,16 @@
 pub(crate) mod changes;
 pub mod connect;
 pub mod declare;
+pub(in crate::app) mod expiry;
 pub mod featured;
 pub mod garbage;
+pub mod grants;
 pub mod inclusions;
 pub mod ingest;
 mod publishers;
 pub mod register;
 pub mod releases;
+pub mod review;
 pub mod shelf;
 pub mod snaps;
 pub mod stores;

@@ -152,6 +152,7 @@ fn refuse(snap: &SnapRecord, revision: u64, channel: &Channel, why: &ReleaseRefu
     match why {
         ReleaseRefusal::NoTrack(_) => Refusal::invalid("no-such-track", message),
         ReleaseRefusal::Percentage(_) => Refusal::invalid("invalid-percentage", message),
+        ReleaseRefusal::NotApproved(_) => Refusal::conflict("not-approved", message),
         ReleaseRefusal::NotStable { .. } | ReleaseRefusal::Epoch { .. } | ReleaseRefusal::TooMany => {
             Refusal::conflict("release-refused", message)
         }

@@ -73,7 +73,7 @@ pub async fn list(app: &App, ctx: &BrandCtx) -> Result<Vec<SnapRecord>, Refusal>
     Ok(snaps)
 }
 
-/// One snap with its revisions.
+/// One snap with its revisions; who has no part in it sees those that devices may get.
 pub async fn show(app: &App, ctx: &SnapCtx) -> Result<Detail, Refusal> {
     let snap = ctx.snap().clone();
     let mut revisions: Vec<RevisionRecord> = app
@@ -82,6 +82,7 @@ pub async fn show(app: &App, ctx: &SnapCtx) -> Result<Detail, Refusal> {
         .await?
         .into_iter()
         .map(|found| found.record)
+        .filter(|revision| ctx.takes_part() || revision.review.is_approved())
         .collect();
     revisions.reverse();
     let publisher = publishers::username(app, &snap.publisher_id).await?;

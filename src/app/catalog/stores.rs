@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::changes::{apply, apply_all};
-use crate::app::{App, BrandCtx, Refusal, StoreCtx, accounts, brands, members, vault_event};
+use crate::app::{App, BrandCtx, Refusal, StoreCtx, StoresCtx, accounts, brands, members, vault_event};
 use crate::domain::access::{Membership, Permission, ReviewPolicy, Role, StoreRecord};
 use crate::domain::audit::AuditEvent;
-use crate::domain::catalog::{Changed, SnapPrefix, StoreKind};
+use crate::domain::catalog::{Changed, KnownPrefix, SnapPrefix, StoreKind, prefixes_of};
 use crate::domain::ident::{Email, SnapName, StoreId};
-use crate::ports::{Change, Commit, CommitOutcome, Kind};
+use crate::ports::{Change, Commit, CommitOutcome, Key, Kind};
 
 /// The id that clients know the public store by: no store of an instance is called so.
 const GLOBAL: &str = "ubuntu";
@@ -74,6 +74,47 @@ pub struct StoreSettings {
     pub whole_stores: Option<BTreeSet<StoreId>>,
     /// How names of snaps registered here begin. The operator's.
     pub name_prefixes: Option<Vec<SnapPrefix>>,
+    /// How many unreleased revisions are kept of each snap registered here; `Some(None)` = all.
+    pub keep_unreleased: Option<Option<u32>>,
+}
+
+/// A store with the beginnings of names that hold in it.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    /// The store.
+    pub store: StoreRecord,
+    /// How names of snaps registered in it, or through it, begin; empty = anyhow.
+    pub prefixes: Vec<KnownPrefix>,
+}
+
+/// The stores of the brand that the caller has a part in, by id.
+pub async fn list(app: &App, ctx: &StoresCtx) -> Result<Vec<Configured>, Refusal> {
+    let all = app.storage.all::<StoreRecord>(Key(Vec::new())).await?;
+    let all: BTreeMap<StoreId, StoreRecord> = all
+        .into_iter()
+        .map(|found| (found.record.id.clone(), found.record))
+        .collect();
+    Ok(all
+        .values()
+        .filter(|store| ctx.includes(store))
+        .map(|store| {
+            let parent = store.parent.as_ref().and_then(|parent| all.get(parent));
+            Configured {
+                prefixes: prefixes_of(store, parent),
+                store: store.clone(),
+            }
+        })
+        .collect())
+}
+
+/// The beginnings of names that hold in a store.
+pub async fn configured(app: &App, store: StoreRecord) -> Result<Configured, Refusal> {
+    let parent = match &store.parent {
+        Some(parent) => app.storage.find::<StoreRecord>([parent.as_str()]).await?,
+        None => None,
+    };
+    let prefixes = prefixes_of(&store, parent.as_ref().map(|found| &found.record));
+    Ok(Configured { store, prefixes })
 }
 
 /// Makes a store with its first members. A view begins with its parent as the one store to include snaps from, unless
@@ -272,6 +313,15 @@ pub async fn configure(app: &App, ctx: &StoreCtx, settings: StoreSettings) -> Re
         check_prefixes(&store, &prefixes)?;
         store.name_prefixes = prefixes;
     }
+    if let Some(keep) = settings.keep_unreleased {
+        if store.parent.is_some() && keep.is_some() {
+            return Err(Refusal::invalid(
+                "not-a-base-store",
+                format!("cannot limit the revisions of store {id}: snaps have theirs in base stores"),
+            ));
+        }
+        store.keep_unreleased = keep;
+    }
     let mut event = ctx.event(app.clock.now(), "store.configure", id.as_str());
     if let Value::Object(detail) = detail {
         event.detail.extend(detail);
@@ -294,6 +344,7 @@ fn detail(settings: &StoreSettings) -> Value {
         "allowed-inclusion-target-stores": settings.inclusion_targets,
         "store-whitelist": settings.whole_stores,
         "snap-name-prefixes": settings.name_prefixes,
+        "keep-unreleased": settings.keep_unreleased.map(|keep| json!(keep.map_or(json!("all"), |keep| json!(keep)))),
     })
 }
 

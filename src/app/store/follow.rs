@@ -130,6 +130,7 @@ mod tests {
                 components: Vec::new(),
                 developer_id: "acme".parse().unwrap(),
                 created,
+                review: Default::default(),
             };
             (revision, record)
         };

@@ -74,7 +74,7 @@ impl Snapshot {
     }
 
     /// A snap, whoever asks: only for what is nobody's secret.
-    pub(super) fn any(&self, id: &SnapId) -> Option<&Arc<SnapEntry>> {
+    pub(in crate::app) fn any(&self, id: &SnapId) -> Option<&Arc<SnapEntry>> {
         self.snaps.get(id)
     }
 
@@ -220,6 +220,10 @@ impl Snapshot {
         let mut revisions: HashMap<SnapId, BTreeMap<u64, RevisionRecord>> = HashMap::new();
         for found in storage.all::<RevisionRecord>(everything()).await? {
             let record = found.record;
+            // What no reviewer let through is not there for devices.
+            if !record.review.is_approved() {
+                continue;
+            }
             revisions
                 .entry(record.snap_id.clone())
                 .or_default()
@@ -275,6 +279,7 @@ impl Snapshot {
                     let revisions = storage.all::<RevisionRecord>([id.as_str()]).await?;
                     let revisions = revisions
                         .into_iter()
+                        .filter(|found| found.record.review.is_approved())
                         .map(|found| (found.record.revision, found.record))
                         .collect();
                     let deltas = storage.all::<DeltaRecord>([id.as_str()]).await?;

@@ -93,6 +93,19 @@ impl Add {
         for remark in remarks.into_iter().flatten().filter_map(Value::as_str) {
             cx.out.warn(remark);
         }
+        let state = answer.pointer("/revision/review").and_then(Value::as_str);
+        if state != Some("approved") {
+            let review = answer.get("review").unwrap_or(&Value::Null);
+            for finding in review
+                .get("findings")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
+                cx.out
+                    .warn(&format!("{} [{}]", text(finding, "text"), text(finding, "code")));
+            }
+        }
         cx.out.done(&answer, &self.note(&answer))
     }
 
@@ -105,7 +118,10 @@ impl Add {
         let new = answer.get("new").and_then(Value::as_bool).unwrap_or(true);
         let known = if new { "" } else { " already" };
         let mut note = format!("{} is{known} revision {number} of {name}", self.file.display());
-        if !self.channels.is_empty() {
+        let state = answer.pointer("/revision/review").and_then(Value::as_str);
+        if let Some(state) = state.filter(|state| *state != "approved") {
+            note.push_str(&format!(", {state}"));
+        } else if !self.channels.is_empty() {
             let channels: Vec<String> = self.channels.iter().map(ToString::to_string).collect();
             note.push_str(&format!(", in {}", channels.join(", ")));
         }

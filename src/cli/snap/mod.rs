@@ -2,6 +2,8 @@
 
 mod add;
 mod declare;
+mod grant;
+mod review;
 
 use std::collections::BTreeSet;
 
@@ -34,6 +36,12 @@ pub(super) enum Verb {
     /// Tracks of a snap
     #[command(subcommand)]
     Track(TrackVerb),
+    /// Revisions that wait for a reviewer
+    #[command(subcommand)]
+    Review(review::Verb),
+    /// What a snap's declaration allows its plugs and slots
+    #[command(subcommand)]
+    Grant(grant::Verb),
 }
 
 #[derive(Debug, Args)]
@@ -215,6 +223,7 @@ const REVISION_ROW: &[Column] = &[
     Column::field("ARCHITECTURES", "architectures"),
     Column::field("CONFINEMENT", "confinement"),
     Column::field("SIZE", "size"),
+    Column::field("REVIEW", "review"),
     Column::with("COMPONENTS", components),
     Column::field("CREATED", "created-at"),
 ];
@@ -243,6 +252,8 @@ impl Verb {
             }
             Self::Declare(declare) => declare.run(cx).await,
             Self::Track(verb) => verb.run(cx).await,
+            Self::Review(verb) => verb.run(cx).await,
+            Self::Grant(verb) => verb.run(cx).await,
         }
     }
 }

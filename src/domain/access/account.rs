@@ -112,6 +112,9 @@ pub struct StoreRecord {
     /// How names of snaps registered here begin; empty = anyhow (`snap-name-prefixes`).
     #[serde(default)]
     pub name_prefixes: Vec<SnapPrefix>,
+    /// How many unreleased revisions are kept of each snap registered here; none = all.
+    #[serde(default)]
+    pub keep_unreleased: Option<u32>,
     /// When it was made.
     pub created: Timestamp,
 }
@@ -131,6 +134,7 @@ impl StoreRecord {
             inclusion_targets: BTreeSet::new(),
             whole_stores: BTreeSet::new(),
             name_prefixes: Vec::new(),
+            keep_unreleased: None,
             created,
         }
     }

@@ -175,6 +175,10 @@ permissions! {
     SnapRelease "snap-release" Brand [Access];
     /// Change snap-declarations: of snaps that are not one's own, the operator all.
     SnapDeclare "snap-declare" Brand [Review];
+    /// Approve and reject revisions, ask for information, grant interfaces: of snaps that are not one's own.
+    SnapReview "snap-review" Brand [Review];
+    /// Be the second person for a grant: of snaps that are not one's own.
+    GrantConfirm "grant-confirm" Brand [Admin];
     /// Say which tracks publishers may make.
     TrackManage "track-manage" Brand [Admin];
     /// Read the brand's part of the audit log.
@@ -221,6 +225,8 @@ impl Permission {
             | Self::SnapEdit
             | Self::SnapRelease
             | Self::SnapDeclare
+            | Self::SnapReview
+            | Self::GrantConfirm
             | Self::TrackManage
             | Self::AuditRead
             | Self::AuditVerify => true,
@@ -268,6 +274,8 @@ impl Permission {
                 | Self::SnapEdit
                 | Self::SnapRelease
                 | Self::SnapDeclare
+                | Self::SnapReview
+                | Self::GrantConfirm
                 | Self::TrackManage
         )
     }

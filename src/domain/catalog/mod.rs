@@ -3,6 +3,7 @@
 
 mod channel;
 mod delta;
+mod expiry;
 mod head;
 mod naming;
 mod offer;
@@ -15,8 +16,9 @@ mod visible;
 
 pub use channel::{Channel, LATEST, Risk, Track};
 pub use delta::{DeltaFile, DeltaRecord, WORTHWHILE, is_worthwhile, likely_steps};
+pub use expiry::expired;
 pub use head::{CatalogHead, Changed};
-pub use naming::{NameRefusal, Registrant, may_be, may_register};
+pub use naming::{KnownPrefix, NameRefusal, Registrant, may_be, may_register, prefixes_of};
 pub use offer::{Ask, Offer, chance, offer};
 pub use past::{MEMORY, Past};
 pub use release_rules::{

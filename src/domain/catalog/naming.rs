@@ -1,8 +1,9 @@
 //! Which names may be registered in a store, by whom, and for what kind of snap (admin-api.md 1.2, 1.3).
 
+use super::snap::SnapPrefix;
 use super::visible::well_known_id;
 use crate::domain::access::StoreRecord;
-use crate::domain::ident::SnapName;
+use crate::domain::ident::{SnapName, StoreId};
 use crate::domain::snap::SnapType;
 
 /// For whom a name is registered.
@@ -32,6 +33,33 @@ pub enum NameRefusal {
     /// There is one snap of this kind.
     #[error("a snap of type {0} is named {1}")]
     Singular(SnapType, &'static str),
+}
+
+/// A beginning of names that holds in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownPrefix {
+    /// The beginning.
+    pub prefix: SnapPrefix,
+    /// The store it is inherited from; none: it is the store's own.
+    pub from: Option<StoreId>,
+}
+
+/// The beginnings of names that hold in `store`: its own, and those of its parent that can be inherited. Names are
+/// registered in base stores, which have no parent; of a view these are the beginnings its brand gives away, as clients
+/// show them (`snap-name-prefixes` with `parent-id`).
+pub fn prefixes_of(store: &StoreRecord, parent: Option<&StoreRecord>) -> Vec<KnownPrefix> {
+    let own = store.name_prefixes.iter().map(|prefix| KnownPrefix {
+        prefix: prefix.clone(),
+        from: None,
+    });
+    let inherited = parent.into_iter().flat_map(|parent| {
+        let given = parent.name_prefixes.iter().filter(|known| known.inheritable);
+        given.map(|prefix| KnownPrefix {
+            prefix: prefix.clone(),
+            from: Some(parent.id.clone()),
+        })
+    });
+    own.chain(inherited).collect()
 }
 
 /// Whether `name` may be registered in `store`.
@@ -77,7 +105,6 @@ pub fn may_be(name: &SnapName, kind: SnapType, by: Registrant) -> Result<(), Nam
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::snap::SnapPrefix;
     use super::super::visible::WELL_KNOWN;
     use super::*;
     use crate::domain::time::Timestamp;
@@ -126,6 +153,26 @@ mod tests {
             may_be(&"mine".parse().unwrap(), SnapType::Snapd, by(true, true)),
             Err(NameRefusal::Singular(SnapType::Snapd, "snapd"))
         );
+    }
+
+    #[test]
+    fn views_have_the_beginnings_their_parent_gives_away() {
+        let mut base = store(&["acme-", "lab-"]);
+        base.name_prefixes[0].inheritable = true;
+        let mut view = store(&[]);
+        view.id = "view".parse().unwrap();
+        view.parent = Some(base.id.clone());
+        let known = |store: &StoreRecord, parent: Option<&StoreRecord>| -> Vec<(String, bool)> {
+            let all = prefixes_of(store, parent).into_iter();
+            all.map(|known| (known.prefix.prefix, known.from.is_some()))
+                .collect()
+        };
+        assert_eq!(
+            known(&base, None),
+            [("acme-".to_owned(), false), ("lab-".to_owned(), false)]
+        );
+        assert_eq!(known(&view, Some(&base)), [("acme-".to_owned(), true)]);
+        assert_eq!(known(&view, None), []);
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use super::channel::{Channel, Risk, Track};
 use super::releases::{MAX_OPEN, Releases};
 use super::snap::{RevisionRecord, SnapRecord};
 use crate::domain::ident::Architecture;
+use crate::domain::review::ReviewState;
 use crate::domain::snap::{Confinement, Epoch};
 
 /// The architecture of what runs anywhere.
@@ -19,6 +20,9 @@ pub enum ReleaseRefusal {
     /// The track was not made.
     #[error("the snap has no track {0}")]
     NoTrack(Track),
+    /// No reviewer let it through yet.
+    #[error("it is {0}; only approved revisions are released")]
+    NotApproved(ReviewState),
     /// A development build for everybody.
     #[error("a revision with {what} may only be released to edge and beta, not to {channel}")]
     NotStable {
@@ -64,6 +68,9 @@ pub fn may_release(
     percentage: Option<f64>,
     epoch_of: impl Fn(u64) -> Option<Epoch>,
 ) -> Result<(), ReleaseRefusal> {
+    if !revision.review.is_approved() {
+        return Err(ReleaseRefusal::NotApproved(revision.review));
+    }
     if channel.track != Track::default() && !snap.tracks.contains(&channel.track) {
         return Err(ReleaseRefusal::NoTrack(channel.track.clone()));
     }
@@ -157,7 +164,7 @@ fn compiled(pattern: &str) -> Result<regex::Regex, PatternError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use proptest::prelude::*;
@@ -193,7 +200,7 @@ mod tests {
         }
     }
 
-    fn revision(number: u64, epoch: &str) -> RevisionRecord {
+    pub(in super::super) fn revision(number: u64, epoch: &str) -> RevisionRecord {
         RevisionRecord {
             snap_id: snap().id,
             revision: number,
@@ -215,6 +222,7 @@ mod tests {
             components: Vec::new(),
             developer_id: "acme".parse().unwrap(),
             created: Timestamp::from_unix(0),
+            review: Default::default(),
         }
     }
 
@@ -240,6 +248,17 @@ mod tests {
         assert_eq!(judge(&snap, &new, "stable/fix"), Ok(()));
         new.confinement = Confinement::Devmode;
         assert!(judge(&snap, &new, "stable/fix").is_err());
+    }
+
+    #[test]
+    fn only_what_is_approved_is_released() {
+        for state in ReviewState::ALL {
+            let mut new = revision(1, "0");
+            new.review = state;
+            let refusal = ReleaseRefusal::NotApproved(state);
+            let expected = if state.is_approved() { Ok(()) } else { Err(refusal) };
+            assert_eq!(judge(&snap(), &new, "edge"), expected);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::releases::Releases;
 use super::visible::Placed;
 use crate::domain::blob::BlobId;
 use crate::domain::ident::{AccountId, Architecture, BrandId, SnapId, SnapName, StoreId};
+use crate::domain::review::ReviewState;
 use crate::domain::snap::{ComponentType, Confinement, Epoch, SnapType};
 use crate::domain::time::Timestamp;
 
@@ -225,6 +226,9 @@ pub struct RevisionRecord {
     pub developer_id: AccountId,
     /// When.
     pub created: Timestamp,
+    /// Whether it may go to devices. Those from before reviews may.
+    #[serde(default, skip_serializing_if = "ReviewState::is_approved")]
+    pub review: ReviewState,
 }
 
 /// The text of a revision in a key: keys are ordered as texts.

@@ -8,7 +8,7 @@ pub fn is_hook(text: &str) -> bool {
 }
 
 /// The name of a plug, slot or interface: lower-case words joined by single dashes, beginning with a letter.
-pub(super) fn is_connection(text: &str) -> bool {
+pub fn is_connection(text: &str) -> bool {
     text.len() <= 128
         && dashed(text, |b| b.is_ascii_lowercase() || b.is_ascii_digit())
         && text.starts_with(|c: char| c.is_ascii_lowercase())

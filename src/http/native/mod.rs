@@ -6,11 +6,13 @@ mod audit;
 mod brands;
 mod connect;
 mod devices;
+mod grants;
 mod invites;
 mod keys;
 mod models;
 mod own;
 mod remodel;
+mod reviews;
 mod second_factor;
 mod serials;
 mod snap_upload;
@@ -53,6 +55,8 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         stores::endpoints(&native),
         snaps::endpoints(&native),
         snap_upload::endpoints(&native),
+        reviews::endpoints(&native),
+        grants::endpoints(&native),
     ]
     .concat()
 }

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::reviews::ReviewView;
 use super::snaps::{RevisionView, SnapView};
 use super::{Created, Input, Native, Outcome, Streamed};
 use crate::app::catalog::ingest::{self, Intake, Upload};
@@ -27,6 +28,8 @@ struct UploadedView {
     new: bool,
     snap: SnapView,
     revision: RevisionView,
+    /// What the automatic checks found; null for what the operator uploads.
+    review: Option<ReviewView>,
     /// What was left out of the files, and why.
     remarks: Vec<String>,
 }
@@ -50,6 +53,8 @@ async fn upload(app: App, ctx: BrandCtx, input: Input<Streamed>) -> Outcome<Crea
         private: input.query("private")?.unwrap_or(false),
         percentage: input.query("percentage")?,
         key: input.query("key")?,
+        name: None,
+        size: None,
     };
     ingest::foresee(&app, &ctx, &upload).await?;
     let mut intake = Intake::begin(&app, parts).await?;
@@ -58,8 +63,12 @@ async fn upload(app: App, ctx: BrandCtx, input: Input<Streamed>) -> Outcome<Crea
         intake.write(piece).await?;
     }
     let ingested = ingest::ingest(&app, &ctx, &upload, intake.finish().await?).await?;
+    let (name, publisher) = (ingested.snap.name.clone(), ingested.snap.publisher_id.clone());
     Ok(Created(UploadedView {
         new: ingested.new,
+        review: ingested
+            .review
+            .map(|review| ReviewView::of(name, publisher, review)),
         snap: SnapView::of(ingested.snap, app.clock.now()),
         revision: ingested.revision.into(),
         remarks: ingested.remarks,

@@ -15,6 +15,7 @@ use crate::domain::access::Permission;
 use crate::domain::blob::BlobId;
 use crate::domain::catalog::{Channel, Component, Release, RevisionRecord, SnapRecord, Track};
 use crate::domain::ident::{AccountId, Architecture, BrandId, SnapId, SnapName, StoreId};
+use crate::domain::review::ReviewState;
 use crate::domain::snap::{ComponentType, Confinement, Epoch, SnapType};
 use crate::domain::time::Timestamp;
 use crate::http::endpoint::Endpoint;
@@ -233,6 +234,8 @@ pub(super) struct RevisionView {
     size: u64,
     components: Vec<ComponentView>,
     developer_id: AccountId,
+    /// Whether it may go to devices.
+    review: ReviewState,
     created_at: Timestamp,
 }
 
@@ -253,6 +256,7 @@ impl From<RevisionRecord> for RevisionView {
             size: revision.size,
             components: revision.components.into_iter().map(ComponentView::from).collect(),
             developer_id: revision.developer_id,
+            review: revision.review,
             created_at: revision.created,
         }
     }

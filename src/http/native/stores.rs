@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Created, Input, Json, Native, NoContent, Outcome};
 use crate::app::catalog::inclusions::{self, Because, Shown};
-use crate::app::catalog::stores::{self, NewStore, StoreSettings};
-use crate::app::{App, BrandCtx, Refusal, StoreCtx, StoresCtx, brands};
-use crate::domain::access::{Permission, ReviewPolicy, Role, StoreRecord};
+use crate::app::catalog::stores::{self, Configured, NewStore, StoreSettings};
+use crate::app::{App, BrandCtx, Refusal, StoreCtx, StoresCtx};
+use crate::domain::access::{Permission, ReviewPolicy, Role};
 use crate::domain::catalog::{SnapPrefix, StoreKind};
 use crate::domain::ident::{AccountId, BrandId, Email, SnapId, SnapName, StoreId};
 use crate::domain::snap::SnapType;
@@ -66,12 +66,30 @@ struct StoreView {
     allowed_inclusion_source_stores: BTreeSet<StoreId>,
     allowed_inclusion_target_stores: BTreeSet<StoreId>,
     store_whitelist: BTreeSet<StoreId>,
-    snap_name_prefixes: Vec<SnapPrefix>,
+    /// Its own, and those it has from its parent: `parent-id` says so.
+    snap_name_prefixes: Vec<PrefixView>,
+    /// How many unreleased revisions are kept of each snap registered here; null = all.
+    keep_unreleased: Option<u32>,
     created_at: Timestamp,
 }
 
-impl From<StoreRecord> for StoreView {
-    fn from(store: StoreRecord) -> Self {
+/// A beginning of names, as the wire has it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct PrefixView {
+    prefix: String,
+    inheritable: bool,
+    /// The store it comes from; null: it is its own.
+    parent_id: Option<StoreId>,
+}
+
+impl From<Configured> for StoreView {
+    fn from(Configured { store, prefixes }: Configured) -> Self {
+        let prefixes = prefixes.into_iter().map(|known| PrefixView {
+            prefix: known.prefix.prefix,
+            inheritable: known.prefix.inheritable,
+            parent_id: known.from,
+        });
         Self {
             id: store.id,
             brand_id: store.brand_id,
@@ -83,19 +101,21 @@ impl From<StoreRecord> for StoreView {
             allowed_inclusion_source_stores: store.inclusion_sources,
             allowed_inclusion_target_stores: store.inclusion_targets,
             store_whitelist: store.whole_stores,
-            snap_name_prefixes: store.name_prefixes,
+            snap_name_prefixes: prefixes.collect(),
+            keep_unreleased: store.keep_unreleased,
             created_at: store.created,
         }
     }
 }
 
 async fn list(app: App, ctx: StoresCtx, _input: Input) -> Outcome<Json<Vec<StoreView>>> {
-    let stores = brands::stores(&app, &ctx).await?;
+    let stores = stores::list(&app, &ctx).await?;
     Ok(Json(stores.into_iter().map(StoreView::from).collect()))
 }
 
-async fn show(_app: App, ctx: StoreCtx, _input: Input) -> Outcome<Json<StoreView>> {
-    Ok(Json(ctx.store().clone().into()))
+async fn show(app: App, ctx: StoreCtx, _input: Input) -> Outcome<Json<StoreView>> {
+    let found = stores::configured(&app, ctx.store().clone()).await?;
+    Ok(Json(found.into()))
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,7 +156,8 @@ async fn create(app: App, ctx: BrandCtx, input: Input<Json<CreateBody>>) -> Outc
         members,
         ..NewStore::new(body.id, body.name)
     };
-    Ok(Created(stores::create(&app, &ctx, new).await?.into()))
+    let store = stores::create(&app, &ctx, new).await?;
+    Ok(Created(stores::configured(&app, store).await?.into()))
 }
 
 /// Names as in admin-api.md 1.5; what is absent stays.
@@ -157,6 +178,13 @@ struct SettingsBody {
     store_whitelist: Option<BTreeSet<StoreId>>,
     #[serde(default)]
     snap_name_prefixes: Option<Vec<SnapPrefix>>,
+    /// Null keeps all.
+    #[serde(default, deserialize_with = "present")]
+    keep_unreleased: Option<Option<u32>>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32>>, D::Error> {
+    Option::<u32>::deserialize(deserializer).map(Some)
 }
 
 async fn configure(app: App, ctx: StoreCtx, input: Input<Json<SettingsBody>>) -> Outcome<Json<StoreView>> {
@@ -169,8 +197,10 @@ async fn configure(app: App, ctx: StoreCtx, input: Input<Json<SettingsBody>>) ->
         inclusion_targets: body.allowed_inclusion_target_stores,
         whole_stores: body.store_whitelist,
         name_prefixes: body.snap_name_prefixes,
+        keep_unreleased: body.keep_unreleased,
     };
-    Ok(Json(stores::configure(&app, &ctx, settings).await?.into()))
+    let store = stores::configure(&app, &ctx, settings).await?;
+    Ok(Json(stores::configured(&app, store).await?.into()))
 }
 
 /// A snap as a store shows it.

@@ -8,12 +8,12 @@ use super::schema::{Schema, SchemaList};
 use super::{Input, Json, NoContent, Outcome, Publisher};
 use crate::app::catalog::inclusions::{self, Curation};
 use crate::app::catalog::shelf::{self, ShelfRow, Which};
-use crate::app::catalog::stores::{self, StoreSettings};
+use crate::app::catalog::stores::{self, Configured, StoreSettings};
 use crate::app::invites::{self, Sent};
 use crate::app::members::{self, Assignment, Confirmed, Keep, Member};
 use crate::app::{App, OwnCtx, Refusal, StoreCtx, UnplacedCtx, accounts};
 use crate::domain::access::{InviteAction, InviteStatus, Permission, ReviewPolicy, Role, StoreInvite};
-use crate::domain::catalog::SnapPrefix;
+use crate::domain::catalog::KnownPrefix;
 use crate::domain::ident::{AccountId, BrandId, Email, SnapId, SnapName, StoreId, Username};
 use crate::domain::time::Timestamp;
 use crate::http::endpoint::Endpoint;
@@ -108,12 +108,12 @@ struct PrefixView {
     parent_id: Option<StoreId>,
 }
 
-impl From<SnapPrefix> for PrefixView {
-    fn from(prefix: SnapPrefix) -> Self {
+impl From<KnownPrefix> for PrefixView {
+    fn from(known: KnownPrefix) -> Self {
         Self {
-            prefix: prefix.prefix,
-            inheritable: prefix.inheritable,
-            parent_id: None,
+            prefix: known.prefix.prefix,
+            inheritable: known.prefix.inheritable,
+            parent_id: known.from,
         }
     }
 }
@@ -135,14 +135,14 @@ struct StoreView {
 }
 
 impl StoreView {
-    fn of(ctx: &StoreCtx) -> Self {
-        let store = ctx.store().clone();
+    async fn of(app: &App, ctx: &StoreCtx) -> Result<Self, Refusal> {
+        let Configured { store, prefixes } = stores::configured(app, ctx.store().clone()).await?;
         let mut roles: BTreeSet<Role> = ctx.roles().into_iter().collect();
         if ctx.may(Permission::MemberManage) {
             // The operator administers every store.
             roles.insert(Role::Admin);
         }
-        Self {
+        Ok(Self {
             id: store.id,
             name: store.name,
             brand_id: store.brand_id,
@@ -153,8 +153,8 @@ impl StoreView {
             store_whitelist: store.whole_stores,
             allowed_inclusion_source_stores: store.inclusion_sources,
             allowed_inclusion_target_stores: store.inclusion_targets,
-            snap_name_prefixes: store.name_prefixes.into_iter().map(PrefixView::from).collect(),
-        }
+            snap_name_prefixes: prefixes.into_iter().map(PrefixView::from).collect(),
+        })
     }
 }
 
@@ -231,7 +231,7 @@ async fn show(app: App, ctx: StoreCtx, _input: Input) -> Outcome<Json<ShowView>>
         Vec::new()
     };
     Ok(Json(ShowView {
-        store: StoreView::of(&ctx),
+        store: StoreView::of(&app, &ctx).await?,
         users: users.into_iter().map(UserView::from).collect(),
         invites: invites
             .into_iter()
@@ -319,7 +319,7 @@ async fn snaps(app: App, ctx: UnplacedCtx, input: Input) -> Outcome<Json<SnapsVi
     };
     let rows = shelf::rows(&app, &store, which, words.as_deref()).await?;
     Ok(Json(SnapsView {
-        store: StoreView::of(&store),
+        store: StoreView::of(&app, &store).await?,
         snaps: rows.into_iter().map(SnapView::from).collect(),
     }))
 }
@@ -468,7 +468,7 @@ async fn configure(
         ..StoreSettings::default()
     };
     let changed = stores::configure(&app, &ctx, settings).await?;
-    let mut store = StoreView::of(&ctx);
+    let mut store = StoreView::of(&app, &ctx).await?;
     store.private = changed.private;
     store.manual_review_policy = changed.review_policy;
     Ok(Json(SettingsView { store }))

@@ -168,6 +168,7 @@ impl Stock<'_> {
             components: Vec::new(),
             developer_id: "acme".parse().unwrap(),
             created: self.now(),
+            review: Default::default(),
         };
         change(&mut record);
         self.write(vec![Change::create(&record)], Changed::Snap(id(name)))

@@ -11,7 +11,15 @@ use super::shop::*;
 use crate::cli::{differences, documented};
 
 /// Verbs that print what another one prints.
-const LIKE: [(&str, &str); 9] = [
+const LIKE: [(&str, &str); 17] = [
+    ("snap grant enable", "snap grant list"),
+    ("snap grant disable", "snap grant list"),
+    ("snap grant confirm", "snap grant list"),
+    ("snap review approve", "snap review show"),
+    ("snap review reject", "snap review show"),
+    ("snap review ask", "snap review show"),
+    ("snap review rerun", "snap review show"),
+    ("snap review answer", "snap review show"),
     ("store create", "store show"),
     ("store settings", "store show"),
     ("snap register", "snap list"),
@@ -58,13 +66,43 @@ async fn json_output_is_as_documented() {
         "snap track remove",
         one("brand", "snap track remove gizmo 2").await,
     );
+    let waits = shop.file(
+        "waits.snap",
+        snap_file("gizmo", "2.0", "plugs: {snapd-control: null}\n"),
+    );
+    json("brand", &format!("snap add {waits} --release edge")).await;
+    print("snap review list", json("rev", "snap review list").await);
+    print("snap review show", json("view", "snap review show gizmo 2").await);
+    for (who, verb) in [
+        ("rev", "snap review ask"),
+        ("brand", "snap review answer"),
+        ("rev", "snap review rerun"),
+        ("rev", "snap review reject"),
+        ("rev", "snap review approve"),
+    ] {
+        let arguments = format!("{verb} gizmo 2 --comment why");
+        print(verb, json(who, &arguments).await);
+    }
     let rules = shop.file("rules.yaml", "plugs:\n  home:\n    allow-auto-connection: true\n");
     print(
         "snap declare",
         json("rev", &format!("snap declare gizmo {rules}")).await,
     );
+    let enable = "snap grant enable gizmo camera --comment sees";
+    print("snap grant enable", json("rev", enable).await);
+    let enable = "snap grant enable gizmo docker-support --attribute installation --on-store acme";
+    json("rev", enable).await;
+    print("snap grant list", json("view", "snap grant list gizmo").await);
+    let confirm = "snap grant confirm gizmo docker-support --attribute installation";
+    print("snap grant confirm", json("admin", confirm).await);
+    print(
+        "snap grant disable",
+        json("rev", "snap grant disable gizmo camera").await,
+    );
     let create = "store create acme-gate --name Gates --parent acme --kind ecosystem";
     print("store create", json("admin", create).await);
+    let keep = "store settings acme --keep-unreleased 5 --snap-name-prefixes acme-,gizmo,widget";
+    json("operator", keep).await;
     let settings = "store settings acme-gate --private true --manual-review-policy avoid --store-whitelist= \
                     --allowed-inclusion-source-stores acme,acme";
     print("store settings", json("operator", settings).await);
@@ -204,6 +242,63 @@ async fn a_snap_goes_its_way_from_a_terminal() {
         missing.status == 1 && missing.err.contains("cannot read /nowhere/x.snap"),
         "{missing:?}"
     );
+}
+
+#[tokio::test]
+async fn a_revision_is_reviewed_from_a_terminal() {
+    let shop = Shop::new().await;
+    let file = shop.file(
+        "gizmo.snap",
+        snap_file("gizmo", "1.0", "plugs: {snapd-control: null}\n"),
+    );
+    let added = shop
+        .run("pub", &["snap", "add", &file, "--release", "stable"])
+        .await;
+    assert_eq!(
+        (added.status, added.err),
+        (
+            0,
+            format!(
+                "warning: plug snapd-control needs a grant of snapd-control, which takes two persons (class C) \
+                 [interface-not-granted]\n{file} is revision 1 of gizmo, ManualReviewPending\n"
+            )
+        )
+    );
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let list = shop
+        .run("rev", &["snap", "review", "list", "--status", "pending"])
+        .await;
+    assert!(
+        words(&list.out).contains("gizmo 1 ManualReviewPending interface-not-granted latest/stable"),
+        "{}",
+        list.out
+    );
+    let shown = shop.run("rev", &["snap", "review", "show", "gizmo", "1"]).await;
+    for line in [
+        "State: ManualReviewPending",
+        "hold interface-not-granted plug",
+        "plugs snapd-control snapd-control C unsaid yes",
+        "check ManualReviewPending",
+    ] {
+        assert!(words(&shown.out).contains(line), "{line}: {}", shown.out);
+    }
+    let silent = shop.run("rev", &["snap", "review", "reject", "gizmo", "1"]).await;
+    assert_eq!(silent.status, 2, "{silent:?}");
+    let own = shop
+        .run("pub", &["snap", "review", "approve", "gizmo", "1"])
+        .await;
+    assert!(
+        own.status == 1 && own.err.contains("[resource-not-found]"),
+        "{own:?}"
+    );
+    let done = shop
+        .run("rev", &["snap", "review", "approve", "gizmo", "1"])
+        .await;
+    assert_eq!(
+        (done.status, done.err.as_str()),
+        (0, "revision 1 of gizmo is approved\n")
+    );
+    assert_eq!(shop.snap("gizmo").await.releases.open.len(), 1);
 }
 
 #[tokio::test]

@@ -269,6 +269,24 @@ async fn names_belong_to_who_may_have_them() {
     let other = register(&shop, "pub", json!({"name": "other"})).await;
     assert_eq!(other.refusal(), (400, "name-refused"));
     register(&shop, "pub", json!({"name": "acme-other"})).await.ok();
+    // A view has those that its parent gives away, and follows its parent.
+    let view = json!({"id": "acme-view", "name": "View", "parent": "acme"});
+    let made = shop.call("admin", "POST", "/stores", view).await.ok();
+    let inherited = json!([{"prefix": "acme-", "inheritable": true, "parent-id": "acme"}]);
+    assert_eq!(made["snap-name-prefixes"], inherited);
+    let own = json!({"snap-name-prefixes": [
+        {"prefix": "acme-", "inheritable": false}, {"prefix": "lab-", "inheritable": true}]});
+    shop.call("operator", "PUT", "/stores/acme", own).await.ok();
+    let shown = shop
+        .call("view", "GET", "/stores/acme-view", Value::Null)
+        .await
+        .ok();
+    let lab = json!([{"prefix": "lab-", "inheritable": true, "parent-id": "acme"}]);
+    assert_eq!(shown["snap-name-prefixes"], lab);
+    let all = shop.call("view", "GET", "/stores", Value::Null).await.ok();
+    assert_eq!(all[1]["snap-name-prefixes"], lab);
+    assert_eq!(all[0]["snap-name-prefixes"][0]["parent-id"], Value::Null);
+    register(&shop, "pub", json!({"name": "lab-one"})).await.ok();
 
     // Publishers see their own, reviewers and viewers all.
     let seen = async |who: &str| {
@@ -277,9 +295,9 @@ async fn names_belong_to_who_may_have_them() {
     };
     assert_eq!(
         (seen("pub").await, seen("pub2").await, seen("brand").await),
-        (2, 3, 1)
+        (3, 3, 1)
     );
-    assert_eq!((seen("view").await, seen("operator").await), (6, 6));
+    assert_eq!((seen("view").await, seen("operator").await), (7, 7));
     let shown = shop.call("pub2", "GET", "/snaps/gizmo", Value::Null).await;
     let absent = shop.call("pub2", "GET", "/snaps/nosuch", Value::Null).await;
     assert_eq!(

@@ -263,7 +263,7 @@ async fn a_declaration_is_judged_as_devices_would() {
         let body = json!({"text": text, "mode": mode});
         shop.call(who, "PUT", "/snaps/gizmo/declaration", body).await
     };
-    let grant = "plugs:\n  system-files:\n    allow-auto-connection:\n      on-store: [acme-gate]\n";
+    let grant = "plugs:\n  raw-usb:\n    allow-auto-connection:\n      on-store: [acme-gate]\n";
     // Publishers do not grant themselves anything.
     assert_eq!(declare("pub", grant, "keys").await.status, 404);
     let declared = declare("rev", grant, "keys").await.ok();
@@ -283,10 +283,10 @@ async fn a_declaration_is_judged_as_devices_would() {
             .unwrap()
             .as_map()
             .unwrap()
-            .contains_key("system-files")
+            .contains_key("raw-usb")
     );
     assert_eq!(declare("rev", grant, "keys").await.refusal(), (409, "unchanged"));
-    let more = "plugs:\n  personal-files: {allow-installation: true}\naliases: [{name: gz, target: gizmo}]\n";
+    let more = "plugs:\n  camera: {allow-auto-connection: true}\naliases: [{name: gz, target: gizmo}]\n";
     let declared = declare("rev", more, "merge").await.ok();
     // What names no app of any revision is declared all the same: a later one may bring it.
     let nowhere = "alias gz leads nowhere: no revision of gizmo has an app gizmo";

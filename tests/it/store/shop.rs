@@ -8,10 +8,11 @@ use hallmark::adapters::squashfs::{Content, Entry, build};
 use hallmark::app::App;
 use hallmark::domain::access::{Account, Membership, Role, Token, TokenText};
 use hallmark::domain::assertion::{Assertion, AssertionType, Ref, decode};
-use hallmark::domain::catalog::{RevisionRecord, SnapRecord};
+use hallmark::domain::audit::{AuditEntry, AuditEvent};
+use hallmark::domain::catalog::{CatalogHead, Changed, RevisionRecord, SnapRecord};
 use hallmark::http::metrics::Metrics;
 use hallmark::http::serve::{Limits, Listener, Server};
-use hallmark::ports::{Change, Commit, CommitOutcome};
+use hallmark::ports::{AuditFilter, Change, Commit, CommitOutcome};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -153,6 +154,65 @@ impl Shop {
         self.commit(Commit {
             records,
             ..Commit::default()
+        })
+        .await;
+    }
+
+    /// One more person, with these roles.
+    pub async fn person_with(&self, name: &str, roles: &[&str]) {
+        let roles: Vec<Role> = roles.iter().map(|role| role.parse().unwrap()).collect();
+        self.person(name, &roles, false).await;
+    }
+
+    /// Changes the record of a snap.
+    pub async fn change(&self, name: &str, change: impl FnOnce(&mut SnapRecord)) {
+        let found = self.app.storage.find_unique::<SnapRecord>("name", name).await;
+        let found = found.unwrap().unwrap();
+        let mut snap = found.record;
+        change(&mut snap);
+        let head = self
+            .app
+            .storage
+            .find::<CatalogHead>(["head"])
+            .await
+            .unwrap()
+            .unwrap();
+        let next = head.record.after([Changed::Snap(snap.id.clone())]);
+        self.commit(Commit {
+            records: vec![
+                Change::replace(&snap, found.version),
+                Change::replace(&next, head.version),
+            ],
+            ..Commit::default()
+        })
+        .await;
+    }
+
+    /// What the audit log says was done, the oldest first.
+    pub async fn audited(&self) -> Vec<String> {
+        let filter = AuditFilter {
+            limit: 1000,
+            ..AuditFilter::default()
+        };
+        let entries = self.app.storage.audit_entries(&filter).await.unwrap();
+        let action = |(_, entry): (u64, AuditEntry)| {
+            let event: AuditEvent = serde_json::from_str(&entry.event).unwrap();
+            event.action
+        };
+        entries.into_iter().map(action).collect()
+    }
+
+    /// Makes somebody a collaborator of a snap.
+    pub async fn collaborate(&self, snap: &str, who: &str) {
+        let account = Self::account(who).parse().unwrap();
+        self.change(snap, |snap| assert!(snap.collaborators.insert(account)))
+            .await;
+    }
+
+    /// No longer.
+    pub async fn leave(&self, snap: &str, who: &str) {
+        self.change(snap, |snap| {
+            assert!(snap.collaborators.remove(&Self::account(who).parse().unwrap()))
         })
         .await;
     }
@@ -299,6 +359,7 @@ impl Shop {
             components: Vec::new(),
             developer_id: snap.publisher_id.clone(),
             created: self.app.clock.now(),
+            review: Default::default(),
         };
         change(&mut revision);
         self.commit(Commit {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::signing::File;
 use crate::app::{App, Reason, Refusal};
 use crate::domain::blob::BlobDigest;
 use crate::domain::snap::{ComponentYaml, SnapType, SnapYaml, SnapYamlError, check_gadget_yaml, is_hook};
@@ -22,6 +23,17 @@ pub(super) struct Reading {
     pub components: Vec<ReadComponent>,
     /// What was left out, and why.
     pub remarks: Vec<String>,
+}
+
+impl Reading {
+    /// The file of the snap.
+    pub(super) fn file(&self) -> File<'_> {
+        File {
+            blob: self.digest.id,
+            size: self.digest.size,
+            provenance: &self.yaml.provenance,
+        }
+    }
 }
 
 /// A component, read and checked against its snap.

@@ -4,7 +4,7 @@
 
 mod files;
 mod intake;
-mod signing;
+pub(super) mod signing;
 
 pub use intake::{Intake, MAX_COMPONENTS};
 pub use signing::DEFAULT_KEY;
@@ -16,13 +16,15 @@ use super::changes::apply;
 use super::register::{self, NewSnap, declaration_of, refuse_name, registrant};
 use super::releases::{self, NewRelease};
 use super::snaps::{ATTEMPTS, revision};
-use super::{garbage, no_snap, publishers};
+use super::{garbage, no_snap, publishers, review};
 use crate::app::{App, BrandCtx, Refusal, brands, vault_event};
 use crate::domain::access::Permission;
 use crate::domain::assertion::Assertion;
 use crate::domain::blob::BlobId;
 use crate::domain::catalog::{Changed, Channel, Component, Icon, RevisionRecord, SnapRecord, may_be};
-use crate::domain::ident::{KeyName, StoreId};
+use crate::domain::ident::{KeyName, SnapName, StoreId};
+use crate::domain::review::{ReviewRecord, ReviewState};
+use crate::domain::snap::SnapYaml;
 use crate::ports::{Change, Commit, CommitOutcome, Kind, Staged, Versioned};
 use files::Reading;
 use signing::Case;
@@ -42,6 +44,10 @@ pub struct Upload {
     pub percentage: Option<f64>,
     /// The brand key that signs where the snap-declaration delegates to the brand; none = [`DEFAULT_KEY`].
     pub key: Option<KeyName>,
+    /// The name the file was announced under, where that was done; none = what it says itself.
+    pub name: Option<SnapName>,
+    /// The size of the snap that was announced, in bytes.
+    pub size: Option<u64>,
 }
 
 /// What became of them.
@@ -49,8 +55,10 @@ pub struct Upload {
 pub struct Ingested {
     /// The snap.
     pub snap: SnapRecord,
-    /// The revision.
+    /// The revision. Where it stands on its way to devices is part of it.
     pub revision: RevisionRecord,
+    /// What the automatic checks found, and what waits for a reviewer; none for what the operator uploads.
+    pub review: Option<ReviewRecord>,
     /// Whether it is new; the same files again are the same revision.
     pub new: bool,
     /// What was left out of the files, and why.
@@ -83,7 +91,9 @@ pub async fn foresee(app: &App, ctx: &BrandCtx, upload: &Upload) -> Result<(), R
 }
 
 /// Makes a revision of the files: the snap first, then its components. Registers the name if it is not registered yet.
-/// The same files again answer with the revision they are.
+/// The same files again answer with the revision they are. What the operator uploads is approved by that; everything else
+/// goes through the automatic checks, and by their result and the policy of the store it is approved at once, waits for a
+/// reviewer, or is refused (`review`): then it has its number, but nothing is signed, released or shown.
 ///
 /// # Errors
 /// `invalid-snap`, `invalid-snap-yaml`, `invalid-component`; `type-differs`, `store-differs`, `publisher-differs`;
@@ -108,33 +118,43 @@ pub async fn ingest(
         }
         // One attempt may show it where another did not: somebody else describes the snap meanwhile.
         if icon.is_some()
-            && plan.snap().listing.icon == icon
+            && plan.shows(icon.as_ref())
             && let Some((file, _)) = icon_file.take()
         {
             file.keep().await?;
         }
-        let (snap, revision, commit, replaced) = match plan {
-            Plan::Known(snap, revision) => return known(app, ctx, upload, snap, *revision, reading).await,
-            Plan::New(snap, revision, commit, replaced) => (snap, revision, commit, replaced),
+        let New {
+            snap,
+            revision,
+            review,
+            commit,
+            replaced,
+        } = match plan {
+            Plan::Known(snap, revision) => return known(app, ctx, upload, *snap, *revision, reading).await,
+            Plan::New(new) => *new,
         };
-        match apply(app, *commit, &[Changed::Snap(snap.id.clone())]).await? {
+        match apply(app, commit, &[Changed::Snap(snap.id.clone())]).await? {
             CommitOutcome::Done => {
                 if let Some(icon) = replaced {
                     garbage::replaced(app, icon).await;
                 }
                 return Ok(Ingested {
                     snap,
-                    revision: *revision,
+                    revision,
+                    review,
                     new: true,
                     remarks: reading.remarks,
                 });
             }
             // Somebody else was faster: with the name, the number, or the very file.
             CommitOutcome::Conflict {
-                kind: Kind::Snap | Kind::SnapRevision,
+                kind: Kind::Snap | Kind::SnapRevision | Kind::Review,
                 ..
             }
-            | CommitOutcome::Taken { kind: Kind::Snap, .. }
+            | CommitOutcome::Taken {
+                kind: Kind::Snap | Kind::Review,
+                ..
+            }
             | CommitOutcome::OldRevision { .. } => {}
             outcome => App::settle(&outcome)?,
         }
@@ -151,12 +171,20 @@ async fn known(
     revision: RevisionRecord,
     reading: Reading,
 ) -> Result<Ingested, Refusal> {
+    let mut review = review::record_of(app, &snap, revision.revision)
+        .await?
+        .map(|found| found.record);
     if let Some(new) = upload.release_of(revision.revision) {
-        snap = releases::release(app, ctx, &snap.name, &new).await?;
+        if revision.review.is_open() {
+            review = Some(review::redirect(app, ctx, &snap, &revision, &new).await?);
+        } else {
+            snap = releases::release(app, ctx, &snap.name, &new).await?;
+        }
     }
     Ok(Ingested {
         snap,
         revision,
+        review,
         new: false,
         remarks: reading.remarks,
     })
@@ -175,15 +203,30 @@ impl Upload {
 /// What an upload comes to, as things stand.
 enum Plan {
     /// The files are this revision already.
-    Known(SnapRecord, Box<RevisionRecord>),
-    /// They become this one. The icon is one that the snap shows no more.
-    New(SnapRecord, Box<RevisionRecord>, Box<Commit>, Option<BlobId>),
+    Known(Box<SnapRecord>, Box<RevisionRecord>),
+    /// They become a new one.
+    New(Box<New>),
+}
+
+/// A revision that is to be.
+struct New {
+    snap: SnapRecord,
+    revision: RevisionRecord,
+    review: Option<ReviewRecord>,
+    commit: Commit,
+    /// An icon that the snap shows no more.
+    replaced: Option<BlobId>,
 }
 
 impl Plan {
-    fn snap(&self) -> &SnapRecord {
+    /// Whether this icon of the file is shown, now or once the revision is approved.
+    fn shows(&self, icon: Option<&Icon>) -> bool {
         match self {
-            Self::Known(snap, _) | Self::New(snap, ..) => snap,
+            Self::Known(snap, _) => snap.listing.icon.as_ref() == icon,
+            Self::New(new) => {
+                let waiting = new.review.as_ref().and_then(|review| review.icon.as_ref());
+                new.snap.listing.icon.as_ref() == icon || waiting == icon
+            }
         }
     }
 }
@@ -197,8 +240,18 @@ async fn plan(
 ) -> Result<Plan, Refusal> {
     let brand = brands::show(app, ctx).await?;
     let mut commit = Commit::default();
+    if let Some(name) = upload.name.as_ref().filter(|name| **name != reading.yaml.name) {
+        return Err(Refusal::conflict(
+            "name-differs",
+            format!(
+                "cannot add this file to {name}: it says its name is {}",
+                reading.yaml.name
+            ),
+        ));
+    }
     // Before the name is looked up: whoever uploads the same file now registers the name with it.
-    let known = signing::known(app, reading).await?;
+    let file = reading.file();
+    let known = signing::known(app, file).await?;
     let (mut snap, version, declaration) = target(app, ctx, upload, reading, &mut commit).await?;
     if let Some(known) = &known {
         if known.snap_id != snap.id.as_str() {
@@ -214,68 +267,93 @@ async fn plan(
         if let Some(found) = revision(app, &snap, known.snap_revision).await? {
             return same_components(snap, found, reading);
         }
+    } else if let Some(number) = review::number_of(app, &snap, file).await?
+        && let Some(found) = revision(app, &snap, number).await?
+    {
+        return same_components(snap, found, reading);
     }
     let case = Case {
         app,
         ctx,
         snap: &snap,
-        reading,
+        file,
     };
     let key = upload.key.as_ref();
     let numbered = signing::number(case, &declaration, known.as_ref(), brand.delegated, key).await?;
-    numbered.sign(case, &mut commit).await?;
     let mut components = Vec::new();
     for component in &reading.components {
-        let case = Case {
-            app,
-            ctx,
-            snap: &snap,
-            reading,
-        };
-        let revision = numbered.component(case, component, &mut commit).await?;
-        let newest = snap
-            .newest_components
-            .entry(component.yaml.component.clone())
-            .or_default();
-        *newest = revision.max(*newest);
+        let name = component.yaml.component.clone();
+        let (blob, size) = (component.digest.id, component.digest.size);
         components.push(Component {
-            name: component.yaml.component.clone(),
+            revision: signing::component_number(case, &name, blob, size).await?,
+            name,
             kind: component.yaml.kind,
-            revision,
             version: component.version.clone(),
             summary: component.summary.clone(),
-            blob: component.digest.id,
-            size: component.digest.size,
+            blob,
+            size,
             created: app.clock.now(),
         });
     }
-    let revision = record(app, &snap, reading, &numbered, components);
-    snap.kind = Some(reading.yaml.kind);
-    snap.newest_revision = snap.newest_revision.max(revision.revision);
+    let mut revision = record(app, &snap, reading, &numbered, components);
+    let imported = known.is_some();
+    let mut review = review::begin(app, ctx, upload, (&snap, &revision), &declaration, imported).await?;
+    revision.review = review
+        .as_ref()
+        .map_or(ReviewState::Approved, |review| review.state);
     let shown = snap.listing.icon.as_ref().map(|icon| icon.blob);
-    describe(&mut snap, reading, icon);
-    let replaced = shown.filter(|shown| snap.listing.icon.as_ref().is_none_or(|icon| icon.blob != *shown));
-    if let Some(new) = upload.release_of(revision.revision) {
+    let release = upload.release_of(revision.revision);
+    if release.is_some() {
         if !ctx.may_with(&snap, Permission::SnapRelease) {
             return Err(no_snap(ctx, &snap.name));
         }
         ctx.check_channels(&upload.channels)?;
-        releases::put(app, &mut snap, &revision, &new).await?;
     }
+    if revision.review.is_approved() {
+        numbered.sign(case, &mut revision.components, &mut commit).await?;
+        snap.kind = Some(reading.yaml.kind);
+        describe(&mut snap, &reading.yaml, icon);
+        if let Some(new) = &release {
+            releases::put(app, &mut snap, &revision, new).await?;
+        }
+    } else {
+        if let Some(new) = &release {
+            review::foresee_release(app, &snap, &revision, new).await?;
+        }
+        if let Some(review) = &mut review {
+            review.icon = icon.cloned();
+        }
+    }
+    for component in &revision.components {
+        let newest = snap.newest_components.entry(component.name.clone()).or_default();
+        *newest = component.revision.max(*newest);
+    }
+    snap.newest_revision = snap.newest_revision.max(revision.revision);
+    let replaced = shown.filter(|shown| snap.listing.icon.as_ref().is_none_or(|icon| icon.blob != *shown));
     let detail = json!({
         "snap-id": snap.id, "revision": revision.revision, "sha3-384": revision.blob, "size": revision.size,
         "components": revision.components.iter().map(|one| (&one.name, one.revision)).collect::<Vec<_>>(),
-        "channels": upload.channels, "percentage": upload.percentage,
+        "channels": upload.channels, "percentage": upload.percentage, "review": revision.review,
     });
     commit
         .audit
         .push(vault_event(app, ctx, "snap.upload", snap.name.as_str(), &detail));
+    if revision.review.is_open() || revision.review.is_approved() {
+        review::supersede(app, ctx, &snap, &revision, &mut commit).await?;
+    }
     commit.records.push(match version {
         Some(version) => Change::replace(&snap, version),
         None => Change::create(&snap),
     });
     commit.records.push(Change::create(&revision));
-    Ok(Plan::New(snap, Box::new(revision), Box::new(commit), replaced))
+    commit.records.extend(review.as_ref().map(Change::create));
+    Ok(Plan::New(Box::new(New {
+        snap,
+        revision,
+        review,
+        commit,
+        replaced,
+    })))
 }
 
 /// The snap the files belong to, its version where it is registered, and its snap-declaration.
@@ -374,7 +452,7 @@ fn same_components(snap: SnapRecord, found: RevisionRecord, reading: &Reading) -
         .iter()
         .all(|component| there(component.digest.id))
     {
-        return Ok(Plan::Known(snap, Box::new(found)));
+        return Ok(Plan::Known(Box::new(snap), Box::new(found)));
     }
     Err(Refusal::conflict(
         "components-differ",
@@ -414,12 +492,13 @@ fn record(
         components,
         developer_id: numbered.developer.clone(),
         created: app.clock.now(),
+        review: ReviewState::Approved,
     }
 }
 
 /// What people read, from the newest upload until somebody edits it.
-fn describe(snap: &mut SnapRecord, reading: &Reading, icon: Option<&Icon>) {
-    let (listing, yaml) = (&mut snap.listing, &reading.yaml);
+pub(super) fn describe(snap: &mut SnapRecord, yaml: &SnapYaml, icon: Option<&Icon>) {
+    let listing = &mut snap.listing;
     if listing.edited {
         return;
     }

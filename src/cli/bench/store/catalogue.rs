@@ -15,6 +15,7 @@ use crate::domain::catalog::{
     CatalogHead, Changed, Channel, Listing, Release, Releases, RevisionRecord, Risk, SnapRecord, Track,
 };
 use crate::domain::ident::{Architecture, BrandId, SnapId, SnapName};
+use crate::domain::review::ReviewState;
 use crate::domain::snap::{Confinement, Epoch, SnapType};
 use crate::domain::time::Timestamp;
 use crate::ports::{Change, Commit, CommitOutcome, PutRule, Storage, StoredAssertion};
@@ -290,5 +291,6 @@ fn revision_record(
         components: Vec::new(),
         developer_id: snap.publisher_id.clone(),
         created: now,
+        review: ReviewState::Approved,
     }
 }

@@ -47,7 +47,7 @@ pub use model_policy::{Authorities, ModelValidationSet, SetMode};
 pub use model_snaps::{ModelComponent, ModelSnap, Presence, SnapKind};
 pub use preseed::{Preseed, PreseedSnap};
 pub use repair::Repair;
-pub use rules::DeviceScope;
+pub use rules::{Connection, DeviceScope, Installation, Side as InterfaceSide, installation};
 pub use serial::Serial;
 pub use serial_request::{Original, SerialRequest};
 pub use snap_build::SnapBuild;

@@ -1,5 +1,7 @@
 //! Attribute constraints: nested maps of patterns that attributes (or headers, for account-key constraints) must match.
 
+use std::collections::BTreeMap;
+
 use super::super::super::headers::{Headers, Value};
 use super::super::checks::{Checked, Fields, shown};
 use super::regexp::Pattern;
@@ -70,6 +72,17 @@ impl Matcher {
         }
     }
 
+    /// Whether the attributes of a plug or slot match.
+    pub(super) fn matches_map(&self, attributes: &BTreeMap<String, Value>) -> bool {
+        match self {
+            Self::Map(entries) => entries
+                .iter()
+                .all(|(name, matcher)| matcher.matches_entry(attributes.get(name))),
+            Self::AnyOf(alternatives) => alternatives.iter().any(|one| one.matches_map(attributes)),
+            Self::Missing | Self::Pattern(_) => false,
+        }
+    }
+
     fn matches_entry(&self, value: Option<&Value>) -> bool {
         match (self, value) {
             (Self::Missing, value) => value.is_none(),
@@ -91,6 +104,24 @@ impl Matcher {
             (Self::Map(_) | Self::Missing | Self::Pattern(_), _) => false,
         }
     }
+}
+
+/// The matcher of attribute constraint `name` of an interface rule, for one snap alone: none where the constraint cannot be
+/// read, or compares with the other side.
+pub(super) fn matcher(fields: &Fields<'_>, name: &str, value: &Value) -> Option<Matcher> {
+    let mut budget = Budget::new();
+    let mut reader = Reader {
+        dollars: &mut |text| (text == "$MISSING").then_some(Matcher::Missing),
+        patterns: &mut |text| {
+            let pattern = Pattern::new(text)?;
+            if !budget.spend(pattern.states()) {
+                return Err("is too large".to_owned());
+            }
+            Ok(pattern)
+        },
+        alternatives: &mut || (),
+    };
+    reader.value(fields, name, value, Above::Nothing).ok()
 }
 
 /// Checks attribute constraint `name` of an interface rule.
@@ -201,8 +232,6 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;

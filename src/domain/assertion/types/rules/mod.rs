@@ -6,6 +6,7 @@
 
 mod attributes;
 mod class;
+mod installation;
 mod regexp;
 mod scope;
 mod subrule;
@@ -13,6 +14,7 @@ mod subrule;
 use super::super::headers::Value;
 use super::checks::{Checked, Fields};
 pub(super) use attributes::{Budget, Matcher};
+pub use installation::{Connection, Installation, installation};
 pub use scope::DeviceScope;
 
 /// Format iterations and what they brought.
@@ -37,10 +39,32 @@ impl Needed {
 }
 
 /// The side a rule is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Side {
+    /// What a snap uses.
+    #[serde(rename = "plugs")]
     Plug,
+    /// What it offers.
+    #[serde(rename = "slots")]
     Slot,
+}
+
+impl Side {
+    /// The header with the rules for it; also the field of `snap.yaml`.
+    pub fn header(self) -> &'static str {
+        match self {
+            Self::Plug => "plugs",
+            Self::Slot => "slots",
+        }
+    }
+
+    /// Its word, in names of constraints and for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Plug => "plug",
+            Self::Slot => "slot",
+        }
+    }
 }
 
 /// Checks the headers `plugs` and `slots` and says which format iteration they need, 0 without either.
