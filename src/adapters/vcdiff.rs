@@ -1,6 +1,6 @@
 //! Deltas in VCDIFF (RFC 3284), as `xdelta3` makes and applies them, by the library oxidelta.
 
-use oxidelta::compress::decoder::decode_all;
+use oxidelta::compress::decoder::{DeltaDecoder, decode_all};
 use oxidelta::compress::encoder::{CompressOptions, encode_all};
 
 use crate::ports::Deltas;
@@ -24,6 +24,22 @@ impl Deltas for Vcdiff {
             Err(error) => Err(error.to_string()),
         }
     }
+
+    fn apply(&self, mut source: &[u8], delta: &[u8], limit: u64) -> Result<Vec<u8>, String> {
+        let mut target = Vec::new();
+        let mut decoder = DeltaDecoder::new(delta);
+        // The library refuses windows above 16 MiB.
+        while decoder
+            .decode_window_to(&mut source, &mut target)
+            .map_err(|error| error.to_string())?
+            .is_some()
+        {
+            if target.len() as u64 > limit {
+                return Err(format!("it leads to more than {limit} bytes"));
+            }
+        }
+        Ok(target)
+    }
 }
 
 #[cfg(test)]
@@ -43,6 +59,12 @@ mod tests {
         // The magic of RFC 3284, and no flags of extensions that old clients do not know.
         assert_eq!(delta[..4], [0xd6, 0xc3, 0xc4, 0]);
         assert!(delta.len() < 1000, "{}", delta.len());
+        assert_eq!(
+            Vcdiff.apply(&source, &delta, target.len() as u64).unwrap(),
+            target
+        );
+        assert!(Vcdiff.apply(&source, &delta, 10_000).is_err());
+        assert!(Vcdiff.apply(&source[..1000], &delta, u64::MAX).is_err());
     }
 
     proptest! {
@@ -53,6 +75,20 @@ mod tests {
         ) {
             prop_assert!(Vcdiff.make(&source, &target).is_ok());
             prop_assert!(Vcdiff.make(&source, &source).is_ok());
+            let delta = Vcdiff.make(&source, &target).unwrap();
+            prop_assert_eq!(Vcdiff.apply(&source, &delta, target.len() as u64).unwrap(), target);
+        }
+
+        /// Whatever comes instead of a delta: no panic, and never more than is allowed.
+        #[test]
+        fn what_is_no_delta_is_refused_or_bounded(
+            source in proptest::collection::vec(any::<u8>(), 0..500),
+            mut delta in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            delta.splice(0..0, [0xd6, 0xc3, 0xc4, 0]);
+            if let Ok(target) = Vcdiff.apply(&source, &delta, 1000) {
+                prop_assert!(target.len() <= 1000);
+            }
         }
     }
 }

@@ -165,6 +165,7 @@ impl Caller {
     }
 
     /// The caller whom macaroons of ours name by the id of a token.
+    /// For work that goes on after the answer too.
     pub(super) async fn named(app: &App, token: &str) -> Result<Self, Refusal> {
         let found = app.storage.find::<Token>([token]).await?;
         Self::of(app, found.map(|found| found.record)).await
@@ -351,6 +352,14 @@ impl BrandCtx {
         }
     }
 
+    /// The account that acts and the id of its token; none for local commands.
+    pub fn identity(&self) -> Option<(&AccountId, &str)> {
+        match &self.grant {
+            Grant::Local => None,
+            Grant::Remote { token, .. } => Some((&token.account_id, &token.id)),
+        }
+    }
+
     /// Whether the instance operator acts, or who owns the data directory: they host snaps for anybody.
     pub fn operates(&self) -> bool {
         self.grant.operates()
@@ -401,7 +410,13 @@ impl BrandCtx {
         if snap.brand_id != self.brand || !self.has_part_in(snap, permission) {
             return Judgement::No;
         }
-        match self.grant.judge(permission) {
+        // Who helps with a snap need not have any other part in its brand.
+        let by_right = if self.helps(snap) && Self::is_help(permission) {
+            self.grant.judge_token(permission)
+        } else {
+            self.grant.judge(permission)
+        };
+        match by_right {
             Judgement::Yes => match self.grant.judge_package(&snap.name) {
                 Judgement::Yes => self.grant.judge_store(&snap.store_id),
                 other @ (Judgement::No | Judgement::Unproven | Judgement::Limited(_)) => other,
@@ -436,15 +451,25 @@ impl BrandCtx {
         })
     }
 
+    /// Whether the caller is a collaborator of this snap.
+    fn helps(&self, snap: &SnapRecord) -> bool {
+        self.account()
+            .is_some_and(|account| snap.collaborators.contains(account))
+    }
+
+    /// What collaborators may do to the snap they help with (admin-api.md 1.2).
+    fn is_help(permission: Permission) -> bool {
+        matches!(
+            permission,
+            Permission::SnapRead | Permission::SnapPublish | Permission::SnapEdit | Permission::SnapRelease
+        )
+    }
+
     /// Whether snap and permission go together for the caller, whatever their rights in the brand are.
     fn has_part_in(&self, snap: &SnapRecord, permission: Permission) -> bool {
-        let own = || {
-            self.speaks_for(&snap.publisher_id)
-                || self
-                    .account()
-                    .is_some_and(|account| snap.collaborators.contains(account))
-        };
+        let own = || self.speaks_for(&snap.publisher_id) || self.helps(snap);
         match permission {
+            Permission::SnapRegister | Permission::CollaboratorManage => self.speaks_for(&snap.publisher_id),
             Permission::SnapPublish | Permission::SnapEdit | Permission::SnapRelease => own(),
             Permission::SnapDeclare => self.operates() || !own(),
             Permission::SnapReview | Permission::GrantConfirm => !self.is_involved(snap),

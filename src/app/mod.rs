@@ -26,6 +26,7 @@ pub mod login;
 pub mod members;
 pub mod model_service;
 pub mod models;
+pub mod own_keys;
 pub mod passwords;
 mod refusal;
 mod remodel;
@@ -64,7 +65,7 @@ use std::sync::Arc;
 use zeroize::Zeroize;
 
 use crate::domain::assertion::Limits;
-use crate::ports::{Blobs, Clock, Commit, CommitOutcome, Entropy, Seal, Signer, SnapFiles, Storage};
+use crate::ports::{Blobs, Clock, Commit, CommitOutcome, Deltas, Entropy, Seal, Signer, SnapFiles, Storage};
 
 /// The instance's own secrets; sealed at rest like keys.
 #[derive(Zeroize)]
@@ -112,6 +113,8 @@ pub struct ReadLimits {
     pub refresh: usize,
     /// The file of a snap or component.
     pub snap: u64,
+    /// A file that is held in memory as a whole, to make or apply a delta.
+    pub delta: u64,
 }
 
 impl Default for ReadLimits {
@@ -122,11 +125,12 @@ impl Default for ReadLimits {
             session: 8 * 1024 * 1024,
             refresh: 4 * 1024 * 1024,
             snap: 10 * 1024 * 1024 * 1024,
+            delta: 64 * 1024 * 1024,
         }
     }
 }
 
-/// What protects log-ins and API keys from guessing. In memory, one per process.
+/// What protects against guessing and flooding. In memory, one per process.
 #[derive(Debug, Default)]
 pub struct Guard {
     /// Failed log-ins, by e-mail address and peer.
@@ -135,6 +139,10 @@ pub struct Guard {
     pub api_keys: Lockout,
     /// Hashing, a few at a time.
     pub passwords: Passwords,
+    /// Files that come in from anybody.
+    pub uploads: catalog::uploads::Coming,
+    /// Uploads that are worked on, a few at a time.
+    pub desk: catalog::push::Desk,
 }
 
 /// Everything a use case works with. Cheap to clone: one counter, which all workers share, for all of it.
@@ -168,6 +176,8 @@ pub struct AppState {
     pub blobs: Arc<dyn Blobs>,
     /// Looks into snap files.
     pub snap_files: Arc<dyn SnapFiles>,
+    /// Makes and applies deltas.
+    pub deltas: Arc<dyn Deltas>,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Random bytes.

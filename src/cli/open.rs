@@ -14,6 +14,7 @@ use crate::adapters::sled::{Sled, SledOptions};
 use crate::adapters::softkey::{DEFAULT_QUEUE, SoftKeys};
 use crate::adapters::squashfs::Squashfs;
 use crate::adapters::system::{SystemClock, SystemEntropy};
+use crate::adapters::vcdiff::Vcdiff;
 use crate::app::instance::{self, Parts};
 use crate::app::{App, ReadLimits, Settings};
 use crate::config::{BlobsUrl, Config, ConfigError, DatabaseUrl, Flags, LogFilter, Source};
@@ -204,6 +205,7 @@ pub fn parts(
         signer: Arc::new(signer),
         blobs: blobs(config, &clock)?,
         snap_files: Arc::new(Squashfs::default()),
+        deltas: Arc::new(Vcdiff),
         seal,
         clock,
         entropy: Arc::new(SystemEntropy::default()),
@@ -220,6 +222,7 @@ pub fn parts(
                 session: config.session_limit.value.0,
                 refresh: config.refresh_limit.value.0,
                 snap: config.snap_limit.value.0,
+                delta: u64::try_from(config.delta_limit.value.0).unwrap_or(u64::MAX),
             },
             require_second_factor: config.require_second_factor.value.0,
             dev: config.dev.value.0,

@@ -90,6 +90,7 @@ impl Running {
             drained.clone().cancelled_owned(),
         );
         let reports = app::store::reports(app.clone(), drained.clone().cancelled_owned());
+        let pushes = app::catalog::push::pushes(app.clone(), drained.clone().cancelled_owned());
         let serving = server.run(Listener::Tcp(listener), stop.clone());
         let tasks = vec![
             tokio::spawn(async move {
@@ -103,6 +104,7 @@ impl Running {
             tokio::spawn(upkeep),
             tokio::spawn(deltas),
             tokio::spawn(reports),
+            tokio::spawn(pushes),
         ];
         Ok(Self {
             app,

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use warp::reject::Reject;
 use warp::{Filter, Rejection};
 
@@ -64,6 +64,7 @@ pub fn up_to(
 pub struct Unread {
     stream: BoxStream<'static, Result<Bytes, BodyError>>,
     announced: Option<usize>,
+    content_type: Option<String>,
     time: Duration,
 }
 
@@ -81,6 +82,7 @@ impl Unread {
         Self {
             stream: futures_util::stream::empty().boxed(),
             announced: None,
+            content_type: None,
             time: READ_TIME,
         }
     }
@@ -88,6 +90,11 @@ impl Unread {
     /// The whole body, at most `limit` bytes of it.
     pub async fn up_to(self, limit: usize) -> Result<Bytes, BodyError> {
         read(self.stream, self.announced, limit, self.time).await
+    }
+
+    /// What its head says it is.
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
     }
 
     /// The body piece by piece.
@@ -123,13 +130,17 @@ impl Pieces {
 /// The body, to be read later.
 pub fn unread() -> impl Filter<Extract = (Unread,), Error = Rejection> + Clone + Send + Sync + 'static {
     warp::header::optional::<String>("content-length")
+        .and(warp::header::optional::<String>("content-type"))
         .and(warp::ext::optional::<ReadTime>())
         .and(warp::body::stream())
-        .map(|length: Option<String>, time: Option<ReadTime>, stream| Unread {
-            stream: erase(stream),
-            announced: length.and_then(|length| length.parse().ok()),
-            time: time.map_or(READ_TIME, |time| time.0),
-        })
+        .map(
+            |length: Option<String>, content_type, time: Option<ReadTime>, stream| Unread {
+                stream: erase(stream),
+                announced: length.and_then(|length| length.parse().ok()),
+                content_type,
+                time: time.map_or(READ_TIME, |time| time.0),
+            },
+        )
 }
 
 fn erase<B: Buf, E>(
@@ -188,6 +199,23 @@ async fn read<B: Buf, E>(
     })
     .await
     .unwrap_or(Err(BodyError::TooSlow))
+}
+
+/// A JSON list of objects, each as `T`.
+pub fn json_list<T: DeserializeOwned, D: Dialect>(body: &[u8]) -> Result<Vec<T>, Fault<D>> {
+    let wrong = |error: serde_json::Error| {
+        Fault::invalid(
+            "invalid-request",
+            format!("cannot read the request body as a JSON list of objects: {error}"),
+        )
+    };
+    // Of objects: lists would be taken for the fields in order.
+    let items: Vec<serde_json::Map<String, serde_json::Value>> =
+        serde_json::from_slice(body).map_err(wrong)?;
+    let items = items.into_iter().map(serde_json::Value::Object);
+    items
+        .map(|item| serde_json::from_value(item).map_err(wrong))
+        .collect()
 }
 
 /// A JSON object as `T`. The message names line and column.

@@ -13,6 +13,7 @@ pub mod fault;
 mod fields;
 pub mod local;
 pub mod metrics;
+pub mod multipart;
 pub mod native;
 pub mod openapi;
 pub mod ops;

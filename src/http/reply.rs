@@ -4,7 +4,10 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use serde_json::Value;
 use warp::reply::Response;
+
+use crate::domain::assertion::Value as Header;
 
 /// The media type of assertions, alone or in a stream.
 pub const ASSERTION: &str = "application/x.ubuntu.assertion";
@@ -21,6 +24,18 @@ pub fn json_with(status: StatusCode, value: &impl Serialize) -> Response {
         Err(error) => {
             tracing::error!(%error, "cannot write an answer as JSON");
             bytes(StatusCode::SERVICE_UNAVAILABLE, "application/json", "{}")
+        }
+    }
+}
+
+/// A header of an assertion as JSON.
+pub fn header(value: &Header) -> Value {
+    match value {
+        Header::Text(text) => text.as_str().into(),
+        Header::List(items) => items.iter().map(header).collect(),
+        Header::Map(map) => {
+            let entries = map.iter().map(|(name, value)| (name.clone(), header(value)));
+            Value::Object(entries.collect())
         }
     }
 }

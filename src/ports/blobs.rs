@@ -59,6 +59,10 @@ pub trait Blobs: fmt::Debug + Send + Sync {
     /// A blob for reading; it stays readable to its holder even if it is removed meanwhile.
     async fn open(&self, id: &BlobId) -> Result<Option<Arc<dyn Blob>>, BlobError>;
 
+    /// A kept blob as if it had just come in: it can be read where it lies, and kept again. `digest` is taken at its
+    /// word. None if it is not there.
+    async fn reopen(&self, digest: &BlobDigest) -> Result<Option<Box<dyn Staged>>, BlobError>;
+
     /// All blobs, ordered by name. For repair and garbage collection; takes long on large stores.
     async fn list(&self) -> Result<Vec<BlobEntry>, BlobError>;
 

@@ -11,4 +11,10 @@ pub trait Deltas: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Says why there is none.
     fn make(&self, source: &[u8], target: &[u8]) -> Result<Vec<u8>, String>;
+
+    /// What `delta` makes of `source`, at most `limit` bytes. Takes memory in the order of both files together.
+    ///
+    /// # Errors
+    /// Says why there is none: reads as the end of a sentence.
+    fn apply(&self, source: &[u8], delta: &[u8], limit: u64) -> Result<Vec<u8>, String>;
 }

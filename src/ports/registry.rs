@@ -8,7 +8,8 @@ use super::StoreError;
 use crate::domain::access::{Account, Brand, Membership, StoreInvite, StoreRecord, Token};
 use crate::domain::blob::BlobId;
 use crate::domain::catalog::{
-    CatalogHead, DeltaRecord, DeviceReport, Inclusion, RevisionRecord, SnapRecord, device_uuid, revision_key,
+    CatalogHead, DeltaRecord, DeviceReport, Inclusion, PushRecord, RevisionRecord, ShareInvite, SnapRecord,
+    UploadRecord, device_uuid, revision_key,
 };
 use crate::domain::ident::DeviceId;
 use crate::domain::review::{GrantRequest, ReviewRecord};
@@ -35,6 +36,9 @@ pub enum Kind {
     Delta,
     Review,
     GrantRequest,
+    Upload,
+    Push,
+    ShareInvite,
     Device,
     /// The one record about the last changes of the catalogue; key `["head"]`.
     Catalog,
@@ -59,6 +63,9 @@ impl Kind {
         Kind::Delta,
         Kind::Review,
         Kind::GrantRequest,
+        Kind::Upload,
+        Kind::Push,
+        Kind::ShareInvite,
         Kind::Device,
         Kind::Catalog,
     ];
@@ -82,6 +89,9 @@ impl Kind {
             Self::Delta => "delta",
             Self::Review => "review",
             Self::GrantRequest => "grant_request",
+            Self::Upload => "upload",
+            Self::Push => "push",
+            Self::ShareInvite => "share_invite",
             Self::Device => "device",
             Self::Catalog => "catalog",
         }
@@ -97,6 +107,8 @@ impl Kind {
             Self::Delta => &["snap_id", "source", "target"],
             Self::Review => &["store_id", "snap_id", "revision"],
             Self::GrantRequest => &["snap_id", "side", "interface", "attribute"],
+            Self::Upload | Self::Push => &["id_hash"],
+            Self::ShareInvite => &["snap_id", "email"],
             Self::Device => &["brand_id", "model", "serial"],
             Self::Membership => &["brand_id", "store_id", "account_id"],
             Self::StoreInvite => &["store_id", "email"],
@@ -444,6 +456,30 @@ impl Record for GrantRequest {
             self.interface.as_str(),
             self.attribute.as_str(),
         ])
+    }
+}
+
+impl Record for UploadRecord {
+    const KIND: Kind = Kind::Upload;
+    fn key(&self) -> Key {
+        Key::from([self.id_hash.as_str()])
+    }
+}
+
+impl Record for ShareInvite {
+    const KIND: Kind = Kind::ShareInvite;
+    fn key(&self) -> Key {
+        Key::from([self.snap_id.as_str(), self.email.as_str()])
+    }
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        vec![("secret", self.secret.clone())]
+    }
+}
+
+impl Record for PushRecord {
+    const KIND: Kind = Kind::Push;
+    fn key(&self) -> Key {
+        Key::from([self.id_hash.as_str()])
     }
 }
 

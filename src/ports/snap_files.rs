@@ -74,6 +74,23 @@ pub enum IconKind {
 }
 
 impl IconKind {
+    /// What a picture is, by its first bytes.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let is_svg = || {
+            let start = bytes.get(..bytes.len().min(4096)).unwrap_or_default();
+            let text = String::from_utf8_lossy(start);
+            let text = text.trim_start_matches('\u{feff}').trim_start();
+            text.starts_with("<svg") || (text.starts_with('<') && text.contains("<svg"))
+        };
+        match bytes {
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Png),
+            [0xff, 0xd8, 0xff, ..] => Some(Self::Jpeg),
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Self::Gif),
+            _ if is_svg() => Some(Self::Svg),
+            _ => None,
+        }
+    }
+
     /// For `Content-Type`.
     pub fn media_type(self) -> &'static str {
         match self {

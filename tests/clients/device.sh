@@ -133,3 +133,19 @@ result() {
     not_ok "$name" "$work/check.out" "$work/device.log"
   fi
 }
+
+# says PATTERN COMMAND...: on the device; the command must succeed and print PATTERN.
+says() {
+  local pattern=$1 out
+  shift
+  out=$(on_device "$@" 2>&1) || { echo "$out" && return 1; }
+  grep -Eq -- "$pattern" <<<"$out" || { echo "no text like '$pattern': $out" && return 1; }
+}
+# says_not PATTERN COMMAND...: the command must fail and print PATTERN.
+says_not() {
+  local pattern=$1 out
+  shift
+  if out=$(on_device "$@" 2>&1); then echo "it succeeded: $out" && return 1; fi
+  out=$(tr -s '[:space:]' ' ' <<<"$out") # messages are wrapped to the width of a terminal
+  grep -Eq -- "$pattern" <<<"$out" || { echo "no text like '$pattern': $out" && return 1; }
+}

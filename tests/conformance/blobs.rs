@@ -163,6 +163,35 @@ pub(crate) async fn keeping_twice_keeps_one(engine: &dyn BlobEngine) {
     assert!(content(&*store, &BlobId::of(&sent)).await.unwrap() == sent);
 }
 
+pub(crate) async fn a_kept_file_is_opened_again(engine: &dyn BlobEngine) {
+    let store = open(engine).await;
+    let sent = bytes(5_000, 7);
+    let staged = stage(&*store, &sent, 100).await;
+    let digest = staged.digest();
+    assert!(store.reopen(&digest).await.unwrap().is_none());
+    let id = staged.keep().await.unwrap();
+    let (one, two) = (
+        store.reopen(&digest).await.unwrap(),
+        store.reopen(&digest).await.unwrap(),
+    );
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!((one.digest(), two.digest()), (digest, digest));
+    assert_ne!(one.path(), two.path());
+    // It can be read whoever else reads it, and whether it is removed meanwhile.
+    assert!(store.remove(&id, Timestamp::from_unix(NOON + 1)).await.unwrap());
+    let path = one.path().to_owned();
+    assert!(std::fs::read(&path).unwrap() == sent);
+    drop(one);
+    assert!(!path.exists());
+    assert!(content(&*store, &id).await.is_none());
+    // And kept again, as often as one likes.
+    assert_eq!(two.keep().await.unwrap(), id);
+    let again = store.reopen(&digest).await.unwrap().unwrap();
+    assert_eq!(again.keep().await.unwrap(), id);
+    assert_eq!(store.list().await.unwrap().len(), 1);
+    assert!(content(&*store, &id).await.unwrap() == sent);
+}
+
 pub(crate) async fn files_are_listed_by_name_with_their_age(engine: &dyn BlobEngine) {
     let clock = Hands::at(NOON);
     let store = engine.open(Arc::clone(&clock) as _).await;

@@ -96,6 +96,7 @@ macro_rules! blob_conformance_tests {
         $crate::conformance_cases! { $engine;
             blobs: a_kept_file_is_read_back, digests_do_not_depend_on_the_pieces, a_staged_file_has_a_path_until_dropped,
             a_file_that_was_not_kept_is_not_there, any_part_of_a_file_is_streamed, keeping_twice_keeps_one,
+            a_kept_file_is_opened_again,
             files_are_listed_by_name_with_their_age, only_old_files_are_removed, an_open_file_outlives_its_removal,
             kept_files_survive_a_restart, many_files_come_in_and_go_out_at_once;
         }

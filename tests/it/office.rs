@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use hallmark::adapters::memory::{Memory, MemoryBlobs};
 use hallmark::adapters::squashfs::Squashfs;
 use hallmark::adapters::system::SystemEntropy;
+use hallmark::adapters::vcdiff::Vcdiff;
 use hallmark::app::{App, AppState, ReadLimits, Secrets, Settings};
 use hallmark::domain::access::{Account, Brand, Membership, Role, StoreRecord, Token, TokenText};
 use hallmark::domain::catalog::{Inclusion, SnapRecord};
@@ -97,6 +98,7 @@ impl Office {
             seal: crate::harness::seal("p", &crate::harness::quick_kdf()),
             blobs: Arc::new(MemoryBlobs::new(clock.clone())),
             snap_files: Arc::new(Squashfs::default()),
+            deltas: Arc::new(Vcdiff),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
             secrets: Arc::new(Secrets {
@@ -255,9 +257,14 @@ impl Office {
         for email in collaborators {
             members.push(self.account(email).await.id);
         }
+        // A brand publishes too.
+        let publisher_id = match publisher.contains('@') {
+            true => self.account(publisher).await.id.to_string(),
+            false => publisher.to_owned(),
+        };
         let record = serde_json::json!({
             "id": id, "name": name, "brand-id": brand, "store-id": brand, "type": null, "private": true,
-            "publisher-id": self.account(publisher).await.id, "collaborators": members, "newest-revision": 0,
+            "publisher-id": publisher_id, "collaborators": members, "newest-revision": 0,
             "created": self.now(),
         });
         self.put(&serde_json::from_value::<SnapRecord>(record).unwrap())

@@ -21,10 +21,10 @@ use std::time::UNIX_EPOCH;
 use async_trait::async_trait;
 
 use self::read::{Buffers, FileBlob};
-use self::staging::Incoming;
-use crate::domain::blob::BlobId;
+use self::staging::{Complete, Incoming};
+use crate::domain::blob::{BlobDigest, BlobId};
 use crate::domain::time::Timestamp;
-use crate::ports::{Blob, BlobEntry, BlobError, Blobs, Clock, Staging};
+use crate::ports::{Blob, BlobEntry, BlobError, Blobs, Clock, Staged, Staging};
 
 /// A store of files in a directory.
 #[derive(Clone, Debug)]
@@ -170,6 +170,15 @@ impl Blobs for FileBlobs {
             })
             .await?;
         Ok(found.map(|blob| Arc::new(blob) as Arc<dyn Blob>))
+    }
+
+    async fn reopen(&self, digest: &BlobDigest) -> Result<Option<Box<dyn Staged>>, BlobError> {
+        let (inner, digest) = (Arc::clone(&self.inner), *digest);
+        let found = blocking("open a file of the store", move || {
+            Complete::of_kept(inner, digest)
+        })
+        .await?;
+        Ok(found.map(|staged| Box::new(staged) as Box<dyn Staged>))
     }
 
     async fn list(&self) -> Result<Vec<BlobEntry>, BlobError> {

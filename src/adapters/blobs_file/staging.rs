@@ -34,10 +34,7 @@ struct StagedFile {
 
 impl StagedFile {
     fn create(store: Arc<Inner>) -> io::Result<Self> {
-        let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
-        let name = uuid::Builder::from_random_bytes(random).into_uuid();
-        let path = store.staging().join(name.to_string());
+        let path = store.staging().join(random_name()?);
         // Nobody clears the directory between making the file and locking it.
         let _alone = store.lock()?;
         let mut options = OpenOptions::new();
@@ -54,6 +51,24 @@ impl StagedFile {
         };
         staged.file.lock()?;
         Ok(staged)
+    }
+
+    /// A second name for a kept file; none if it is not there.
+    fn of_kept(store: Arc<Inner>, id: &BlobId) -> io::Result<Option<Self>> {
+        let path = store.staging().join(random_name()?);
+        let _alone = store.lock()?;
+        match std::fs::hard_link(store.path(id), &path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            linked => linked?,
+        }
+        let staged = Self {
+            file: Arc::new(File::open(&path)?),
+            path,
+            store,
+        };
+        // Several may read it at a time. Whoever has just kept it may hold it alone for another moment.
+        staged.file.lock_shared()?;
+        Ok(Some(staged))
     }
 
     /// Makes the file durable under its name.
@@ -77,6 +92,12 @@ impl StagedFile {
         std::fs::rename(&self.path, self.store.path(id))?;
         File::open(folder)?.sync_all()
     }
+}
+
+fn random_name() -> io::Result<String> {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
+    Ok(uuid::Builder::from_random_bytes(random).into_uuid().to_string())
 }
 
 impl Drop for StagedFile {
@@ -293,9 +314,17 @@ impl Staging for Incoming {
 
 /// A staged file that is complete.
 #[derive(Debug)]
-struct Complete {
+pub(super) struct Complete {
     digest: BlobDigest,
     staged: StagedFile,
+}
+
+impl Complete {
+    /// A kept file again; none if it is not there.
+    pub(super) fn of_kept(store: Arc<Inner>, digest: BlobDigest) -> io::Result<Option<Self>> {
+        let staged = StagedFile::of_kept(store, &digest.id)?;
+        Ok(staged.map(|staged| Self { digest, staged }))
+    }
 }
 
 #[async_trait]

@@ -59,6 +59,14 @@ impl Blobs for MemoryBlobs {
         Ok(found.map(|bytes| Arc::new(InMemory(bytes)) as Arc<dyn Blob>))
     }
 
+    async fn reopen(&self, digest: &BlobDigest) -> Result<Option<Box<dyn Staged>>, BlobError> {
+        let found = self.lock().blobs.get(&digest.id).map(|(bytes, _)| bytes.clone());
+        let staged = found.map(|bytes| Complete::write(self.clone(), bytes, *digest));
+        Ok(staged
+            .transpose()?
+            .map(|staged| Box::new(staged) as Box<dyn Staged>))
+    }
+
     async fn list(&self) -> Result<Vec<BlobEntry>, BlobError> {
         let kept = self.lock();
         let entry = |(id, (bytes, kept_at)): (&BlobId, &(Bytes, Timestamp))| BlobEntry {
@@ -100,6 +108,27 @@ impl Staging for Incoming {
     }
 
     async fn finish(self: Box<Self>) -> Result<Box<dyn Staged>, BlobError> {
+        let incoming = *self;
+        let digest = BlobDigest {
+            id: incoming.id.finish(),
+            sha512: incoming.sha512.finish(),
+            size: incoming.bytes.len() as u64,
+        };
+        let staged = Complete::write(incoming.store, incoming.bytes.freeze(), digest)?;
+        Ok(Box::new(staged))
+    }
+}
+
+#[derive(Debug)]
+struct Complete {
+    store: MemoryBlobs,
+    bytes: Bytes,
+    digest: BlobDigest,
+    path: PathBuf,
+}
+
+impl Complete {
+    fn write(store: MemoryBlobs, bytes: Bytes, digest: BlobDigest) -> Result<Self, BlobError> {
         let failed = |why: String| BlobError::Unavailable {
             doing: "write a staged file",
             why,
@@ -115,29 +144,16 @@ impl Staging for Incoming {
             .mode(0o600)
             .open(&path)
             .map_err(|error| failed(error.to_string()))?;
-        let incoming = *self;
-        let staged = Complete {
-            digest: BlobDigest {
-                id: incoming.id.finish(),
-                sha512: incoming.sha512.finish(),
-                size: incoming.bytes.len() as u64,
-            },
-            bytes: incoming.bytes.freeze(),
-            store: incoming.store,
+        let staged = Self {
+            store,
+            bytes,
+            digest,
             path,
         };
         file.write_all(&staged.bytes)
             .map_err(|error| failed(error.to_string()))?;
-        Ok(Box::new(staged))
+        Ok(staged)
     }
-}
-
-#[derive(Debug)]
-struct Complete {
-    store: MemoryBlobs,
-    bytes: Bytes,
-    digest: BlobDigest,
-    path: PathBuf,
 }
 
 #[async_trait]

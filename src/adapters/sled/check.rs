@@ -13,7 +13,10 @@ use super::{assertions, rows};
 use crate::domain::access::{Account, Brand, Membership, StoreInvite, StoreRecord, Token};
 use crate::domain::assertion::AssertionType;
 use crate::domain::audit::{AuditEvent, ChainHead, entry_hash};
-use crate::domain::catalog::{CatalogHead, DeltaRecord, DeviceReport, Inclusion, RevisionRecord, SnapRecord};
+use crate::domain::catalog::{
+    CatalogHead, DeltaRecord, DeviceReport, Inclusion, PushRecord, RevisionRecord, ShareInvite, SnapRecord,
+    UploadRecord,
+};
 use crate::domain::ident::{BrandId, DeviceId, ModelName};
 use crate::domain::review::{GrantRequest, ReviewRecord};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SerialState, SigningKey};
@@ -100,6 +103,9 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::Delta => parse::<DeltaRecord>(&json),
             Kind::Review => parse::<ReviewRecord>(&json),
             Kind::GrantRequest => parse::<GrantRequest>(&json),
+            Kind::Upload => parse::<UploadRecord>(&json),
+            Kind::Push => parse::<PushRecord>(&json),
+            Kind::ShareInvite => parse::<ShareInvite>(&json),
             Kind::Device => parse::<DeviceReport>(&json),
             Kind::Catalog => parse::<CatalogHead>(&json),
         }

@@ -107,27 +107,10 @@ fn icon(image: &Image<'_>, remarks: &mut Vec<String>) -> Result<Option<Icon>, Fa
             leave_out(&format!("it has {} bytes, more than {limit}", file.size));
             continue;
         };
-        match kind_of(&bytes) {
+        match IconKind::of(&bytes) {
             Some(kind) => return Ok(Some(Icon { kind, bytes })),
             None => leave_out("it is neither PNG, SVG, JPEG nor GIF"),
         }
     }
     Ok(None)
-}
-
-/// What an image is, by its first bytes.
-fn kind_of(bytes: &[u8]) -> Option<IconKind> {
-    let is_svg = || {
-        let start = bytes.get(..bytes.len().min(4096)).unwrap_or_default();
-        let text = String::from_utf8_lossy(start);
-        let text = text.trim_start_matches('\u{feff}').trim_start();
-        text.starts_with("<svg") || (text.starts_with('<') && text.contains("<svg"))
-    };
-    match bytes {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(IconKind::Png),
-        [0xff, 0xd8, 0xff, ..] => Some(IconKind::Jpeg),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(IconKind::Gif),
-        _ if is_svg() => Some(IconKind::Svg),
-        _ => None,
-    }
 }

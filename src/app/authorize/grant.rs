@@ -72,6 +72,14 @@ impl Grant {
         }
     }
 
+    /// Whether the token alone allows it, where the right comes from somewhere else than a role.
+    pub(super) fn judge_token(&self, permission: Permission) -> Judgement {
+        match self {
+            Self::Local => Judgement::Yes,
+            Self::Remote { token, .. } => within(token, permission),
+        }
+    }
+
     /// Whether the token is for this snap.
     pub(super) fn judge_package(&self, name: &SnapName) -> Judgement {
         self.judge_limits(TokenLimit::Package, |limits| limits.allows_package(name))

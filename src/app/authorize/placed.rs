@@ -46,6 +46,12 @@ impl SnapCtx {
     pub fn may(&self, permission: Permission) -> bool {
         self.brand.may_with(self.snap(), permission)
     }
+
+    /// The same, refused as the first one would be.
+    pub fn require(&self, permission: Permission) -> Result<(), Refusal> {
+        let absent = || absent(self.snap().name.as_str());
+        self.brand.judge_with(self.snap(), permission).or(absent)
+    }
 }
 
 impl Authorized for SnapCtx {
@@ -70,11 +76,7 @@ impl Authorized for SnapCtx {
                 (None, "of this name")
             }
         };
-        let absent = || {
-            Refusal::not_found(format!(
-                "cannot find snap {named}: there is no such snap, or it is not yours to do this with"
-            ))
-        };
+        let absent = || absent(named);
         let snap = found.ok_or_else(absent)?;
         let brand_id = &snap.record.brand_id;
         if within.is_some_and(|within| within != *brand_id) {
@@ -125,6 +127,12 @@ async fn shown_to(app: &App, caller: &Caller, snap: &SnapRecord) -> Result<Vec<R
         }
     }
     Ok(roles)
+}
+
+fn absent(snap: &str) -> Refusal {
+    Refusal::not_found(format!(
+        "cannot find snap {snap}: there is no such snap, or it is not yours to do this with"
+    ))
 }
 
 /// Leave to do something with one store. Roles in the store itself count as well as those in the base store of its

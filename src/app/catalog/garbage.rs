@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
 
+use super::uploads;
 use crate::app::doctor::Findings;
 use crate::app::store::SnapEntry;
 use crate::app::{App, Refusal};
@@ -72,6 +73,12 @@ async fn wanted(app: &App) -> Result<BTreeMap<BlobId, Wanted>, Refusal> {
         let size = revision.size;
         wanted.insert(revision.blob, Wanted { size, by });
     }
+    for file in uploads::named(app).await? {
+        wanted.entry(file.blob).or_insert(Wanted {
+            size: file.size,
+            by: "an upload that waits to be used".to_owned(),
+        });
+    }
     Ok(wanted)
 }
 
@@ -88,28 +95,29 @@ fn names(entry: &SnapEntry, file: BlobId) -> bool {
         .any(|named| named == file)
 }
 
-/// Clears an icon away that was replaced, unless another snap shows it, or it was kept within [`GRACE`]. The latter, and
-/// what fails here, is left to `hallmark doctor --repair`: the revision that replaced it is there in any case.
-pub(super) async fn replaced(app: &App, icon: BlobId) {
+/// Clears a file away that something named until now (a replaced icon, a refused upload), unless something else names it,
+/// or it was kept within [`GRACE`]. The latter, and what fails here, is left to `hallmark doctor --repair`.
+pub(super) async fn unnamed(app: &App, file: BlobId) {
     let clear = async {
         let catalog = app.catalog.current(app).await?;
         // Catalogues may be large.
-        let looked = tokio::task::spawn_blocking(move || catalog.every().any(|entry| names(entry, icon)));
+        let looked = tokio::task::spawn_blocking(move || catalog.every().any(|entry| names(entry, file)));
         // What is not approved is in no catalogue of devices.
-        let waits = app.storage.all::<ReviewRecord>(Key(Vec::new())).await?;
-        let waits = waits.iter().any(|found| {
+        let reviews = app.storage.all::<ReviewRecord>(Key(Vec::new())).await?;
+        let reviewed = reviews.iter().any(|found| {
             let review = &found.record;
             !review.state.is_approved()
-                && (review.blob == icon || review.icon.as_ref().is_some_and(|waiting| waiting.blob == icon))
+                && (review.blob == file || review.icon.as_ref().is_some_and(|icon| icon.blob == file))
         });
-        if looked.await.is_ok_and(|named| !named) && !waits {
+        let waits = uploads::named(app).await?.iter().any(|named| named.blob == file);
+        if looked.await.is_ok_and(|named| !named) && !reviewed && !waits {
             let newest = app.clock.now().plus_seconds(-GRACE);
-            app.blobs.remove(&icon, newest.plus_seconds(1)).await?;
+            app.blobs.remove(&file, newest.plus_seconds(1)).await?;
         }
         Ok::<_, Refusal>(())
     };
     if let Err(error) = clear.await {
-        tracing::warn!(%error, %icon, "cannot clear a replaced icon away");
+        tracing::warn!(%error, %file, "cannot clear a file away that nothing names");
     }
 }
 

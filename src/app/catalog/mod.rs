@@ -10,16 +10,24 @@ pub mod garbage;
 pub mod grants;
 pub mod inclusions;
 pub mod ingest;
+pub mod metadata;
+pub mod names;
+pub mod overview;
 mod publishers;
+pub mod push;
 pub mod register;
 pub mod releases;
 pub mod review;
+pub mod sharing;
 pub mod shelf;
 pub mod snaps;
 pub mod stores;
 pub mod tracks;
+pub mod uploads;
+pub mod vouching;
 
 pub(crate) use changes::apply;
+pub(in crate::app) use publishers::missing_developer;
 pub(super) use publishers::renamed;
 
 use super::sign::{record, stored};

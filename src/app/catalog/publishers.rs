@@ -60,7 +60,10 @@ pub(super) async fn named(app: &App, ctx: &BrandCtx, text: &str) -> Result<Optio
 }
 
 /// The `account` assertion of somebody who uploads for the publisher, where there is none yet.
-pub(super) async fn missing_developer(app: &App, id: &AccountId) -> Result<Option<Assertion>, Refusal> {
+pub(in crate::app) async fn missing_developer(
+    app: &App,
+    id: &AccountId,
+) -> Result<Option<Assertion>, Refusal> {
     match app.storage.find::<Account>([id.as_str()]).await? {
         Some(found) => missing_account(app, &of_account(found.record)).await,
         None => Ok(None),

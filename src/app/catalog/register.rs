@@ -10,13 +10,14 @@ use super::publishers::{self, Publisher};
 use super::signed;
 use crate::app::instance::{assertion, root};
 use crate::app::sign::sign;
-use crate::app::{App, BrandCtx, Reason, Refusal, brands, vault_event};
+use crate::app::{App, BrandCtx, Reason, Refusal, SnapCtx, brands, vault_event};
 use crate::domain::access::secret::random_letters;
 use crate::domain::access::{Brand, StoreRecord};
 use crate::domain::assertion::types::SnapDeclaration;
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Ref, Statement, Typed, decode};
 use crate::domain::catalog::{
-    Changed, Listing, NameRefusal, Registrant, Releases, SnapRecord, may_be, may_register, well_known_id,
+    Changed, Inclusion, Listing, NameRefusal, Registrant, Releases, ShareInvite, SnapRecord, may_be,
+    may_register, well_known_id,
 };
 use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
 use crate::domain::snap::SnapType;
@@ -65,6 +66,78 @@ pub(super) fn taken(name: &SnapName) -> Refusal {
         "name-taken",
         format!("cannot register {name}: a snap of this name is registered already"),
     )
+}
+
+/// Gives the name of a snap back that never had a revision: others may have it then, as another snap.
+///
+/// # Errors
+/// `snap-has-revisions`; `declaration-required` where another root declares the snap.
+pub async fn unregister(app: &App, ctx: &SnapCtx) -> Result<(), Refusal> {
+    for _ in 0..super::snaps::ATTEMPTS {
+        let id = ctx.snap().id.as_str();
+        let found = app
+            .storage
+            .find::<SnapRecord>([id])
+            .await?
+            .ok_or_else(|| Refusal::not_found(format!("cannot find snap {}", ctx.snap().name)))?;
+        let snap = &found.record;
+        let refuse = |code, why: &str| {
+            let message = format!("cannot give back the name {}: {why}", snap.name);
+            Err(Refusal::conflict(code, message))
+        };
+        if snap.newest_revision > 0 {
+            return refuse(
+                "snap-has-revisions",
+                "it has revisions; close its channels instead",
+            );
+        }
+        if brands::show(app, ctx.brand()).await?.delegated {
+            return refuse(
+                "declaration-required",
+                "another root declares it; have it taken away there",
+            );
+        }
+        let mut commit = Commit {
+            records: vec![Change::delete(snap, found.version)],
+            ..Commit::default()
+        };
+        // Devices that know the snap hear that it has no name any more.
+        let declared = declaration_of(app, snap).await?;
+        let mut headers = declared.headers().clone();
+        headers.set("snap-name", "");
+        headers.set("revision", (declared.revision() + 1).to_string());
+        headers.set("timestamp", app.clock.now().to_string());
+        for of_signature in ["sign-key-sha3-384", "body-length"] {
+            headers.remove(of_signature);
+        }
+        let statement = Statement::new(AssertionType::SnapDeclaration, headers, Vec::new());
+        let declaration = sign(app, &root(app).await?, statement).await?;
+        signed(app, ctx.brand(), &mut commit, &declaration, PutRule::Newer);
+        let mut changed = vec![Changed::Snap(snap.id.clone())];
+        for inclusion in app.storage.all::<Inclusion>(Key(Vec::new())).await? {
+            if inclusion.record.snap_id == snap.id {
+                commit
+                    .records
+                    .push(Change::delete(&inclusion.record, inclusion.version));
+                changed.push(Changed::Store(inclusion.record.store_id));
+            }
+        }
+        for invite in app.storage.all::<ShareInvite>([id]).await? {
+            commit
+                .records
+                .push(Change::delete(&invite.record, invite.version));
+        }
+        let detail = json!({ "snap-id": snap.id });
+        let name = snap.name.as_str();
+        commit
+            .audit
+            .push(vault_event(app, ctx.brand(), "snap.unregister", name, &detail));
+        match apply(app, commit, &changed).await? {
+            CommitOutcome::Conflict { .. } | CommitOutcome::OldRevision { .. } => {}
+            outcome => return App::settle(&outcome),
+        }
+    }
+    Err(App::changed_meanwhile())
 }
 
 /// Judges whether the name may be registered, for a snap of type `kind` where that is known, and makes its record. What

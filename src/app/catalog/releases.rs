@@ -1,14 +1,14 @@
 //! Releasing revisions and closing channels. A release is one replacement of one record, so no device ever sees a
 //! channel map half changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::changes::apply;
 use super::snap;
 use super::snaps::{ATTEMPTS, replace, revision};
-use crate::app::{App, BrandCtx, Refusal};
+use crate::app::{App, BrandCtx, Refusal, vault_event};
 use crate::domain::access::Permission;
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::catalog::{
@@ -17,7 +17,7 @@ use crate::domain::catalog::{
 };
 use crate::domain::ident::{Architecture, SnapName};
 use crate::domain::time::Timestamp;
-use crate::ports::{Change, Commit, CommitOutcome, Key};
+use crate::ports::{Change, Commit, CommitOutcome, Key, Kind};
 
 /// A release to be made.
 #[derive(Clone, Debug)]
@@ -30,6 +30,26 @@ pub struct NewRelease {
     pub percentage: Option<f64>,
 }
 
+/// One step of a change of what is released.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Releases a revision.
+    Release(NewRelease),
+    /// Closes a channel, for these architectures (none given: for all).
+    Close(Channel, Vec<Architecture>),
+}
+
+/// What a change did.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The snap after it.
+    pub snap: SnapRecord,
+    /// The channels that were closed before and are open now.
+    pub opened: Vec<Channel>,
+    /// The channels that were open before and are closed now.
+    pub closed: Vec<Channel>,
+}
+
 /// Releases a revision to all of these channels, or to none.
 ///
 /// # Errors
@@ -40,16 +60,60 @@ pub async fn release(
     name: &SnapName,
     new: &NewRelease,
 ) -> Result<SnapRecord, Refusal> {
+    let done = change(app, ctx, name, &[Step::Release(new.clone())]).await?;
+    Ok(done.snap)
+}
+
+/// Takes all of these steps, one after the other, or none.
+///
+/// # Errors
+/// As [`release`] and [`close`].
+pub async fn change(app: &App, ctx: &BrandCtx, name: &SnapName, steps: &[Step]) -> Result<Done, Refusal> {
     for _ in 0..ATTEMPTS {
-        let mut found = snap(app, ctx, name, Permission::SnapRelease).await?;
-        ctx.check_channels(&new.channels)?;
-        let record = &mut found.record;
-        let revision = revision(app, record, new.revision).await?.ok_or_else(|| {
-            Refusal::not_found(format!("cannot find revision {} of snap {name}", new.revision))
-        })?;
-        put(app, record, &revision, new).await?;
-        if let Some(done) = replace(app, ctx, found, "snap.release", &detail(new)).await? {
-            return Ok(done);
+        let found = snap(app, ctx, name, Permission::SnapRelease).await?;
+        let mut record = found.record;
+        let before = open_channels(&record, app.clock.now());
+        let mut audit = Vec::new();
+        for step in steps {
+            let (action, detail) = match step {
+                Step::Release(new) => {
+                    ctx.check_channels(&new.channels)?;
+                    let revision = revision(app, &record, new.revision).await?.ok_or_else(|| {
+                        Refusal::not_found(format!("cannot find revision {} of snap {name}", new.revision))
+                    })?;
+                    put(app, &mut record, &revision, new).await?;
+                    ("snap.release", detail(new))
+                }
+                Step::Close(channel, architectures) => {
+                    ctx.check_channels([channel])?;
+                    if !record.releases.close(channel, architectures, app.clock.now()) {
+                        return Err(Refusal::conflict(
+                            "channel-closed",
+                            format!("cannot close {channel} of {name}: nothing is released there"),
+                        ));
+                    }
+                    let detail = json!({ "channel": channel, "architectures": architectures });
+                    ("snap.close", detail)
+                }
+            };
+            audit.push(vault_event(app, ctx, action, name.as_str(), &detail));
+        }
+        let commit = Commit {
+            records: vec![Change::replace(&record, found.version)],
+            audit,
+            ..Commit::default()
+        };
+        match apply(app, commit, &[Changed::Snap(record.id.clone())]).await? {
+            CommitOutcome::Conflict { kind: Kind::Snap, .. } => {}
+            outcome => {
+                App::settle(&outcome)?;
+                let after = open_channels(&record, app.clock.now());
+                return Ok(Done {
+                    opened: after.difference(&before).cloned().collect(),
+                    closed: before.difference(&after).cloned().collect(),
+                    snap: record,
+                });
+            }
         }
     }
     Err(App::changed_meanwhile())
@@ -68,6 +132,7 @@ pub async fn promote(
 ) -> Result<SnapRecord, Refusal> {
     for _ in 0..ATTEMPTS {
         let mut found = snap(app, ctx, name, Permission::SnapRelease).await?;
+        ctx.check_channels([to])?;
         let record = &mut found.record;
         let mut held: BTreeMap<u64, Vec<Architecture>> = BTreeMap::new();
         for entry in record.releases.listed(app.clock.now()) {
@@ -103,6 +168,11 @@ pub async fn promote(
         }
     }
     Err(App::changed_meanwhile())
+}
+
+fn open_channels(snap: &SnapRecord, now: Timestamp) -> BTreeSet<Channel> {
+    let open = snap.releases.listed(now).into_iter();
+    open.map(|release| release.channel.clone()).collect()
 }
 
 /// Judges a release of `revision` and writes it into `snap`.
@@ -209,25 +279,8 @@ pub async fn close(
     channel: &Channel,
     architectures: &[Architecture],
 ) -> Result<SnapRecord, Refusal> {
-    for _ in 0..ATTEMPTS {
-        let mut found = snap(app, ctx, name, Permission::SnapRelease).await?;
-        ctx.check_channels([channel])?;
-        if !found
-            .record
-            .releases
-            .close(channel, architectures, app.clock.now())
-        {
-            return Err(Refusal::conflict(
-                "channel-closed",
-                format!("cannot close {channel} of {name}: nothing is released there"),
-            ));
-        }
-        let detail = json!({ "channel": channel, "architectures": architectures });
-        if let Some(done) = replace(app, ctx, found, "snap.close", &detail).await? {
-            return Ok(done);
-        }
-    }
-    Err(App::changed_meanwhile())
+    let step = Step::Close(channel.clone(), architectures.to_vec());
+    Ok(change(app, ctx, name, &[step]).await?.snap)
 }
 
 /// Closes branches whose time is over; upkeep. Devices do not wait for it: a branch that is over answers as closed.

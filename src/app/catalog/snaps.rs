@@ -59,6 +59,8 @@ pub struct Edit {
     pub categories: Option<BTreeSet<String>>,
     /// Take the listing from the next revision again.
     pub from_snap: bool,
+    /// A tool of the publisher edits, not a person.
+    pub by_tools: bool,
 }
 
 /// The snaps of the brand that the caller may see, by name.
@@ -185,6 +187,7 @@ fn apply_edit(snap: &mut SnapRecord, edit: &Edit) -> Result<(), Refusal> {
         listing.categories.clone_from(categories);
     }
     listing.edited = !edit.from_snap;
+    listing.by_tools = listing.edited && edit.by_tools;
     Ok(())
 }
 

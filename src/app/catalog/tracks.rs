@@ -23,33 +23,72 @@ const MAX_PATTERN: usize = 256;
 pub async fn add(app: &App, ctx: &BrandCtx, name: &SnapName, track: &Track) -> Result<SnapRecord, Refusal> {
     for _ in 0..ATTEMPTS {
         let mut found = snap(app, ctx, name, Permission::SnapEdit).await?;
-        let record = &mut found.record;
-        if *track == Track::default() || record.tracks.contains(track) {
+        if *track == Track::default() || found.record.tracks.contains(track) {
             return Ok(found.record);
         }
-        if !ctx.operates() && !guarded(&record.guardrails, track) {
-            let allowed = if record.guardrails.is_empty() {
-                "an administrator has to set a pattern for its tracks first".to_owned()
-            } else {
-                format!("its tracks must fit {}", record.guardrails.join(" or "))
-            };
-            return Err(Refusal::conflict(
-                "track-refused",
-                format!("cannot make track {track} of {name}: {allowed}"),
-            ));
-        }
-        if record.tracks.len() >= MAX_TRACKS {
-            return Err(Refusal::conflict(
-                "too-many-tracks",
-                format!("cannot make track {track} of {name}: it has {MAX_TRACKS} already"),
-            ));
-        }
-        record.tracks.insert(track.clone());
+        put(ctx, &mut found.record, track)?;
         if let Some(done) = replace(app, ctx, found, "snap.track-add", &json!({ "track": track })).await? {
             return Ok(done);
         }
     }
     Err(App::changed_meanwhile())
+}
+
+/// Makes all of these tracks, or none; how many are new. `latest` is there already and cannot be made.
+///
+/// # Errors
+/// As [`add`], and `track-exists`.
+pub async fn add_all(app: &App, ctx: &BrandCtx, name: &SnapName, tracks: &[Track]) -> Result<usize, Refusal> {
+    for _ in 0..ATTEMPTS {
+        let mut found = snap(app, ctx, name, Permission::SnapEdit).await?;
+        let before = found.record.tracks.len();
+        for track in tracks {
+            if *track == Track::default() {
+                return Err(Refusal::invalid(
+                    "track-exists",
+                    format!("cannot make track {track} of {name}: every snap has it"),
+                ));
+            }
+            if !found.record.tracks.contains(track) {
+                put(ctx, &mut found.record, track)?;
+            }
+        }
+        let made = found.record.tracks.len() - before;
+        if made == 0 {
+            return Ok(0);
+        }
+        let detail = json!({ "tracks": tracks });
+        if replace(app, ctx, found, "snap.track-add", &detail)
+            .await?
+            .is_some()
+        {
+            return Ok(made);
+        }
+    }
+    Err(App::changed_meanwhile())
+}
+
+fn put(ctx: &BrandCtx, record: &mut SnapRecord, track: &Track) -> Result<(), Refusal> {
+    let name = &record.name;
+    if !ctx.operates() && !guarded(&record.guardrails, track) {
+        let allowed = if record.guardrails.is_empty() {
+            "an administrator has to set a pattern for its tracks first".to_owned()
+        } else {
+            format!("its tracks must fit {}", record.guardrails.join(" or "))
+        };
+        return Err(Refusal::conflict(
+            "track-refused",
+            format!("cannot make track {track} of {name}: {allowed}"),
+        ));
+    }
+    if record.tracks.len() >= MAX_TRACKS {
+        return Err(Refusal::conflict(
+            "too-many-tracks",
+            format!("cannot make track {track} of {name}: it has {MAX_TRACKS} already"),
+        ));
+    }
+    record.tracks.insert(track.clone());
+    Ok(())
 }
 
 /// Removes a track without open channels.

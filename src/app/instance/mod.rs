@@ -17,7 +17,9 @@ use crate::domain::assertion::{Assertion, AssertionType, Headers, Ref, Statement
 use crate::domain::audit::AuditEvent;
 use crate::domain::ident::{AccountId, KeyId};
 use crate::domain::vault::{Instance, KeyState, SigningKey, is_throwaway};
-use crate::ports::{Blobs, Clock, Entropy, Key, Seal, SealLabel, Signer, SnapFiles, Storage, Versioned};
+use crate::ports::{
+    Blobs, Clock, Deltas, Entropy, Key, Seal, SealLabel, Signer, SnapFiles, Storage, Versioned,
+};
 
 /// Keys that are unsealed at the same time while opening.
 const LOAD_AT_ONCE: usize = 4;
@@ -34,6 +36,8 @@ pub struct Parts {
     pub blobs: Arc<dyn Blobs>,
     /// Looks into snap files.
     pub snap_files: Arc<dyn SnapFiles>,
+    /// Makes and applies deltas.
+    pub deltas: Arc<dyn Deltas>,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
@@ -50,6 +54,7 @@ impl Parts {
             seal: self.seal,
             blobs: self.blobs,
             snap_files: self.snap_files,
+            deltas: self.deltas,
             clock: self.clock,
             entropy: self.entropy,
             secrets: Arc::new(secrets),

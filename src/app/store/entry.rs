@@ -262,7 +262,7 @@ impl SnapEntry {
 }
 
 /// Who an account is to people: what its account assertion says, else its record.
-pub(super) async fn publisher(app: &App, id: &AccountId) -> Result<Publisher, Refusal> {
+pub(in crate::app) async fn publisher(app: &App, id: &AccountId) -> Result<Publisher, Refusal> {
     let reference = Ref::new(AssertionType::Account, [id.as_str()]);
     if let Some(stored) = app.storage.assertion(&reference, u32::MAX).await?
         && let Ok(assertion) = decode(&stored.encoded)

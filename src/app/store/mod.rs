@@ -21,6 +21,7 @@ pub use browse::{FEATURED, Hit, Search, Shown, categories, channel_map, details,
 pub use cohort::create as create_cohorts;
 pub use delta_work::{deltas, make_deltas};
 pub use download::File;
+pub(in crate::app) use entry::publisher;
 pub use entry::{Publisher, SnapEntry, Text};
 pub(crate) use fetch::known_to;
 pub use fetch::{Group, GroupAnswer, GroupError, Wanted, WantedKey, fetch};

@@ -78,6 +78,11 @@ impl Snapshot {
         self.snaps.get(id)
     }
 
+    /// A store.
+    pub fn store(&self, id: &StoreId) -> Option<&Arc<StoreRecord>> {
+        self.stores.get(id)
+    }
+
     /// The name of a snap, for who manages devices that have it.
     pub fn name_of(&self, id: &SnapId) -> Option<&SnapName> {
         self.snaps.get(id).map(|entry| &entry.record.name)

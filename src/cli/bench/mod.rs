@@ -24,6 +24,11 @@ pub(super) enum Verb {
     Vault(Vault),
     /// Ask a server process for refreshes, information, searches, assertions and files
     Store(store::Store),
+    /// Upload many snaps at once, and look at what else the server does meanwhile
+    Publish(store::publish::Publish),
+    /// Keep processors busy: what `publish` compares with
+    #[command(hide = true)]
+    Burn(store::publish::Burn),
     /// Answer everything with the same number of bytes: the limit that `store` compares with
     #[command(hide = true)]
     Ceiling(ceiling::Ceiling),
@@ -35,6 +40,8 @@ impl Verb {
         match self {
             Self::Vault(vault) => vault.run(cx).await,
             Self::Store(store) => store.run(cx).await,
+            Self::Publish(publish) => publish.run(cx).await,
+            Self::Burn(burn) => burn.run(cx),
             Self::Ceiling(ceiling) => ceiling.run(cx).await,
         }
     }

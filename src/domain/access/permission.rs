@@ -107,6 +107,8 @@ permissions! {
     OwnAccount "own-account" Own [];
     /// Make tokens, change one's password; persons only.
     OwnCredentials "own-credentials" Own [];
+    /// Register assertion keys of one's own account.
+    OwnKeys "own-keys" Own [];
     /// Create brands, list all of them.
     BrandManage "brand-manage" Instance [];
     /// See a brand.
@@ -171,6 +173,8 @@ permissions! {
     SnapPublish "snap-publish" Brand [Access];
     /// Edit what people read, make tracks: of one's own snaps, the operator of all.
     SnapEdit "snap-edit" Brand [Access];
+    /// Say who helps with a snap: its publisher alone, the operator for all.
+    CollaboratorManage "collaborator-manage" Brand [Access];
     /// Release revisions and close channels: one's own snaps, the operator all.
     SnapRelease "snap-release" Brand [Access];
     /// Change snap-declarations: of snaps that are not one's own, the operator all.
@@ -195,6 +199,7 @@ impl Permission {
             Self::OwnRead
             | Self::OwnAccount
             | Self::OwnCredentials
+            | Self::OwnKeys
             | Self::BrandRoleGrant
             | Self::BrandManage
             | Self::BrandRead
@@ -223,6 +228,7 @@ impl Permission {
             | Self::SnapRegister
             | Self::SnapPublish
             | Self::SnapEdit
+            | Self::CollaboratorManage
             | Self::SnapRelease
             | Self::SnapDeclare
             | Self::SnapReview
@@ -272,6 +278,7 @@ impl Permission {
                 | Self::SnapRegister
                 | Self::SnapPublish
                 | Self::SnapEdit
+                | Self::CollaboratorManage
                 | Self::SnapRelease
                 | Self::SnapDeclare
                 | Self::SnapReview

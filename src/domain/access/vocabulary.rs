@@ -64,9 +64,9 @@ static WORDS: std::sync::LazyLock<Vec<Word>> = std::sync::LazyLock::new(|| [DASH
 
 const DASHBOARD: &[Word] = words! { Dashboard:
     "edit_account" [OwnAccount];
-    "modify_account_key" [KeyManage, KeyRead, BrandRead];
+    "modify_account_key" [OwnKeys, KeyManage, KeyRead, BrandRead];
     "package_access" [SnapRead, SnapReadAll, BrandRead, ImageBuild];
-    "package_manage" [SnapEdit];
+    "package_manage" [SnapEdit, CollaboratorManage];
     "package_metrics" [];
     "package_purchase" [];
     "package_push" [SnapPublish];
@@ -84,12 +84,12 @@ const DASHBOARD: &[Word] = words! { Dashboard:
 };
 
 const GATEWAY: &[Word] = words! { Gateway:
-    "account-manage-keys" [KeyManage, KeyRead, BrandRead];
+    "account-manage-keys" [OwnKeys, KeyManage, KeyRead, BrandRead];
     "account-manage-metadata" [OwnAccount];
     "account-register-package" [SnapRegister];
     "account-view-packages" [SnapRead, SnapReadAll, BrandRead];
-    "package-manage" [SnapEdit, SnapPublish, SnapRelease, SnapRead];
-    "package-manage-acl" [SnapEdit, SnapRead];
+    "package-manage" [SnapEdit, SnapPublish, SnapRelease, CollaboratorManage, SnapRead];
+    "package-manage-acl" [CollaboratorManage, SnapRead];
     "package-manage-metadata" [SnapEdit, SnapRead];
     "package-manage-releases" [SnapRelease, SnapRead];
     "package-manage-revisions" [SnapPublish, SnapRead];

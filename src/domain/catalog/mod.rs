@@ -8,10 +8,13 @@ mod head;
 mod naming;
 mod offer;
 mod past;
+mod push;
 mod release_rules;
 mod releases;
 mod report;
+mod sharing;
 mod snap;
+mod told;
 mod visible;
 
 pub use channel::{Channel, LATEST, Risk, Track};
@@ -21,12 +24,18 @@ pub use head::{CatalogHead, Changed};
 pub use naming::{KnownPrefix, NameRefusal, Registrant, may_be, may_register, prefixes_of};
 pub use offer::{Ask, Offer, chance, offer};
 pub use past::{MEMORY, Past};
+pub use push::{
+    LEASE, MOST_TURNS, PUSH_LIFE, PushRecord, PushState, PushedDelta, PushedFile, UNCLAIMED_LIFE, UploadId,
+    UploadRecord,
+};
 pub use release_rules::{
     PatternError, ReleaseRefusal, check_pattern, guarded, held_there, may_release, released_for,
 };
 pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, Progressive, Release, Releases, followers};
 pub use report::{DeviceReport, ReportedSnap, device_uuid};
+pub use sharing::{SHARE_LIFE, ShareAct, ShareEnd, ShareInvite, ShareRefusal};
 pub use snap::{
     Component, Icon, Inclusion, Listing, RevisionRecord, SnapPrefix, SnapRecord, StoreKind, revision_key,
 };
+pub use told::{Event, Holds, Shown};
 pub use visible::{Placed, Stores, Viewer, WELL_KNOWN, permits, sees, visible, well_known_id};

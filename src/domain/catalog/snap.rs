@@ -69,6 +69,9 @@ pub struct Listing {
     pub icon: Option<Icon>,
     /// Somebody edited it: revisions no longer change it.
     pub edited: bool,
+    /// Who edited it last were the tools of the publisher, which may do it again; people's edits they must not undo.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub by_tools: bool,
 }
 
 /// An icon.

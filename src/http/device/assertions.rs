@@ -1,9 +1,11 @@
-//! `GET /v2/assertions/{type}/{key...}`: one assertion, as it was received (device-api.md 6).
+//! `GET /v2/assertions/{type}/{key...}`: one assertion, as it was received (device-api.md 6); an older path tells the same
+//! as JSON.
 //!
 //! Open to anybody, as devices and image builders fetch prerequisites before they have any credential. Nothing here
 //! is secret but system-user assertions (password hashes, e-mail addresses), which need a session of the brand, and
 //! those about private snaps, which go to who sees the snap.
 
+use bytes::Bytes;
 use http::StatusCode;
 use warp::Filter;
 use warp::reply::Response;
@@ -20,6 +22,17 @@ use crate::http::query::{Query, query};
 use crate::http::reply;
 
 pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
+    let tell = warp::path!("api" / "v1" / "snaps" / "assertions" / ..)
+        .and(path::rest())
+        .and(query())
+        .and(asking())
+        .and(with(app.clone()))
+        .then(|rest: Rest, query: Query, asking: Asking, app: App| async move {
+            tell(&app, &rest, &query, &asking)
+                .await
+                .unwrap_or_else(warp::Reply::into_response)
+        })
+        .boxed();
     let get = warp::path!("v2" / "assertions" / ..)
         .and(path::rest())
         .and(query())
@@ -39,15 +52,50 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
             get,
         )
         .with_query(vec!["max-format", "sequence"]),
+        Endpoint::get(
+            "/api/v1/snaps/assertions/{type}/{key...}",
+            Access::Open,
+            "Tell what an assertion says, as JSON",
+            tell,
+        )
+        .with_query(vec!["max-format", "sequence"]),
     ]
 }
 
 async fn get(
     app: &App,
-    Rest(segments): &Rest,
+    rest: &Rest,
     query: &Query,
     asking: &Asking,
 ) -> Result<Response, Fault<DeviceDialect>> {
+    found(app, rest, query, asking).await.map(reply::assertions)
+}
+
+/// For publisher clients of old, which look names of snaps up here.
+async fn tell(
+    app: &App,
+    rest: &Rest,
+    query: &Query,
+    asking: &Asking,
+) -> Result<Response, Fault<DeviceDialect>> {
+    let encoded = found(app, rest, query, asking).await?;
+    let assertion = decode_bytes(encoded).map_err(|error| Fault::internal(&error))?;
+    let headers = assertion.headers().iter();
+    let headers: serde_json::Map<String, serde_json::Value> = headers
+        .map(|(name, value)| (name.to_owned(), reply::header(value)))
+        .collect();
+    let body = String::from_utf8_lossy(assertion.body());
+    Ok(reply::json(
+        &serde_json::json!({"headers": headers, "body": body}),
+    ))
+}
+
+async fn found(
+    app: &App,
+    Rest(segments): &Rest,
+    query: &Query,
+    asking: &Asking,
+) -> Result<Bytes, Fault<DeviceDialect>> {
     let (kind, key) = segments
         .split_first()
         .ok_or_else(|| not_found("no type is named"))?;
@@ -59,7 +107,7 @@ async fn get(
     let found = found.filter(|encoded| {
         decode_bytes(encoded.clone()).is_ok_and(|assertion| known_to(&catalog, &asker, &assertion))
     });
-    found.map(reply::assertions).ok_or_else(absent)
+    found.ok_or_else(absent)
 }
 
 /// The code snapd compares; it looks at the body, not at the status.

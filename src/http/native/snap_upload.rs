@@ -55,6 +55,7 @@ async fn upload(app: App, ctx: BrandCtx, input: Input<Streamed>) -> Outcome<Crea
         key: input.query("key")?,
         name: None,
         size: None,
+        components: Vec::new(),
     };
     ingest::foresee(&app, &ctx, &upload).await?;
     let mut intake = Intake::begin(&app, parts).await?;

@@ -369,6 +369,7 @@ async fn edit(app: App, ctx: BrandCtx, input: Input<Json<EditBody>>) -> Outcome<
         contact: body.contact,
         categories: body.categories,
         from_snap: body.from_snap,
+        by_tools: false,
     };
     let snap = snaps::edit(&app, &ctx, &name, &edit).await?;
     Ok(Json(SnapView::of(snap, app.clock.now())))

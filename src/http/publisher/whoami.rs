@@ -9,7 +9,7 @@ use crate::app::login::{self, Identity};
 use crate::app::{App, OwnCtx};
 use crate::domain::access::vocabulary::{Vocabulary, Word, brand_words};
 use crate::domain::access::{Account, Permission, Token};
-use crate::domain::ident::{AccountId, BrandId, Email, Username};
+use crate::domain::ident::{AccountId, BrandId, Email, SnapName, Username};
 use crate::domain::time::Timestamp;
 use crate::http::endpoint::Endpoint;
 
@@ -54,11 +54,28 @@ impl From<Account> for AccountView {
     }
 }
 
+/// A snap, as credentials name it.
+#[derive(Debug, Serialize)]
+struct PackageView {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: String,
+}
+
+impl PackageView {
+    fn of(name: &SnapName) -> Self {
+        Self {
+            kind: "snap",
+            name: name.to_string(),
+        }
+    }
+}
+
 /// What a credential is limited to; null = not limited. A client refuses empty lists here.
 #[derive(Debug, Serialize)]
 struct Limits {
     channels: Option<Vec<String>>,
-    packages: Option<Vec<String>>,
+    packages: Option<Vec<PackageView>>,
     permissions: Option<Vec<String>>,
     #[serde(rename = "store-ids")]
     store_ids: Option<Vec<String>>,
@@ -69,7 +86,11 @@ impl Limits {
     fn of(token: &Token, vocabulary: Vocabulary) -> Self {
         Self {
             channels: channels(token),
-            packages: token.limits.packages.as_ref().map(texts),
+            packages: token
+                .limits
+                .packages
+                .as_ref()
+                .map(|names| names.iter().map(PackageView::of).collect()),
             permissions: words(token, vocabulary),
             store_ids: token.limits.stores.as_ref().map(texts),
             errors: [],

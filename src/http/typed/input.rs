@@ -17,6 +17,7 @@ use crate::http::body::{self, Pieces, Unread};
 use crate::http::endpoint::BodyShape;
 use crate::http::fault::{Dialect, Fault};
 use crate::http::fields;
+use crate::http::multipart::Multipart;
 use crate::http::query::Query;
 use crate::http::serve::Peer;
 
@@ -89,6 +90,23 @@ impl<T: DeserializeOwned + Send + 'static> Body for Json<T> {
     }
 }
 
+/// A JSON list of objects.
+#[derive(Clone, Debug)]
+pub struct List<T>(pub Vec<T>);
+
+impl<T: DeserializeOwned + Send + 'static> Body for List<T> {
+    fn shape() -> Option<BodyShape> {
+        Some(BodyShape {
+            media: "application/json",
+            fields: fields::of::<T>(),
+        })
+    }
+
+    async fn read<D: Dialect>(body: Unread, limits: &ReadLimits) -> Result<Self, Fault<D>> {
+        body::json_list(&body.up_to(limits.json).await?).map(Self)
+    }
+}
+
 /// The bytes as they are, at most `LIMIT`: assertions.
 #[derive(Clone, Debug)]
 pub struct Raw<const LIMIT: usize>(pub Bytes);
@@ -117,6 +135,24 @@ impl Body for Streamed {
 
     async fn read<D: Dialect>(body: Unread, _limits: &ReadLimits) -> Result<Self, Fault<D>> {
         Ok(Self(body.pieces()))
+    }
+}
+
+/// `multipart/form-data`, part by part. The handler sees to the limits of the parts.
+#[derive(Debug)]
+pub struct Form(pub Multipart);
+
+impl Body for Form {
+    fn shape() -> Option<BodyShape> {
+        Some(BodyShape {
+            media: "multipart/form-data",
+            fields: &[],
+        })
+    }
+
+    async fn read<D: Dialect>(body: Unread, _limits: &ReadLimits) -> Result<Self, Fault<D>> {
+        let content_type = body.content_type().unwrap_or_default().to_owned();
+        Ok(Self(Multipart::new(body.pieces(), &content_type)?))
     }
 }
 

@@ -13,7 +13,7 @@ mod answer;
 mod input;
 
 pub use answer::{Answer, Created, Json, NoContent};
-pub use input::{Body, Input, Nothing, Raw, Streamed};
+pub use input::{Body, Form, Input, List, Nothing, Raw, Streamed};
 
 use std::marker::PhantomData;
 

@@ -28,33 +28,6 @@ files=$work/files
 mkdir -p "$files"
 PATH=$(snapd_tree old)/usr/bin:$PATH
 
-# as PERSON COMMAND...: with the home and the settings of that person, who sits at no terminal.
-as() {
-  local home=$work/people/$1
-  shift
-  mkdir -p "$home"
-  if [ ! -d "$home/gnupg" ]; then
-    mkdir -m 700 "$home/gnupg"
-    echo "pinentry-program $work/pinentry" >"$home/gnupg/gpg-agent.conf"
-  fi
-  (cd "$files" && env HOME="$home" XDG_CONFIG_HOME="$home/.config" XDG_CACHE_HOME="$home/.cache" \
-    UBUNTU_ONE_SSO_URL="$server" STORE_DASHBOARD_URL="$server" STORE_UPLOAD_URL="$server" STORE_API_URL="$server" \
-    STORE_RETRIES=1 STORE_BACKOFF=0 SNAP_REEXEC=0 SNAP_GNUPG_HOME="$home/gnupg" EDITOR="$work/editor" COLUMNS=200 TERM=dumb \
-    timeout 120 "$@" </dev/null)
-}
-# sc PERSON ARGUMENTS...: snapcraft.
-sc() {
-  local person=$1
-  shift
-  as "$person" "$snapcraft" "$@"
-}
-# typing PERSON PASSWORD ARGUMENTS...: snapcraft on a terminal, where that person answers.
-typing() {
-  local person=$1 password=$2
-  shift 2
-  as "$person" expect "$here/publisher/answer.exp" "$(email "$person")" "$password" '' "$snapcraft" "$@"
-}
-
 # Where gpg asks for passphrases: the keys have none.
 cat >"$work/pinentry" <<'SH'
 #!/bin/sh
@@ -137,7 +110,7 @@ prints 'register takes a private name' "publisher of 'hello-secret'" sc pat regi
 prints 'register --store takes a name in a store' "publisher of 'hello-there'" sc pat register --yes --store "$brand" hello-there
 refuses 'a name one has is not registered again' 'already|owner|own' sc pat register --yes hello
 refuses 'a name of another is not registered' 'already|taken|registered' sc sam register --yes hello
-refuses 'a name that is none is refused' 'not valid|[Ii]nvalid|should only' sc pat register --yes 'Hello_World'
+refuses 'a name that is none is refused' 'not (a )?valid|[Ii]nvalid|should only' sc pat register --yes 'Hello_World'
 refuses 'who may only look registers nothing' . sc val register --yes hello-val
 prints 'who may only look can log in' 'Login successful' typing val "$password" login
 refuses 'who may only look registers nothing when logged in' 'Registration failed|ermission|llowed' sc val register --yes hello-val
@@ -176,7 +149,7 @@ lacks 'list-revisions --arch leaves out others' '^[0-9]+ ' sc pat list-revisions
 prints 'release opens a channel' '^ +candidate +1 +1' sc pat release hello 1 candidate
 prints 'release to several channels' "channels are now open|stable +1 +1" sc pat release hello 1 stable,edge
 prints 'release to a branch' 'stable/hotfix +3 +3' sc pat release hello 3 stable/hotfix
-refuses 'a revision that is not there is not released' '77|not found|no such|nknown|rror' sc pat release hello 77 stable
+refuses 'a revision that is not there is not released' '77|not found|no such|existing revision' sc pat release hello 77 stable
 refuses 'a channel that is none is refused' . sc pat release hello 1 nonsense
 refuses 'a track that is not there is refused' . sc pat release hello 1 9.9/stable
 refuses 'another person cannot release' . sc sam release hello 2 stable
@@ -263,7 +236,7 @@ refuses 'a set with a revision that is not there, or a key that is not registere
 # Logins for machines.
 # For the names of the snaps it may touch it asks for their declarations, as JSON.
 prints 'export-login writes a login that may do less' 'Login successfully exported' typing pat "$password" export-login \
-  --snaps hello --channels edge --acls package_access,package_push,package_release --expires 2040-01-01T00:00:00 exported
+  --snaps hello --channels edge --acls package_access,package_push,package_release --expires "$(date --utc --date "1 year" +%Y-%m-%dT%H:%M:%S)" exported
 check 'nobody else can read it' test "$(stat --format %a "$files/exported")" = 400
 prints 'login --with takes it' 'Login successful' sc machine login --with exported
 prints 'it says what it may do' 'edge' sc machine login --with exported

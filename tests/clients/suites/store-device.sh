@@ -20,48 +20,12 @@ fi
 
 trap 'device_down' EXIT
 
-# store_seed MODEL SERIAL BINARIES: serves the model, publishes a gadget for it, builds an image from the store; prints
-# the folder of its seed.
-store_seed() {
-  local name=$1 serial=$2 binaries=$3 folder=$work/seed-$1 api_key
-  mkdir -p "$folder"
-  api_key=$("$HALLMARK" model create "$name")
-  make_gadget "gadget-$name" "$(hook "$name" "$api_key" "$serial")" "$folder/gadget.snap"
-  publish "$folder/gadget.snap" --release stable >/dev/null
-  model_headers "$name" "gadget-$name" | sed "s|\"required-snaps\"|\"store\": \"$brand\", \"required-snaps\"|" >"$folder/model.json"
-  "$HALLMARK" model sign "$folder/model.json" >"$folder/model.assert"
-  snap_cli "$binaries" prepare-image --classic "$folder/model.assert" "$folder/image" >"$folder/prepare.log" 2>&1 ||
-    { cat "$folder/prepare.log" >&2 && return 1; }
-  echo "$folder/image/var/lib/snapd/seed"
-}
-
-# says PATTERN COMMAND...: on the device; the command must succeed and print PATTERN.
-says() {
-  local pattern=$1 out
-  shift
-  out=$(on_device "$@" 2>&1) || { echo "$out" && return 1; }
-  grep -Eq -- "$pattern" <<<"$out" || { echo "no text like '$pattern': $out" && return 1; }
-}
-# says_not PATTERN COMMAND...: the command must fail and print PATTERN.
-says_not() {
-  local pattern=$1 out
-  shift
-  if out=$(on_device "$@" 2>&1); then echo "it succeeded: $out" && return 1; fi
-  out=$(tr -s '[:space:]' ' ' <<<"$out") # messages are wrapped to the width of a terminal
-  grep -Eq -- "$pattern" <<<"$out" || { echo "no text like '$pattern': $out" && return 1; }
-}
 # lacks PATTERN COMMAND...: the command must succeed and print nothing like PATTERN.
 lacks() {
   local pattern=$1 out
   shift
   out=$(on_device "$@" 2>&1) || { echo "$out" && return 1; }
   ! grep -E -- "$pattern" <<<"$out"
-}
-# runs NAME REVISION: that revision is current, its command and its service are those of the revision.
-runs() {
-  says "^$1 .* $2 " snap list "$1" && says "^$1 version $2\$" "/snap/bin/$1" &&
-    says '^active' systemctl is-active "snap.$1.service.service" &&
-    wait_for 10 says "^$1 $2\$" cat "/var/snap/$1/$2/running"
 }
 
 # reported DEVICE SNAP REVISION: hallmark knows that the device has it.

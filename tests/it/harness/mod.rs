@@ -8,6 +8,7 @@ use hallmark::adapters::seal::{MasterKey, new_kdf};
 use hallmark::adapters::softkey::SoftKeys;
 use hallmark::adapters::squashfs::Squashfs;
 use hallmark::adapters::system::SystemEntropy;
+use hallmark::adapters::vcdiff::Vcdiff;
 use hallmark::app::instance::{self, NewBrand, NewInstance, Parts};
 use hallmark::app::{App, BrandCtx, ReadLimits, Settings};
 use hallmark::domain::access::{Account, Brand, Membership, StoreRecord};
@@ -77,6 +78,7 @@ pub(crate) fn parts(
         signer: Arc::new(SoftKeys::new(Arc::clone(&seal)).unwrap()),
         blobs: Arc::new(MemoryBlobs::new(clock.clone())),
         snap_files: Arc::new(Squashfs::default()),
+        deltas: Arc::new(Vcdiff),
         seal,
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy::default()),

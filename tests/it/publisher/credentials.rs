@@ -66,7 +66,10 @@ async fn a_client_logs_in_and_is_limited_to_what_it_asked_for() {
             answer.body["permissions"],
             json!(["package_access", "package_push"])
         );
-        assert_eq!(answer.body["packages"], json!(["thing"]));
+        assert_eq!(
+            answer.body["packages"],
+            json!([{"type": "snap", "name": "thing"}])
+        );
         assert_eq!(answer.body["channels"], json!(["beta", "edge"]));
         assert_eq!(answer.body["expires"], "2026-08-01T00:00:00");
     }

@@ -375,6 +375,9 @@ impl Blobs for Crashing {
     async fn open(&self, id: &BlobId) -> Result<Option<Arc<dyn Blob>>, BlobError> {
         self.0.open(id).await
     }
+    async fn reopen(&self, digest: &BlobDigest) -> Result<Option<Box<dyn Staged>>, BlobError> {
+        self.0.reopen(digest).await
+    }
     async fn list(&self) -> Result<Vec<BlobEntry>, BlobError> {
         self.0.list().await
     }

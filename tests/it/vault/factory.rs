@@ -12,6 +12,7 @@ use hallmark::adapters::memory::{Memory, MemoryBlobs};
 use hallmark::adapters::softkey::SoftKeys;
 use hallmark::adapters::squashfs::Squashfs;
 use hallmark::adapters::system::SystemEntropy;
+use hallmark::adapters::vcdiff::Vcdiff;
 use hallmark::app::models::{self, ModelSettings, NewModel};
 use hallmark::app::{App, AppState, BrandCtx, Secrets};
 use hallmark::domain::access::Brand;
@@ -162,6 +163,7 @@ impl Factory {
             signer,
             blobs: Arc::new(MemoryBlobs::new(clock.clone())),
             snap_files: Arc::new(Squashfs::default()),
+            deltas: Arc::new(Vcdiff),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
             secrets: Arc::new(Secrets {

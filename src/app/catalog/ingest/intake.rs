@@ -55,10 +55,7 @@ impl Intake {
             return Err(too_large(limit));
         }
         if parts.len() > MAX_COMPONENTS + 1 {
-            return Err(Refusal::invalid(
-                "too-many-components",
-                format!("cannot take the upload: it brings more than {MAX_COMPONENTS} components"),
-            ));
+            return Err(too_many_components());
         }
         let mut coming = parts.into_iter();
         let first = coming.next().map_or(Room::AtMost(limit), Room::Exactly);
@@ -123,11 +120,18 @@ impl Intake {
     }
 }
 
-fn too_large(limit: u64) -> Refusal {
+pub(in crate::app::catalog) fn too_large(limit: u64) -> Refusal {
     Refusal::new(
         Reason::TooLarge,
         "snap-too-large",
         format!("cannot take the file: it is larger than {limit} bytes (setting snap-limit)"),
+    )
+}
+
+pub(in crate::app::catalog) fn too_many_components() -> Refusal {
+    Refusal::invalid(
+        "too-many-components",
+        format!("cannot take the upload: it brings more than {MAX_COMPONENTS} components"),
     )
 }
 

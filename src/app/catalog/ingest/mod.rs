@@ -7,6 +7,7 @@ mod intake;
 pub(super) mod signing;
 
 pub use intake::{Intake, MAX_COMPONENTS};
+pub(super) use intake::{too_large, too_many_components};
 pub use signing::DEFAULT_KEY;
 
 use bytes::Bytes;
@@ -48,6 +49,8 @@ pub struct Upload {
     pub name: Option<SnapName>,
     /// The size of the snap that was announced, in bytes.
     pub size: Option<u64>,
+    /// The names the components were announced under, in the order of their files; empty = what they say themselves.
+    pub components: Vec<String>,
 }
 
 /// What became of them.
@@ -70,7 +73,8 @@ pub struct Ingested {
 /// # Errors
 /// As [`ingest`], as far as it is known by now.
 pub async fn foresee(app: &App, ctx: &BrandCtx, upload: &Upload) -> Result<(), Refusal> {
-    if !upload.channels.is_empty() && !ctx.may(Permission::SnapRelease) {
+    // With a snap that is known by name, leave is a matter of that snap.
+    if !upload.channels.is_empty() && upload.name.is_none() && !ctx.may(Permission::SnapRelease) {
         return Err(Refusal::not_found(
             "cannot release what is uploaded: your role or token does not allow it",
         ));
@@ -107,6 +111,7 @@ pub async fn ingest(
 ) -> Result<Ingested, Refusal> {
     foresee(app, ctx, upload).await?;
     let reading = files::read(app, &staged).await?;
+    upload.check_components(&reading)?;
     let mut icon_file = icon(app, &reading).await?;
     let icon = icon_file.as_ref().map(|(_, icon)| icon.clone());
     let mut files = Some(staged);
@@ -136,7 +141,7 @@ pub async fn ingest(
         match apply(app, commit, &[Changed::Snap(snap.id.clone())]).await? {
             CommitOutcome::Done => {
                 if let Some(icon) = replaced {
-                    garbage::replaced(app, icon).await;
+                    garbage::unnamed(app, icon).await;
                 }
                 return Ok(Ingested {
                     snap,
@@ -191,6 +196,20 @@ async fn known(
 }
 
 impl Upload {
+    fn check_components(&self, reading: &Reading) -> Result<(), Refusal> {
+        let names = reading
+            .components
+            .iter()
+            .map(|component| &component.yaml.component);
+        match self.components.iter().zip(names).find(|(said, is)| said != is) {
+            Some((said, is)) => Err(Refusal::invalid(
+                "component-differs",
+                format!("cannot add the file as component {said}: it says its name is {is}"),
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn release_of(&self, revision: u64) -> Option<NewRelease> {
         (!self.channels.is_empty()).then(|| NewRelease {
             revision,

@@ -153,7 +153,7 @@ async fn step(
             outcome => {
                 App::settle(&outcome)?;
                 if let Some(icon) = done.replaced {
-                    garbage::replaced(app, icon).await;
+                    garbage::unnamed(app, icon).await;
                 }
                 return reviewed(app, record, revision, Some(after), done.remarks).await;
             }

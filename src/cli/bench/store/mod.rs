@@ -4,6 +4,7 @@
 mod catalogue;
 mod files;
 mod nginx;
+pub(super) mod publish;
 mod requests;
 mod traffic;
 
@@ -94,6 +95,21 @@ impl Store {
         }
         let results = in_directory(cx, &self.dir, self.measure(cx)).await?;
         results.print(cx)
+    }
+
+    /// A small store for so many devices that ask.
+    fn of_devices(sessions: usize, dir: &std::path::Path) -> Self {
+        Self {
+            snaps: 1200,
+            devices: sessions,
+            requests: 1,
+            concurrency: 1,
+            installed: 12,
+            sessions,
+            file: 0,
+            downloads: 0,
+            dir: dir.to_owned(),
+        }
     }
 
     /// Snaps of the small catalogue.

@@ -158,7 +158,7 @@ async fn send(
     Ok(())
 }
 
-async fn call(client: &Client, url: &str, ask: &Ask) -> anyhow::Result<Bytes> {
+pub(super) async fn call(client: &Client, url: &str, ask: &Ask) -> anyhow::Result<Bytes> {
     let answer = client
         .request(ask.method.clone(), format!("{url}{}", ask.path))
         .headers(ask.headers.clone())

@@ -209,7 +209,8 @@ for prefix in "", "/publishergw":
         holds("both spellings", lambda a: a["account-keys"] == a["account_keys"] and a["id"] == a["account_id"]))  # fmt: skip
     if not prefix:
         attempt(f"{label}: upload, notify, review", lambda: upload(client, files[1]), approved, holds("2", lambda a: a["revision"] == 2))
-        attempt(f"{label}: the same bytes are rejected", lambda: upload(client, files[1]),
+        attempt(f"{label}: the same bytes are the same revision", lambda: upload(client, files[1]), approved, holds("2", lambda a: a["revision"] == 2))
+        attempt(f"{label}: what is no snap is rejected", lambda: upload(client, pathlib.Path(__file__)),
             holds("rejected with a reason", lambda a: a["status"] == "rejected" and a["errors"][0]["code"] and a["errors"][0]["message"]))  # fmt: skip
     post = lambda body: client.request("POST", f"{server}{prefix}/v1/snap/{snap}/releases", json=body)  # noqa: B023, E731
     attempt(f"{label}: release", lambda: post([{"revision": 2, "channel": "beta"}]))

@@ -1,0 +1,566 @@
+//! Making revisions of files that came before (publisher-api.md 6.5, 6.6): what is asked for is written down, then worked
+//! on in the background. A process that ends meanwhile leaves it to the next one, which takes it up again: the same files
+//! are the same revision, so nothing happens twice.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+
+use super::ingest::{self, Upload};
+use super::{review, uploads};
+use crate::app::{App, Caller, Place, Reason, Refusal, SnapCtx};
+use crate::domain::access::Permission;
+use crate::domain::blob::{BlobDigest, BlobId};
+use crate::domain::catalog::{
+    Channel, LEASE, MOST_TURNS, PushRecord, PushState, PushedDelta, PushedFile, SnapRecord, UploadId,
+    UploadRecord,
+};
+use crate::domain::ident::SnapId;
+use crate::domain::review::{ReviewRecord, ReviewState, Severity};
+use crate::ports::{Change, Commit, CommitOutcome, Key, Staged, Versioned};
+
+/// Pushes that are worked on at a time; the others wait.
+pub const AT_ONCE: usize = 4;
+/// How often temporary trouble is met before a push is given up.
+const ATTEMPTS: u32 = 5;
+/// How long is waited after temporary trouble.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often a process says that it is still at work.
+const RENEWAL: Duration = Duration::from_secs(LEASE as u64 / 4);
+/// How often it is looked for pushes that nobody works on: at first, when the process before may have just ended.
+const LOOK_AT_FIRST: Duration = Duration::from_secs(10);
+/// And later.
+const LOOK: Duration = Duration::from_secs(60);
+/// How often what nobody wants is cleared away, in rounds of [`LOOK`].
+const SWEEP_EVERY: u32 = 30;
+
+/// What limits the work; in memory, one per process.
+#[derive(Debug)]
+pub struct Desk(tokio::sync::Semaphore);
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self(tokio::sync::Semaphore::new(AT_ONCE))
+    }
+}
+
+/// Files that shall become a revision.
+#[derive(Clone, Debug)]
+pub struct NewPush {
+    /// The snap file.
+    pub upload: UploadId,
+    /// Its size, where the client said it.
+    pub size: Option<u64>,
+    /// The components, by name.
+    pub components: Vec<(String, UploadId)>,
+    /// Where the revision is released to at once.
+    pub channels: Vec<Channel>,
+    /// The snap file is a difference.
+    pub delta: Option<NewDelta>,
+}
+
+/// What a difference leads from and to.
+#[derive(Clone, Debug)]
+pub struct NewDelta {
+    /// How it was made.
+    pub format: String,
+    /// Its own hash.
+    pub delta: BlobId,
+    /// The file it was made from.
+    pub source: BlobId,
+    /// The file it leads to.
+    pub target: BlobId,
+}
+
+/// Writes down what shall be made of the files, and begins with it. Asking for the same again is fine.
+///
+/// # Errors
+/// `upload-not-found`, `upload-claimed`, `size-differs`, `too-many-components`; what a token or role does not allow.
+pub async fn accept(app: &App, ctx: &SnapCtx, new: &NewPush) -> Result<(), Refusal> {
+    let snap = ctx.snap();
+    if !new.channels.is_empty() {
+        ctx.require(Permission::SnapRelease)?;
+        ctx.brand().check_channels(&new.channels)?;
+    }
+    if new.components.len() > ingest::MAX_COMPONENTS {
+        return Err(ingest::too_many_components());
+    }
+    let (account_id, token_id) = ctx.brand().identity().ok_or_else(|| {
+        Refusal::invalid(
+            "login-required",
+            "cannot do this locally: `hallmark snap add` adds files",
+        )
+    })?;
+    let key = new.upload.hash();
+    for _ in 0..3 {
+        let mut commit = Commit::default();
+        if let Some(found) = app.storage.find::<PushRecord>([key.as_str()]).await? {
+            let known = found.record;
+            return if known.snap_id == snap.id && known.account_id == *account_id {
+                Ok(())
+            } else {
+                Err(claimed())
+            };
+        }
+        let mut files = Vec::new();
+        let wanted = std::iter::once((None, &new.upload))
+            .chain(new.components.iter().map(|(name, id)| (Some(name.clone()), id)));
+        for (component, id) in wanted {
+            let found = uploads::waiting(app, id).await?.ok_or_else(not_found)?;
+            let mut record = found.record;
+            if record.claimed_by.is_some()
+                || files
+                    .iter()
+                    .any(|file: &PushedFile| file.upload == record.id_hash)
+            {
+                return Err(claimed());
+            }
+            files.push(PushedFile {
+                upload: record.id_hash.clone(),
+                file: record.file,
+                component,
+            });
+            record.claimed_by = Some(key.clone());
+            commit.records.push(Change::replace(&record, found.version));
+        }
+        let first = files.first().map(|file| file.file);
+        if let (Some(said), Some(file)) = (new.size, first)
+            && said != file.size
+            && new.delta.is_none()
+        {
+            return Err(Refusal::invalid(
+                "size-differs",
+                format!(
+                    "cannot take the upload: its size is said to be {said} bytes, {} arrived; upload it again",
+                    file.size
+                ),
+            ));
+        }
+        let push = PushRecord {
+            id_hash: key.clone(),
+            snap_id: snap.id.clone(),
+            name: snap.name.clone(),
+            brand_id: snap.brand_id.clone(),
+            account_id: account_id.clone(),
+            token_id: token_id.to_owned(),
+            files,
+            delta: new.delta.as_ref().map(|delta| PushedDelta {
+                format: delta.format.clone(),
+                source: delta.source,
+                target: delta.target,
+                delta: delta.delta,
+            }),
+            channels: new.channels.clone(),
+            received: app.clock.now(),
+            turns: 0,
+            state: PushState::Working {
+                until: app.clock.now().plus_seconds(LEASE),
+            },
+        };
+        commit.records.push(Change::create(&push));
+        match app.storage.commit(commit).await? {
+            CommitOutcome::Done => {
+                tokio::spawn(run(
+                    app.clone(),
+                    Versioned {
+                        record: push,
+                        version: 1,
+                    },
+                ));
+                return Ok(());
+            }
+            CommitOutcome::Conflict { .. } => {}
+            outcome => App::settle(&outcome)?,
+        }
+    }
+    Err(App::changed_meanwhile())
+}
+
+fn not_found() -> Refusal {
+    Refusal::invalid(
+        "upload-not-found",
+        "cannot find the uploaded file: its upload id is wrong, or it waited too long; upload it again",
+    )
+}
+
+fn claimed() -> Refusal {
+    Refusal::conflict(
+        "upload-claimed",
+        "cannot use the uploaded file: it is used already; upload it again",
+    )
+}
+
+/// What became of a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is worked on.
+    Working,
+    /// It is a revision that can be released.
+    Ready {
+        /// Its number.
+        revision: u64,
+    },
+    /// It is a revision that a reviewer looks at, or asks something about.
+    Held {
+        /// Its number.
+        revision: u64,
+        /// For people: what it waits for.
+        waits_for: String,
+    },
+    /// It is none, or one that nobody may release.
+    Refused {
+        /// Its number, where it has one.
+        revision: Option<u64>,
+        /// Why: codes for programs, texts for people; at least one.
+        reasons: Vec<(String, String)>,
+        /// The client may send the whole file instead of a difference.
+        whole_file_helps: bool,
+    },
+}
+
+/// What became of a push to this snap; none if there is no such push (any more).
+///
+/// # Errors
+/// If the storage is out of reach.
+pub async fn status(
+    app: &App,
+    snap: &SnapId,
+    id: &UploadId,
+) -> Result<Option<(PushRecord, Standing)>, Refusal> {
+    let found = app.storage.find::<PushRecord>([id.hash().as_str()]).await?;
+    let Some(push) = found
+        .map(|found| found.record)
+        .filter(|push| push.snap_id == *snap)
+    else {
+        return Ok(None);
+    };
+    let standing = match &push.state {
+        PushState::Working { .. } => Standing::Working,
+        PushState::Taken { revision, .. } => {
+            let snap = app.storage.find::<SnapRecord>([push.snap_id.as_str()]).await?;
+            let review = match snap {
+                Some(snap) => review::record_of(app, &snap.record, *revision).await?,
+                None => None,
+            };
+            reviewed(*revision, review.map(|found| found.record))
+        }
+        PushState::Refused {
+            code,
+            message,
+            whole_file_helps,
+            ..
+        } => Standing::Refused {
+            revision: None,
+            reasons: vec![(code.clone(), message.clone())],
+            whole_file_helps: *whole_file_helps,
+        },
+    };
+    Ok(Some((push, standing)))
+}
+
+/// Where a revision with this review stands.
+fn reviewed(revision: u64, review: Option<ReviewRecord>) -> Standing {
+    let Some(review) = review else {
+        return Standing::Ready { revision };
+    };
+    let said = review.history.last().map(|step| step.comment.as_str());
+    let said = said.filter(|comment| !comment.is_empty());
+    let found = |severity| {
+        let findings = review.findings.iter().filter(move |one| one.severity == severity);
+        findings.map(|one| (one.code.clone(), one.text.clone()))
+    };
+    match review.state {
+        ReviewState::Approved => Standing::Ready { revision },
+        ReviewState::ManualReviewPending => {
+            let reasons: Vec<String> = found(Severity::Hold).map(|(_, text)| text).collect();
+            let waits_for = match reasons.as_slice() {
+                [] => format!("revision {revision} waits for a reviewer of the store"),
+                reasons => format!(
+                    "revision {revision} waits for a reviewer of the store: {}",
+                    reasons.join("; ")
+                ),
+            };
+            Standing::Held { revision, waits_for }
+        }
+        ReviewState::NeedsInformation => Standing::Held {
+            revision,
+            waits_for: format!(
+                "a reviewer asks about revision {revision}: {}",
+                said.unwrap_or("see `hallmark snap review`")
+            ),
+        },
+        ReviewState::Rejected | ReviewState::AutomaticallyRejected => {
+            let mut reasons: Vec<(String, String)> = found(Severity::Reject).collect();
+            if review.state == ReviewState::Rejected || reasons.is_empty() {
+                let why = said.unwrap_or("no reason was given");
+                reasons = vec![(
+                    "rejected".to_owned(),
+                    format!("revision {revision} was rejected: {why}"),
+                )];
+            }
+            Standing::Refused {
+                revision: Some(revision),
+                reasons,
+                whole_file_helps: false,
+            }
+        }
+    }
+}
+
+/// Works on one push until it is a revision or refused, and says so.
+async fn run(app: App, push: Versioned<PushRecord>) {
+    let Versioned {
+        record: mut push,
+        mut version,
+    } = push;
+    let work = {
+        let (app, push) = (app.clone(), push.clone());
+        async move {
+            let _turn = app.guard.desk.0.acquire().await;
+            outcome(&app, &push).await
+        }
+    };
+    let mut work = std::pin::pin!(work);
+    let state = loop {
+        if let Ok(state) = tokio::time::timeout(RENEWAL, &mut work).await {
+            break state;
+        }
+        push.state = PushState::Working {
+            until: app.clock.now().plus_seconds(LEASE),
+        };
+        let commit = Commit {
+            records: vec![Change::replace(&push, version)],
+            ..Commit::default()
+        };
+        match app.storage.commit(commit).await {
+            Ok(CommitOutcome::Done) => version += 1,
+            Ok(_) => {
+                tracing::warn!(snap = %push.name, "another process took over an upload");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, snap = %push.name, "cannot say that an upload is worked on")
+            }
+        }
+    };
+    let taken = matches!(state, PushState::Taken { .. });
+    push.state = state;
+    if let Err(error) = settle(&app, &push, version, taken).await {
+        // Whoever looks for what nobody works on takes it up again.
+        tracing::error!(%error, snap = %push.name, "cannot record what became of an upload");
+    }
+}
+
+/// Records what became of it. The files of a revision need no record of their own any more; those that were refused are
+/// cleared away later.
+async fn settle(app: &App, push: &PushRecord, version: u64, taken: bool) -> Result<(), Refusal> {
+    let mut commit = Commit {
+        records: vec![Change::replace(push, version)],
+        ..Commit::default()
+    };
+    if taken {
+        for file in &push.files {
+            let found = app.storage.find::<UploadRecord>([file.upload.as_str()]).await?;
+            if let Some(found) = found {
+                commit.records.push(Change::delete(&found.record, found.version));
+            }
+        }
+    }
+    app.commit(commit).await?;
+    // What was sent may not be what is kept: a difference, a file that is there twice.
+    if taken {
+        for file in &push.files {
+            if push.delta.is_some() {
+                super::garbage::unnamed(app, file.file.id).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn outcome(app: &App, push: &PushRecord) -> PushState {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let refusal = match revision(app, push).await {
+            Ok(revision) => {
+                return PushState::Taken {
+                    revision,
+                    at: app.clock.now(),
+                };
+            }
+            Err(refusal) => refusal,
+        };
+        let temporary = matches!(refusal.reason, Reason::Unavailable | Reason::Locked);
+        if !temporary || attempt == ATTEMPTS {
+            return PushState::Refused {
+                code: refusal.code.to_owned(),
+                message: refusal.message,
+                whole_file_helps: refusal.code == BAD_DELTA,
+                at: app.clock.now(),
+            };
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn revision(app: &App, push: &PushRecord) -> Result<u64, Refusal> {
+    let caller = Caller::named(app, &push.token_id).await?;
+    let place = Place::SnapId(push.snap_id.clone());
+    let ctx: SnapCtx = caller.authorize(app, Permission::SnapPublish, place).await?;
+    let mut staged = Vec::new();
+    for file in &push.files {
+        let difference = push.delta.as_ref().filter(|_| file.component.is_none());
+        staged.push(match difference {
+            Some(delta) => whole(app, push, &file.file, delta).await?,
+            None => app.blobs.reopen(&file.file).await?.ok_or_else(|| {
+                Refusal::invalid(
+                    "upload-lost",
+                    "cannot find the uploaded file any more: upload it again",
+                )
+            })?,
+        });
+    }
+    let components = push.files.iter().filter_map(|file| file.component.clone());
+    let upload = Upload {
+        channels: push.channels.clone(),
+        name: Some(push.name.clone()),
+        components: components.collect(),
+        ..Upload::default()
+    };
+    let ingested = ingest::ingest(app, ctx.brand(), &upload, staged).await?;
+    Ok(ingested.revision.revision)
+}
+
+/// The code of a difference that cannot be used; the whole file can.
+const BAD_DELTA: &str = "delta-refused";
+
+fn bad_delta(why: impl std::fmt::Display) -> Refusal {
+    Refusal::invalid(
+        BAD_DELTA,
+        format!("cannot use the difference that was sent: {why}; send the whole file"),
+    )
+}
+
+/// The file that a difference leads to.
+async fn whole(
+    app: &App,
+    push: &PushRecord,
+    file: &BlobDigest,
+    wanted: &PushedDelta,
+) -> Result<Box<dyn Staged>, Refusal> {
+    let limit = app.settings.limits.delta;
+    if wanted.format != app.deltas.format() {
+        return Err(bad_delta(format!("its format is not {}", app.deltas.format())));
+    }
+    if wanted.delta != file.id {
+        return Err(bad_delta("it is not the file its hash says"));
+    }
+    let catalog = app.catalog.current(app).await?;
+    let source = catalog
+        .every()
+        .filter(|entry| entry.record.id == push.snap_id)
+        .flat_map(|entry| entry.revisions.values())
+        .find(|revision| revision.blob == wanted.source)
+        .map(|revision| (revision.blob, revision.size));
+    let (source, size) = source.ok_or_else(|| bad_delta("no revision is the file it was made from"))?;
+    if size.max(file.size) > limit {
+        return Err(bad_delta("the files are too large for it"));
+    }
+    let (source, delta) = (read(app, &source).await?, read(app, &file.id).await?);
+    let deltas = std::sync::Arc::clone(&app.deltas);
+    let applied = tokio::task::spawn_blocking(move || deltas.apply(&source, &delta, limit)).await;
+    let target = applied
+        .map_err(|error| error.to_string())
+        .and_then(|applied| applied)
+        .map_err(bad_delta)?;
+    let mut staging = app.blobs.stage().await?;
+    staging.write(target.into()).await?;
+    let staged = staging.finish().await?;
+    if staged.digest().id != wanted.target {
+        return Err(bad_delta("it leads to another file than its hash says"));
+    }
+    Ok(staged)
+}
+
+/// A file in memory.
+async fn read(app: &App, id: &BlobId) -> Result<Vec<u8>, Refusal> {
+    let blob = app
+        .blobs
+        .open(id)
+        .await?
+        .ok_or_else(|| bad_delta("a file it needs is gone"))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(blob.size()).unwrap_or_default());
+    let mut pieces = blob.stream(0, blob.size());
+    while let Some(piece) = pieces.next().await {
+        bytes.extend_from_slice(&piece?);
+    }
+    Ok(bytes)
+}
+
+/// Takes up what nobody works on: the process that did has ended. Returns how many that were.
+///
+/// # Errors
+/// If the storage is out of reach.
+pub async fn take_up(app: &App) -> Result<usize, Refusal> {
+    let now = app.clock.now();
+    let mut taken = 0;
+    for found in app.storage.all::<PushRecord>(Key(Vec::new())).await? {
+        let Versioned {
+            record: mut push,
+            version,
+        } = found;
+        if !push.is_abandoned(now) {
+            continue;
+        }
+        push.turns += 1;
+        let given_up = push.turns >= MOST_TURNS;
+        push.state = if given_up {
+            tracing::error!(snap = %push.name, "an upload is given up: whoever worked on it ended");
+            PushState::Refused {
+                code: "upload-given-up".to_owned(),
+                message: "cannot make a revision of the file: the server ended each time it tried; ask its operator".to_owned(),
+                whole_file_helps: false,
+                at: now,
+            }
+        } else {
+            PushState::Working {
+                until: now.plus_seconds(LEASE),
+            }
+        };
+        let commit = Commit {
+            records: vec![Change::replace(&push, version)],
+            ..Commit::default()
+        };
+        if app.storage.commit(commit).await? == CommitOutcome::Done && !given_up {
+            taken += 1;
+            tokio::spawn(run(
+                app.clone(),
+                Versioned {
+                    record: push,
+                    version: version + 1,
+                },
+            ));
+        }
+    }
+    Ok(taken)
+}
+
+/// Takes up what was left behind, and clears away what nobody wants, until `stop` is ready.
+pub async fn pushes(app: App, stop: impl Future<Output = ()>) {
+    let mut stop = std::pin::pin!(stop);
+    for round in 0u32.. {
+        if let Err(error) = take_up(&app).await {
+            tracing::error!(%error, "cannot look for uploads that nobody works on");
+        }
+        if round % SWEEP_EVERY == 0
+            && let Err(error) = uploads::sweep(&app).await
+        {
+            tracing::error!(%error, "cannot clear away uploads that nobody wants");
+        }
+        let pause = if round < 6 { LOOK_AT_FIRST } else { LOOK };
+        if tokio::time::timeout(pause, &mut stop).await.is_ok() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Asking others to help with a snap: they may upload and release it then, and nothing else in its brand.
+
+use serde_json::json;
+
+use super::changes::apply;
+use super::snaps::ATTEMPTS;
+use crate::app::{App, OwnCtx, Refusal, SnapCtx, accounts, vault_event};
+use crate::domain::access::Account;
+use crate::domain::audit::hex;
+use crate::domain::catalog::{Changed, SHARE_LIFE, ShareAct, ShareInvite, SnapRecord};
+use crate::domain::ident::{AccountId, Email};
+use crate::domain::time::Timestamp;
+use crate::ports::{Change, Commit, CommitOutcome, Kind, Versioned};
+
+/// Most people who may be asked at once, and who may help with one snap.
+pub const MAX_COLLABORATORS: usize = 100;
+/// Letters and digits of the token that accepts: 238 random bits.
+const TOKEN: usize = 40;
+
+/// Somebody who helps with a snap.
+#[derive(Clone, Debug)]
+pub struct Collaborator {
+    /// Who.
+    pub account: Account,
+    /// Since when, and who asked them; none where an operator put them there.
+    pub invite: Option<ShareInvite>,
+}
+
+/// Who publishes a snap, and who helps.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// The publisher, where it is an account of this instance.
+    pub publisher: Option<Account>,
+    /// The others, by name.
+    pub collaborators: Vec<Collaborator>,
+}
+
+/// Who helps with a snap.
+///
+/// # Errors
+/// If the storage is out of reach.
+pub async fn list(app: &App, ctx: &SnapCtx) -> Result<Sharing, Refusal> {
+    let snap = ctx.snap();
+    let invites = invites(app, ctx).await?;
+    let account = async |id: &AccountId| -> Result<Option<Account>, Refusal> {
+        let found = app.storage.find::<Account>([id.as_str()]).await?;
+        Ok(found.map(|found| found.record))
+    };
+    let mut collaborators = Vec::new();
+    for id in &snap.collaborators {
+        if let Some(account) = account(id).await? {
+            let invite = invites
+                .iter()
+                .find(|invite| invite.done(ShareAct::Accept).is_some_and(|end| end.by == *id));
+            collaborators.push(Collaborator {
+                account,
+                invite: invite.cloned(),
+            });
+        }
+    }
+    collaborators.sort_by(|one, other| one.account.username.cmp(&other.account.username));
+    Ok(Sharing {
+        publisher: account(&snap.publisher_id).await?,
+        collaborators,
+    })
+}
+
+/// All invites of a snap, whatever became of them.
+///
+/// # Errors
+/// If the storage is out of reach.
+pub async fn invites(app: &App, ctx: &SnapCtx) -> Result<Vec<ShareInvite>, Refusal> {
+    let found = app.storage.all::<ShareInvite>([ctx.snap().id.as_str()]).await?;
+    Ok(found.into_iter().map(|found| found.record).collect())
+}
+
+fn hash(token: &str) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes()).as_ref())
+}
+
+/// Asks these people; the tokens that accept, in the same order. Who was asked before is asked anew.
+///
+/// # Errors
+/// `too-many-collaborators`, `already-collaborator`.
+pub async fn invite(app: &App, ctx: &SnapCtx, emails: &[Email]) -> Result<Vec<String>, Refusal> {
+    let snap = ctx.snap();
+    let (invited_by, _) = ctx
+        .brand()
+        .identity()
+        .ok_or_else(|| Refusal::invalid("login-required", "cannot invite anybody without a log-in"))?;
+    if emails.is_empty() || emails.len() + snap.collaborators.len() > MAX_COLLABORATORS {
+        return Err(Refusal::invalid(
+            "too-many-collaborators",
+            format!("cannot invite them: name 1 person or more, and at most {MAX_COLLABORATORS} in all"),
+        ));
+    }
+    let now = app.clock.now();
+    let mut commit = Commit::default();
+    let mut tokens = Vec::new();
+    for (at, email) in emails.iter().enumerate() {
+        if emails.iter().skip(at + 1).any(|other| other == email) {
+            return Err(Refusal::invalid(
+                "invalid-request",
+                format!("cannot invite {email} twice at once"),
+            ));
+        }
+        let known = account_of(app, email).await?;
+        if known.is_some_and(|known| known == snap.publisher_id || snap.collaborators.contains(&known)) {
+            return Err(Refusal::conflict(
+                "already-collaborator",
+                format!(
+                    "cannot invite {email}: they publish or help with {} already",
+                    snap.name
+                ),
+            ));
+        }
+        let token = crate::domain::access::secret::random_letters(TOKEN, |buffer| app.entropy.fill(buffer))
+            .to_string();
+        let invite = ShareInvite {
+            snap_id: snap.id.clone(),
+            brand_id: snap.brand_id.clone(),
+            email: email.clone(),
+            secret: hash(&token),
+            invited_by: invited_by.clone(),
+            created: now,
+            expires: now.plus_seconds(SHARE_LIFE),
+            end: None,
+        };
+        let before = app
+            .storage
+            .find::<ShareInvite>([snap.id.as_str(), email.as_str()])
+            .await?;
+        commit.records.push(match before {
+            Some(before) => Change::replace(&invite, before.version),
+            None => Change::create(&invite),
+        });
+        let detail = json!({"snap-id": snap.id, "email": email});
+        commit.audit.push(vault_event(
+            app,
+            ctx.brand(),
+            "snap.invite",
+            snap.name.as_str(),
+            &detail,
+        ));
+        tokens.push(token);
+    }
+    app.commit(commit).await?;
+    Ok(tokens)
+}
+
+async fn account_of(app: &App, email: &Email) -> Result<Option<AccountId>, Refusal> {
+    match accounts::by_email(app, email).await {
+        Ok(found) => Ok(Some(found.record.id)),
+        Err(refusal) if refusal.reason == crate::app::Reason::NotFound => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Takes invites back; who accepted one helps no more.
+///
+/// # Errors
+/// Not found, if one of them was not asked; `invite-over`.
+pub async fn revoke(app: &App, ctx: &SnapCtx, emails: &[Email]) -> Result<(), Refusal> {
+    let (by, _) = ctx
+        .brand()
+        .identity()
+        .ok_or_else(|| Refusal::invalid("login-required", "cannot take invites back without a log-in"))?;
+    for _ in 0..ATTEMPTS {
+        let now = app.clock.now();
+        let (mut snap, mut commit) = (read(app, ctx.snap()).await?, Commit::default());
+        let before = snap.record.collaborators.len();
+        for email in emails {
+            let key = [snap.record.id.as_str(), email.as_str()];
+            let found = app.storage.find::<ShareInvite>(key).await?.ok_or_else(|| {
+                Refusal::not_found(format!(
+                    "cannot find an invite of {email} for {}",
+                    ctx.snap().name
+                ))
+            })?;
+            let mut invite = found.record;
+            if let Some(end) = invite.done(ShareAct::Accept) {
+                snap.record.collaborators.remove(&end.by.clone());
+            }
+            over(&mut invite, ShareAct::Revoke, by, now)?;
+            commit.records.push(Change::replace(&invite, found.version));
+            let detail = json!({"snap-id": invite.snap_id, "email": email});
+            let event = vault_event(
+                app,
+                ctx.brand(),
+                "snap.invite-revoke",
+                ctx.snap().name.as_str(),
+                &detail,
+            );
+            commit.audit.push(event);
+        }
+        let changed = snap.record.collaborators.len() < before;
+        if settle(app, snap, commit, changed).await? {
+            return Ok(());
+        }
+    }
+    Err(App::changed_meanwhile())
+}
+
+fn over(invite: &mut ShareInvite, how: ShareAct, by: &AccountId, now: Timestamp) -> Result<(), Refusal> {
+    invite
+        .act(how, by, now)
+        .map_err(|why| Refusal::conflict("invite-over", format!("cannot do this to the invite: {why}")))
+}
+
+async fn read(app: &App, snap: &SnapRecord) -> Result<Versioned<SnapRecord>, Refusal> {
+    let found = app.storage.find::<SnapRecord>([snap.id.as_str()]).await?;
+    found.ok_or_else(|| Refusal::not_found("cannot find the snap: it is gone"))
+}
+
+/// Applies `commit`, with the snap where it changed; false if somebody was faster.
+async fn settle(
+    app: &App,
+    snap: Versioned<SnapRecord>,
+    mut commit: Commit,
+    changed: bool,
+) -> Result<bool, Refusal> {
+    let outcome = if changed {
+        commit.records.push(Change::replace(&snap.record, snap.version));
+        apply(app, commit, &[Changed::Snap(snap.record.id)]).await?
+    } else {
+        app.storage.commit(commit).await?
+    };
+    match outcome {
+        CommitOutcome::Conflict {
+            kind: Kind::Snap | Kind::ShareInvite,
+            ..
+        } => Ok(false),
+        outcome => App::settle(&outcome).map(|()| true),
+    }
+}
+
+/// Answers an invite: the caller helps with the snap from now on, or does not.
+///
+/// # Errors
+/// Not found, unless the token is good for this snap and the caller is who was asked; `invite-over`.
+pub async fn answer(app: &App, ctx: &OwnCtx, snap: &str, token: &str, accept: bool) -> Result<(), Refusal> {
+    let absent = || {
+        Refusal::not_found(
+            "cannot find the invite: there is none with this token for this snap and your e-mail address",
+        )
+    };
+    for _ in 0..ATTEMPTS {
+        let now = app.clock.now();
+        let found = app
+            .storage
+            .find_unique::<ShareInvite>("secret", &hash(token))
+            .await?
+            .ok_or_else(absent)?;
+        let mut invite = found.record;
+        let account = app
+            .storage
+            .find::<Account>([ctx.account().as_str()])
+            .await?
+            .ok_or_else(absent)?
+            .record;
+        let mut record = app
+            .storage
+            .find::<SnapRecord>([invite.snap_id.as_str()])
+            .await?
+            .ok_or_else(absent)?;
+        if record.record.name.as_str() != snap || account.email != invite.email {
+            return Err(absent());
+        }
+        let how = if accept {
+            ShareAct::Accept
+        } else {
+            ShareAct::Reject
+        };
+        over(&mut invite, how, ctx.account(), now)?;
+        let action = if accept {
+            "snap.invite-accept"
+        } else {
+            "snap.invite-reject"
+        };
+        let mut event = ctx.event(now, action, snap);
+        event.brand = Some(invite.brand_id.clone().into());
+        event.detail.insert("snap-id".to_owned(), json!(invite.snap_id));
+        let commit = Commit {
+            records: vec![Change::replace(&invite, found.version)],
+            audit: vec![event],
+            ..Commit::default()
+        };
+        let changed = accept && record.record.collaborators.insert(ctx.account().clone());
+        if settle(app, record, commit, changed).await? {
+            return Ok(());
+        }
+    }
+    Err(App::changed_meanwhile())
+}
