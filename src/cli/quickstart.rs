@@ -64,6 +64,7 @@ const STEPS: &[&str] = &[
     "serials",
     "device sessions",
     "wrong API key",
+    "publisher",
     "snap",
     "installs",
     "updates",
@@ -202,7 +203,7 @@ impl Run<'_> {
             began,
             "refused with 400 invalid-api-key".to_owned(),
         );
-        self.store(&app, &ctx, &station, &sessions).await
+        self.store(&app, &ctx, &base, &station, &sessions).await
     }
 
     /// Publishes the example snap, lets every device install it, and updates them all.
@@ -210,11 +211,16 @@ impl Run<'_> {
         &mut self,
         app: &App,
         ctx: &BrandCtx,
+        base: &str,
         station: &Station,
         sessions: &[String],
     ) -> Result<(), CliError> {
         let began = Instant::now();
-        let published = quickstart_store::publish(app, ctx).await?;
+        let publisher = quickstart_store::publisher(app, ctx, base).await?;
+        self.done("publisher", 1, began, "hallmark member list".to_owned());
+
+        let began = Instant::now();
+        let published = quickstart_store::publish(app, publisher).await?;
         self.done("snap", 2, began, "hallmark snap show quickstart-agent".to_owned());
 
         let began = Instant::now();
@@ -231,7 +237,7 @@ impl Run<'_> {
         );
 
         let began = Instant::now();
-        quickstart_store::update(app, ctx, &published).await?;
+        quickstart_store::update(&published).await?;
         let updated = self
             .each("updating", sessions.iter(), |session| {
                 quickstart_store::refresh(station, session, &published)

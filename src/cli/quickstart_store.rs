@@ -1,87 +1,119 @@
-//! The store in the quickstart: an example snap is built, published, installed by every simulated device, and updated.
+//! The store in the quickstart: an example snap is built, published by a publisher of its own, installed by every
+//! simulated device, and updated.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::CliError;
-use super::line::{LineError, Station};
+use super::line::{LineError, Publisher, Station};
 use crate::adapters::squashfs::{Content, Entry, build};
-use crate::app::catalog::ingest::{Ingested, Intake, Upload, ingest};
-use crate::app::catalog::releases::{NewRelease, release};
-use crate::app::{App, BrandCtx};
+use crate::app::accounts::{self, NewAccount};
+use crate::app::members::{self, Confirmed};
+use crate::app::{App, BrandCtx, InstanceCtx, StoreCtx, brands, login};
+use crate::domain::access::{Email, Password, Role};
 use crate::domain::blob::BlobId;
-use crate::domain::catalog::{Channel, SnapRecord};
+use crate::domain::catalog::SnapRecord;
+use crate::domain::ident::SnapName;
 
 const SNAP_YAML: &str = include_str!("../../examples/quickstart-agent/meta/snap.yaml");
 const AGENT: &str = include_str!("../../examples/quickstart-agent/bin/agent");
+const NAME: &str = "quickstart-agent";
 /// The versions that are built: the one devices install, and the one they are updated to.
 const VERSIONS: [&str; 2] = ["1.0", "1.1"];
 /// What a publisher releases to, and devices follow.
 const CHANNEL: &str = "latest/stable";
+/// Who publishes.
+const PUBLISHER: &str = "publisher@quickstart.example";
 
 /// The example snap in the store.
 #[derive(Debug)]
 pub(super) struct Published {
+    publisher: Publisher,
     snap: SnapRecord,
     first: u64,
     second: u64,
 }
 
-/// Builds the two versions and publishes them; the first one is released. The same again changes nothing but the
-/// release.
-pub(super) async fn publish(app: &App, ctx: &BrandCtx) -> Result<Published, CliError> {
-    let mut revisions = Vec::new();
-    for version in VERSIONS {
-        revisions.push(upload(app, ctx, version).await?);
+/// An account with the role publisher in the brand's base store, logged in at the server. One of an earlier run gets a new
+/// password: the old one was shown to nobody.
+pub(super) async fn publisher(app: &App, ctx: &BrandCtx, base: &str) -> Result<Publisher, CliError> {
+    let instance = InstanceCtx::local();
+    let email: Email = PUBLISHER
+        .parse()
+        .map_err(|error| CliError::failed("cannot name the publisher", error))?;
+    let password = Password::generate(app.entropy.as_ref());
+    let known = accounts::list(app, &instance).await?;
+    if known.iter().any(|account| account.email == email) {
+        login::reset_password(app, &instance, &email, password.clone()).await?;
+    } else {
+        let new = NewAccount {
+            email: email.clone(),
+            username: None,
+            display_name: Some("Publisher of the quickstart".to_owned()),
+            password: Some(password.clone()),
+            operator: false,
+        };
+        accounts::create(app, &instance, new).await?;
     }
-    let (Some(first), Some(second)) = (revisions.first(), revisions.last()) else {
-        return Err(CliError::Failed("cannot publish nothing".to_owned()));
-    };
-    let published = Published {
-        snap: second.snap.clone(),
-        first: first.revision.revision,
-        second: second.revision.revision,
-    };
-    put(app, ctx, &published, published.first).await?;
-    Ok(published)
+    let stores = brands::stores(app, ctx).await?;
+    let store = stores
+        .into_iter()
+        .find(|store| store.parent.is_none())
+        .ok_or_else(|| CliError::Failed("cannot find the base store of the brand".to_owned()))?;
+    let store = StoreCtx::local(app, &store.id).await?;
+    let roles = BTreeSet::from([Role::Publisher]);
+    members::set(app, &store, &email, &roles, Confirmed::default()).await?;
+    Ok(Publisher::login(base, email.as_str(), password.reveal()).await?)
 }
 
-async fn upload(app: &App, ctx: &BrandCtx, version: &str) -> Result<Ingested, CliError> {
+/// Builds the two versions and publishes them as snapcraft does; the first one is released. The same again changes nothing
+/// but the release.
+pub(super) async fn publish(app: &App, publisher: Publisher) -> Result<Published, CliError> {
+    publisher.register(NAME).await?;
+    let mut revisions = Vec::new();
+    for version in VERSIONS {
+        let upload = publisher.upload(&image(version)?.into(), "").await?;
+        revisions.push(publisher.push(NAME, &upload).await?);
+    }
+    let name: SnapName = NAME
+        .parse()
+        .map_err(|error| CliError::failed("cannot name the example snap", error))?;
+    let snap = app
+        .storage
+        .find_unique::<SnapRecord>("name", name.as_str())
+        .await
+        .map_err(|error| CliError::failed("cannot find the example snap", error))?;
+    let (Some(snap), [first, second]) = (snap, revisions.as_slice()) else {
+        return Err(CliError::Failed("cannot find the example snap".to_owned()));
+    };
+    publisher.release(NAME, *first, CHANNEL).await?;
+    Ok(Published {
+        publisher,
+        snap: snap.record,
+        first: *first,
+        second: *second,
+    })
+}
+
+/// Builds the example snap.
+fn image(version: &str) -> Result<Vec<u8>, CliError> {
     let file = |path: &str, mode, text: &str| Entry {
         path: path.to_owned(),
         mode,
         content: Content::File(text.as_bytes().to_vec()),
     };
     let yaml = SNAP_YAML.replace("VERSION", &format!("'{version}'"));
-    let image = build([
+    build([
         file("meta/snap.yaml", 0o644, &yaml),
         file("bin/agent", 0o755, AGENT),
     ])
-    .map_err(|error| CliError::failed("cannot build the example snap", error))?;
-    let mut intake = Intake::begin(app, vec![image.len() as u64]).await?;
-    intake.write(image.into()).await?;
-    let upload = Upload {
-        publisher: Some(ctx.brand().to_string()),
-        ..Upload::default()
-    };
-    Ok(ingest(app, ctx, &upload, intake.finish().await?).await?)
+    .map_err(|error| CliError::failed("cannot build the example snap", error))
 }
 
 /// Releases the second version.
-pub(super) async fn update(app: &App, ctx: &BrandCtx, published: &Published) -> Result<(), CliError> {
-    put(app, ctx, published, published.second).await
-}
-
-async fn put(app: &App, ctx: &BrandCtx, published: &Published, revision: u64) -> Result<(), CliError> {
-    let channel: Channel = CHANNEL
-        .parse()
-        .map_err(|error| CliError::failed("cannot name the channel", error))?;
-    let new = NewRelease {
-        revision,
-        channels: vec![channel],
-        percentage: None,
-    };
-    release(app, ctx, &published.snap.name, &new).await?;
-    Ok(())
+pub(super) async fn update(published: &Published) -> Result<(), LineError> {
+    published.publisher.release(NAME, published.second, CHANNEL).await
 }
 
 /// What a device does to install the snap: asks for it, downloads it, and compares the digest.

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
-use futures_util::stream;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -19,7 +18,7 @@ use super::traffic::call;
 use super::{BRAND, Store, catalogue, rounded};
 use crate::adapters::squashfs::{Content, Entry, build};
 use crate::cli::bench::{in_directory, now};
-use crate::cli::line::{Instance, Server};
+use crate::cli::line::{Instance, LineError, Publisher, Server};
 use crate::cli::remote::http_client;
 use crate::cli::{CliError, Column, Cx};
 use crate::domain::blob::BlobIdHasher;
@@ -29,9 +28,6 @@ use crate::domain::ident::BrandId;
 const REFRESHING: usize = 4;
 /// Between two looks at the memory of the server.
 const LOOK: Duration = Duration::from_millis(50);
-/// What a body is sent in.
-const PIECE: usize = 64 << 10;
-const BOUNDARY: &str = "627d095e5e11437b8b59000ef0a5b79b";
 
 /// Measures publishing: many uploads at once, and refreshes beside them
 #[derive(Debug, Args)]
@@ -133,17 +129,13 @@ impl Publish {
             .get("token")
             .and_then(Value::as_str)
             .context("there is no token")?;
-        let publisher = Arc::new(Publisher {
-            url: server.url.clone(),
-            client: http_client(&server.url).build()?,
-            token: format!("Macaroon {token}"),
-            head: snap(self.size << 20)?,
-        });
-        publisher.register().await?;
+        let publisher = Publisher::new(&server.url, token)?;
+        let file = snap(self.size << 20)?;
+        publisher.register(SNAP).await?;
         let asks = Arc::new(fleet.asks(Kind::RefreshFew, store.few())?);
         // Code and caches are loaded with the first of everything: that is not what is measured.
         refreshing(&server.url, &asks, tokio::time::sleep(Duration::from_secs(2))).await?;
-        publisher.publish(self.uploads).await?;
+        publish(&publisher, &file, self.uploads).await?;
         tokio::time::sleep(Duration::from_secs(2)).await;
 
         cx.out.note("refreshing alone");
@@ -153,7 +145,7 @@ impl Publish {
         cx.out
             .note(&format!("uploading {} files, and refreshing", self.uploads));
         let began = Instant::now();
-        let uploads = watched(&server, self.all(&publisher));
+        let uploads = watched(&server, self.all(&publisher, &file));
         let (beside, (arrived, most)) = refreshing(&server.url, &asks, uploads).await?;
         let (arrived, published) = (arrived?, began.elapsed());
         cx.out.note("refreshing beside a burner");
@@ -161,8 +153,8 @@ impl Publish {
         let burner = instance.start(&["bench", "burn", "--threads", &threads])?;
         let (burning, ()) = refreshing(&server.url, &asks, tokio::time::sleep(published)).await?;
         burner.kill();
-        let bytes = publisher.head.len() * self.uploads;
-        let (head, rounds) = (publisher.head.clone(), self.uploads);
+        let bytes = file.len() * self.uploads;
+        let (head, rounds) = (file.clone(), self.uploads);
         let hashed = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
             for _ in 0..rounds {
@@ -187,11 +179,11 @@ impl Publish {
     }
 
     /// Publishes all files at once; how long it took until the last of them had arrived.
-    async fn all(&self, publisher: &Arc<Publisher>) -> anyhow::Result<Duration> {
+    async fn all(&self, publisher: &Publisher, file: &Bytes) -> anyhow::Result<Duration> {
         let mut tasks = JoinSet::new();
         for number in 0..self.uploads {
-            let publisher = Arc::clone(publisher);
-            tasks.spawn(async move { publisher.publish(number).await });
+            let (publisher, file) = (publisher.clone(), file.clone());
+            tasks.spawn(async move { publish(&publisher, &file, number).await });
         }
         let mut last = Duration::ZERO;
         while let Some(arrived) = tasks.join_next().await {
@@ -256,90 +248,17 @@ fn snap(size: usize) -> anyhow::Result<Bytes> {
     Ok(image.into())
 }
 
-/// A client that publishes.
-struct Publisher {
-    url: String,
-    client: reqwest::Client,
-    token: String,
-    /// The file, but for its last bytes: no two uploads are the same.
-    head: Bytes,
-}
+/// The snap that is uploaded.
+const SNAP: &str = "bench-published";
 
-impl Publisher {
-    async fn ask(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let answer = self
-            .client
-            .post(format!("{}{path}", self.url))
-            .header("Authorization", &self.token)
-            .body(body.to_string())
-            .send()
-            .await?;
-        Self::read(path, answer).await
-    }
-
-    async fn read(path: &str, answer: reqwest::Response) -> anyhow::Result<Value> {
-        let status = answer.status();
-        let text = answer.text().await?;
-        if !status.is_success() {
-            bail!("cannot call {path}: status {status}: {text}");
-        }
-        serde_json::from_str(&text).with_context(|| format!("cannot read the answer of {path}"))
-    }
-
-    async fn register(&self) -> anyhow::Result<()> {
-        let name = json!({"snap_name": "bench-published", "series": "16"});
-        self.ask("/dev/api/register-name/", &name).await.map(drop)
-    }
-
-    /// Uploads a file, pushes it, and waits until it is a revision; how long it took until the file had arrived.
-    async fn publish(&self, number: usize) -> anyhow::Result<Duration> {
-        let began = Instant::now();
-        let before = format!(
-            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"binary\"; filename=\"a.snap\"\r\n\
-             Content-Type: application/octet-stream\r\n\r\n"
-        );
-        // Behind the image a file may go on; so each is another one.
-        let after = format!("{number:016}\r\n--{BOUNDARY}--\r\n");
-        let length = before.len() + self.head.len() + after.len();
-        let head = self.head.clone();
-        let pieces = (0..head.len().div_ceil(PIECE))
-            .map(move |piece| head.slice(piece * PIECE..head.len().min((piece + 1) * PIECE)));
-        let body = std::iter::once(Bytes::from(before))
-            .chain(pieces)
-            .chain(std::iter::once(Bytes::from(after)))
-            .map(Ok::<_, std::io::Error>);
-        let path = "/unscanned-upload/";
-        let answer = self
-            .client
-            .post(format!("{}{path}", self.url))
-            .header(
-                "Content-Type",
-                format!("multipart/form-data; boundary={BOUNDARY}"),
-            )
-            .header("Content-Length", length)
-            .body(reqwest::Body::wrap_stream(stream::iter(body)))
-            .send()
-            .await?;
-        let answer = Self::read(path, answer).await?;
-        let arrived = began.elapsed();
-        let push = json!({
-            "name": "bench-published", "series": "16", "updown_id": answer.get("upload_id"),
-            "source_uploaded": false,
-        });
-        let pushed = self.ask("/dev/api/snap-push/", &push).await?;
-        let status = pushed.get("status_details_url").and_then(Value::as_str);
-        let status = status.context("there is no status URL")?;
-        loop {
-            let answer = self.client.get(status).send().await?;
-            let answer = Self::read(status, answer).await?;
-            let code = answer.get("code").and_then(Value::as_str).unwrap_or_default();
-            match code {
-                "being_processed" => tokio::time::sleep(Duration::from_millis(100)).await,
-                "ready_to_release" => return Ok(arrived),
-                _ => bail!("cannot publish: {answer}"),
-            }
-        }
-    }
+/// Uploads a file, pushes it, and waits until it is a revision; how long it took until the file had arrived. Behind the
+/// image a file may go on; so each is another one.
+async fn publish(publisher: &Publisher, file: &Bytes, number: usize) -> Result<Duration, LineError> {
+    let began = Instant::now();
+    let upload = publisher.upload(file, &format!("{number:016}")).await?;
+    let arrived = began.elapsed();
+    publisher.push(SNAP, &upload).await?;
+    Ok(arrived)
 }
 
 /// Asks for refreshes until `work` is done; what that was like, and what became of the work.
