@@ -10,11 +10,11 @@ use super::line::{LineError, Publisher, Station};
 use crate::adapters::squashfs::{Content, Entry, build};
 use crate::app::accounts::{self, NewAccount};
 use crate::app::members::{self, Confirmed};
-use crate::app::{App, BrandCtx, InstanceCtx, StoreCtx, brands, login};
-use crate::domain::access::{Email, Password, Role};
+use crate::app::{App, BrandCtx, InstanceCtx, Password, StoreCtx, brands, login};
+use crate::domain::access::Role;
 use crate::domain::blob::BlobId;
 use crate::domain::catalog::SnapRecord;
-use crate::domain::ident::SnapName;
+use crate::domain::ident::{Email, SnapName};
 
 const SNAP_YAML: &str = include_str!("../../examples/quickstart-agent/meta/snap.yaml");
 const AGENT: &str = include_str!("../../examples/quickstart-agent/bin/agent");
@@ -56,13 +56,9 @@ pub(super) async fn publisher(app: &App, ctx: &BrandCtx, base: &str) -> Result<P
         };
         accounts::create(app, &instance, new).await?;
     }
-    let stores = brands::stores(app, ctx).await?;
-    let store = stores
-        .into_iter()
-        .find(|store| store.parent.is_none())
-        .ok_or_else(|| CliError::Failed("cannot find the base store of the brand".to_owned()))?;
-    let store = StoreCtx::local(app, &store.id).await?;
-    let roles = BTreeSet::from([Role::Publisher]);
+    let brand = brands::show(app, ctx).await?;
+    let store = StoreCtx::local(app, &brand.base_store).await?;
+    let roles = BTreeSet::from([Role::Access]);
     members::set(app, &store, &email, &roles, Confirmed::default()).await?;
     Ok(Publisher::login(base, email.as_str(), password.reveal()).await?)
 }

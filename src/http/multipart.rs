@@ -18,7 +18,7 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Most bytes before the first part, and after the last one.
 const MAX_AROUND: usize = 64 * 1024;
 /// Most parts of one body.
-const MAX_PARTS: usize = 64;
+const MAX_PARTS: usize = 300;
 
 /// Why a form was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use super::form::Form;
 use super::frame::{Page, of_brand};
-use super::multipart::{File, Part, Parts};
+use super::multipart::{Part, Parts};
 use super::parts::{Line, at, choice, field, line, post_files, size, tick};
 use super::route::{Answer, Outcome, Visit, Web, done_at};
 use super::snaps::of_snap;
@@ -239,7 +239,7 @@ async fn take(
                         format!("cannot take the upload: it brings more than {MAX_COMPONENTS} components"),
                     ));
                 }
-                staged.extend(keep(app, file, arrival).await?);
+                staged.extend(keep(app, parts, arrival).await?);
             }
         }
     }
@@ -265,10 +265,10 @@ fn wanted(form: &Form) -> Result<Upload, Refusal> {
 }
 
 /// One file, as it arrives.
-async fn keep(app: &App, mut file: File, arrival: &mut Arrival) -> Result<Vec<Box<dyn Staged>>, Refusal> {
+async fn keep(app: &App, parts: &mut Parts, arrival: &mut Arrival) -> Result<Vec<Box<dyn Staged>>, Refusal> {
     let mut intake = Intake::begin(app, Vec::new()).await?;
     arrival.note();
-    while let Some(piece) = file.piece().await? {
+    while let Some(piece) = parts.piece().await? {
         arrival.step.received += piece.len() as u64;
         intake.write(piece).await?;
         if arrival.step.at.elapsed() > Duration::from_millis(250) {
