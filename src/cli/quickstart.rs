@@ -217,7 +217,7 @@ impl Run<'_> {
     ) -> Result<(), CliError> {
         let began = Instant::now();
         let publisher = quickstart_store::publisher(app, ctx, base).await?;
-        self.done("publisher", 1, began, "hallmark member list".to_owned());
+        self.done("publisher", 1, began, "hallmark account list".to_owned());
 
         let began = Instant::now();
         let published = quickstart_store::publish(app, publisher).await?;
