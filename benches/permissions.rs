@@ -13,7 +13,9 @@ use hallmark::adapters::system::{SystemClock, SystemEntropy};
 use hallmark::adapters::vcdiff::Vcdiff;
 use hallmark::app::credentials::Credential;
 use hallmark::app::{App, AppState, BrandCtx, Caller, Place, ReadLimits, Secrets, Settings, SnapCtx};
-use hallmark::domain::access::{Account, Brand, Membership, Permission, Role, StoreRecord, Token, TokenText};
+use hallmark::domain::access::{
+    Account, Authorship, Brand, Membership, Permission, Role, StoreRecord, Token, TokenText,
+};
 use hallmark::domain::catalog::SnapRecord;
 use hallmark::domain::ident::{AccountId, KeyId};
 use hallmark::domain::vault::Kdf;
@@ -92,6 +94,7 @@ async fn instance() -> (App, Credential) {
         base_store: "acme".parse().unwrap(),
         delegated: false,
         created: now,
+        authorship: Authorship::default(),
     };
     let store = StoreRecord::new("acme".parse().unwrap(), brand.id.clone(), "Acme".to_owned(), now);
     let member = Membership {

@@ -308,7 +308,9 @@ async fn a_token_is_printed_as_snapcraft_takes_it() {
         let answer = crate::publisher::client::whoami(&desk.office, &header).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         assert_eq!(answer.body["account"]["email"], "access@acme.example");
-        assert_eq!(answer.body["packages"], serde_json::json!(["other", "thing"]));
+        let snap = |name| serde_json::json!({"type": "snap", "name": name});
+        let snaps = serde_json::json!([snap("other"), snap("thing")]);
+        assert_eq!(answer.body["packages"], snaps);
         assert_eq!(answer.body["channels"], serde_json::json!(["2.*/beta", "edge"]));
     }
     let alone = desk

@@ -422,7 +422,16 @@ enum Concern {
 }
 
 fn concern(endpoint: &Endpoint) -> Concern {
-    if endpoint.path.contains("/{snap}") || endpoint.path.contains("/{snap-id}") {
+    // The body names the snap.
+    let named = [
+        "/dev/api/snap-push",
+        "/dev/api/snap-release",
+        "/dev/api/snaps/metrics",
+    ];
+    if endpoint.path.contains("/{snap}")
+        || endpoint.path.contains("/{snap-id}")
+        || named.contains(&endpoint.path)
+    {
         Concern::OneSnap
     } else if endpoint.path.contains("/{store}") {
         Concern::OneStore

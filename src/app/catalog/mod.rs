@@ -2,6 +2,7 @@
 //! [`changes`], so that readers can follow by number.
 
 pub(crate) mod changes;
+pub mod confdb;
 pub mod connect;
 pub mod declare;
 pub(in crate::app) mod expiry;

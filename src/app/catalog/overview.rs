@@ -1,15 +1,16 @@
 //! What an account has: its keys, its roles in stores, and the snaps it may act on (publisher-api.md 6.2).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::app::login;
 use crate::app::own_keys;
 use crate::app::store::{SnapEntry, publisher};
 use crate::app::{App, BrandCtx, OwnCtx, Place, Refusal, SnapCtx};
-use crate::domain::access::{Account, Permission, Role, StoreRecord};
+use crate::domain::access::{Account, Membership, Permission, Role, StoreRecord};
 use crate::domain::assertion::Assertion;
 use crate::domain::ident::{BrandId, StoreId};
+use crate::ports::Key;
 
 /// What an account has.
 #[derive(Clone, Debug)]
@@ -34,16 +35,7 @@ pub struct Overview {
 /// If the storage is out of reach.
 pub async fn overview(app: &App, ctx: &OwnCtx) -> Result<Overview, Refusal> {
     let who = login::whoami(app, ctx).await?;
-    let mut stores = Vec::new();
-    for membership in who.memberships {
-        if let Some(found) = app
-            .storage
-            .find::<StoreRecord>([membership.store_id.as_str()])
-            .await?
-        {
-            stores.push((found.record, membership.roles));
-        }
-    }
+    let stores = stores(app, ctx, who.memberships).await?;
     let snaps = snaps(app, ctx).await?;
     let catalog = app.catalog.current(app).await?;
     let store_names = snaps
@@ -59,6 +51,33 @@ pub async fn overview(app: &App, ctx: &OwnCtx) -> Result<Overview, Refusal> {
         snaps,
         store_names,
     })
+}
+
+/// The stores in which these memberships count: roles in the base store of a brand count in all of its stores.
+async fn stores(
+    app: &App,
+    ctx: &OwnCtx,
+    memberships: Vec<Membership>,
+) -> Result<Vec<(StoreRecord, Vec<Role>)>, Refusal> {
+    let bases: HashSet<StoreId> = ctx
+        .brands(app)
+        .await?
+        .into_iter()
+        .map(|brand| brand.base_store)
+        .collect();
+    let mut stores = Vec::new();
+    for found in app.storage.all::<StoreRecord>(Key(Vec::new())).await? {
+        let store = found.record;
+        let counts = |one: &&Membership| {
+            one.store_id == store.id || (one.brand_id == store.brand_id && bases.contains(&one.store_id))
+        };
+        let counting = memberships.iter().filter(counts);
+        let roles: BTreeSet<Role> = counting.flat_map(|one| one.roles.iter().copied()).collect();
+        if !roles.is_empty() {
+            stores.push((store, roles.into_iter().collect()));
+        }
+    }
+    Ok(stores)
 }
 
 /// The snaps the caller may act on, in no order.
@@ -85,10 +104,10 @@ pub async fn snaps(app: &App, ctx: &OwnCtx) -> Result<Vec<Arc<SnapEntry>>, Refus
             Some(leave) => {
                 (helps || leave.speaks_for(&snap.publisher_id)) && leave.may_with(snap, Permission::SnapRead)
             }
-            // Who helps with a snap need not have any other part in its brand.
+            // Who has a part in one store, or only helps with a snap, need not have any in the rest of the brand.
             None => {
                 let place = Place::SnapId(snap.id.clone());
-                helps
+                (helps || snap.publisher_id == *ctx.account())
                     && ctx
                         .caller()
                         .authorize::<SnapCtx>(app, Permission::SnapRead, place)

@@ -18,7 +18,7 @@ use crate::ports::{AssertionFilter, Commit, PutRule};
 use super::register::SERIES;
 
 /// Reads and checks an assertion that somebody signed.
-async fn read(app: &App, text: &[u8], kind: AssertionType) -> Result<Assertion, Refusal> {
+pub(super) async fn read(app: &App, text: &[u8], kind: AssertionType) -> Result<Assertion, Refusal> {
     let invalid = |why: &dyn std::fmt::Display| {
         Refusal::invalid("invalid-assertion", format!("cannot take the assertion: {why}"))
     };
@@ -143,7 +143,7 @@ pub async fn validations(app: &App, ctx: &SnapCtx, revoked: bool) -> Result<Vec<
     Ok(approvals)
 }
 
-async fn stored_below(
+pub(super) async fn stored_below(
     app: &App,
     kind: AssertionType,
     key_prefix: Vec<String>,
@@ -171,8 +171,8 @@ pub enum Which {
     One(u64),
 }
 
-/// The accounts whose validation sets the caller makes: their own, and those of brands they act for.
-async fn issuers(app: &App, ctx: &OwnCtx) -> Result<Vec<AccountId>, Refusal> {
+/// The accounts in whose name the caller signs: their own, and those of brands they act for.
+pub(super) async fn issuers(app: &App, ctx: &OwnCtx) -> Result<Vec<AccountId>, Refusal> {
     let mut accounts = vec![ctx.account().clone()];
     for brand in ctx.brands(app).await? {
         let place = Place::Brand(brand.id.clone());
@@ -256,7 +256,7 @@ pub async fn draft_set(
     sequence: u64,
     snaps: &[Named],
 ) -> Result<Draft, Refusal> {
-    let account = issuer(app, ctx, account).await?;
+    let account = issuer(app, ctx, AssertionType::ValidationSet, account).await?;
     let mut ids = Vec::new();
     for wanted in snaps {
         let entry = known(app, ctx, &wanted.name).await?.ok_or_else(|| {
@@ -290,7 +290,13 @@ pub async fn draft_set(
     })
 }
 
-async fn issuer(app: &App, ctx: &OwnCtx, account: &str) -> Result<AccountId, Refusal> {
+/// The account of this id, if the caller signs in its name.
+pub(super) async fn issuer(
+    app: &App,
+    ctx: &OwnCtx,
+    kind: AssertionType,
+    account: &str,
+) -> Result<AccountId, Refusal> {
     let issuers = issuers(app, ctx).await?;
     issuers
         .into_iter()
@@ -298,7 +304,9 @@ async fn issuer(app: &App, ctx: &OwnCtx, account: &str) -> Result<AccountId, Ref
         .ok_or_else(|| {
             Refusal::invalid(
                 "account-differs",
-                "cannot make the validation set: account-id must be your own account, or a brand you act for",
+                format!(
+                    "cannot make the {kind}: account-id must be your own account, or a brand you act for"
+                ),
             )
         })
 }
@@ -330,7 +338,8 @@ async fn known(
 /// `invalid-assertion`, `assertion-refused`, `account-differs`, `unknown-snap`; `old-revision`.
 pub async fn add_set(app: &App, ctx: &OwnCtx, text: &[u8]) -> Result<Assertion, Refusal> {
     let set = read(app, text, AssertionType::ValidationSet).await?;
-    issuer(app, ctx, set.text("account-id").unwrap_or_default()).await?;
+    let account = set.text("account-id").unwrap_or_default();
+    issuer(app, ctx, AssertionType::ValidationSet, account).await?;
     if let Typed::ValidationSet(view) = set.typed() {
         for snap in &view.snaps {
             let name: SnapName = snap.name.parse()?;

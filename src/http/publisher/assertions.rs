@@ -16,7 +16,7 @@ use crate::http::endpoint::Endpoint;
 use crate::http::reply;
 
 /// Longest assertion that is taken, in bytes.
-const MAX_ASSERTION: usize = 1024 * 1024;
+pub(super) const MAX_ASSERTION: usize = 1024 * 1024;
 /// Most snaps of one validation set.
 const MAX_SNAPS: usize = 1000;
 
@@ -98,7 +98,7 @@ async fn add_build(app: App, ctx: SnapCtx, input: Input<Json<AssertionBody>>) ->
 }
 
 /// The headers of an assertion that clients know, and no others.
-fn headers(assertion: &Assertion, known: &[&str]) -> Map<String, Value> {
+pub(super) fn headers(assertion: &Assertion, known: &[&str]) -> Map<String, Value> {
     let header = |name: &&str| {
         let value = assertion.headers().get(name)?;
         Some(((*name).to_owned(), reply::header(value)))
@@ -264,7 +264,8 @@ async fn build_set(app: App, ctx: OwnCtx, input: Input<Json<SetBody>>) -> Outcom
     })))
 }
 
-fn as_text(value: Value) -> Value {
+/// Scalars as text, which is all that assertions know.
+pub(super) fn as_text(value: Value) -> Value {
     match value {
         Value::Number(number) => number.to_string().into(),
         Value::Bool(flag) => flag.to_string().into(),

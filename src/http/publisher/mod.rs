@@ -8,6 +8,7 @@ mod brand;
 mod brand_logs;
 mod brand_models;
 mod collaborators;
+mod confdb;
 mod featured;
 mod gateway;
 mod metadata;
@@ -56,6 +57,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         gateway::endpoints(&publisher),
         collaborators::endpoints(&publisher),
         assertions::endpoints(&publisher),
+        confdb::endpoints(&publisher),
         metadata::endpoints(&publisher),
         metrics::endpoints(&publisher),
         whoami::endpoints(&publisher),

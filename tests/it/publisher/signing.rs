@@ -390,3 +390,89 @@ async fn validation_sets_are_completed_signed_and_served() {
         .await;
     assert_eq!(answer.refusal(), (400, "account-differs"));
 }
+
+#[tokio::test]
+async fn confdb_schemas_are_completed_signed_and_served() {
+    let (shop, key) = with_key().await;
+    let client = Client::new(&shop, "pub");
+    let who = Shop::account("pub");
+    let schemas = "/api/v2/confdb-schemas";
+    assert_eq!(client.get(schemas).await, json!({"assertions": []}));
+    let body = "{\n  \"storage\": {\n    \"schema\": {\n      \"ssid\": \"string\"\n    }\n  }\n}";
+    let views =
+        json!({"wifi": {"rules": [{"request": "ssid", "storage": "wifi.ssid", "access": "read-write"}]}});
+    let build = |account: &str| {
+        let asked = json!({"account-id": account, "name": "network", "views": views, "body": body});
+        client.call("POST", "/api/v2/confdb-schemas/build-assertion", asked)
+    };
+    let built = build(&who).await.ok();
+    assert_eq!(
+        built,
+        json!({
+            "type": "confdb-schema", "authority-id": who, "account-id": who, "name": "network", "revision": "0",
+            "timestamp": "2026-06-01T00:00:00Z", "views": views, "body": body,
+        })
+    );
+    let others = build(&Shop::account("pub2")).await;
+    assert_eq!(others.refusal(), (400, "account-differs"));
+
+    let post = async |who: &'static str, mut built: Value| {
+        let body = built.as_object_mut().unwrap().remove("body").unwrap();
+        let signed = key.sign(
+            T::ConfdbSchema,
+            signable(&built),
+            body.as_str().unwrap().as_bytes(),
+            shop.app.clock.now(),
+        );
+        let request = Client::new(&shop, who)
+            .request("POST", schemas)
+            .header("Content-Type", "application/x.ubuntu.assertion")
+            .header("Authorization", format!("Macaroon {}", token(who).reveal()));
+        answer(request.body(text(&signed))).await
+    };
+    let posted = post("pub", built.clone()).await;
+    assert_eq!(posted.status, 201, "{posted:?}");
+    let told = &posted.body["assertions"][0];
+    assert_eq!(
+        keys(&told["headers"]),
+        [
+            "account-id",
+            "authority-id",
+            "body-length",
+            "name",
+            "revision",
+            "sign-key-sha3-384",
+            "timestamp",
+            "type",
+            "views",
+        ]
+    );
+    assert_eq!(
+        (&told["body"], &told["headers"]["revision"]),
+        (&json!(body), &json!("0"))
+    );
+    assert_eq!(client.get(schemas).await, posted.body);
+    assert_eq!(client.get(&format!("{schemas}/network")).await, posted.body);
+    assert_eq!(
+        client.get(&format!("{schemas}/other")).await,
+        json!({"assertions": []})
+    );
+    assert_eq!(
+        Client::new(&shop, "pub2").get(schemas).await,
+        json!({"assertions": []})
+    );
+    assert_eq!(build(&who).await.ok()["revision"], "1");
+    assert_eq!(post("pub", built.clone()).await.refusal(), (409, "old-revision"));
+    assert_eq!(post("pub2", built).await.refusal(), (400, "account-differs"));
+    // Devices get it as it was signed.
+    let served = shop
+        .http
+        .get(format!(
+            "http://{}/v2/assertions/confdb-schema/{who}/network",
+            shop.address
+        ))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(served.status(), 200);
+}
