@@ -369,6 +369,23 @@ async fn a_review_is_a_conversation() {
     // What was refused by mistake can be let through.
     act(&shop, "rev", next, "approve").await.ok();
     assert_eq!(state(&shop, next).await, "approved");
+    // All of it is in the log.
+    let log = shop.audited().await;
+    let steps: Vec<&str> = log
+        .iter()
+        .filter_map(|action| action.strip_prefix("review."))
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "ask-information",
+            "answer",
+            "ask-information",
+            "supersede",
+            "reject",
+            "approve"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -444,6 +461,12 @@ async fn the_policy_of_the_store_decides_what_waits() {
         (&hosted["revision"]["review"], &hosted["review"]),
         (&json!("approved"), &Value::Null)
     );
+    // A token of theirs that was made for less approves nothing.
+    let scopes = ["snap-read", "snap-publish", "snap-release"];
+    shop.limited("operator", "builder", &scopes).await;
+    let file = snap_file("gizmo", "7", NEEDS_GRANT);
+    let built = shop.send("builder", "release=edge", file).await.ok();
+    assert_eq!(built["revision"]["review"], "ManualReviewPending");
 }
 
 #[tokio::test]

@@ -164,6 +164,23 @@ impl Shop {
         self.person(name, &roles, false).await;
     }
 
+    /// A token of somebody's that is good for these permissions only; calls use it by `name`.
+    pub async fn limited(&self, who: &str, name: &str, permissions: &[&str]) {
+        let found = self.app.storage.find::<Token>([who]).await.unwrap();
+        let limited = Token {
+            id: name.to_owned(),
+            hash: token(name).hash(),
+            permissions: Some(permissions.iter().map(|one| (*one).to_owned()).collect()),
+            person: false,
+            ..found.unwrap().record
+        };
+        self.commit(Commit {
+            records: vec![Change::create(&limited)],
+            ..Commit::default()
+        })
+        .await;
+    }
+
     /// Changes the record of a snap.
     pub async fn change(&self, name: &str, change: impl FnOnce(&mut SnapRecord)) {
         let found = self.app.storage.find_unique::<SnapRecord>("name", name).await;

@@ -4,7 +4,7 @@ use super::super::ingest::Upload;
 use super::super::register::declaration_of;
 use super::newest_approved;
 use crate::app::{App, BrandCtx, Reason, Refusal, brands};
-use crate::domain::access::ReviewPolicy;
+use crate::domain::access::{Permission, ReviewPolicy};
 use crate::domain::assertion::{Assertion, Typed};
 use crate::domain::audit::Actor;
 use crate::domain::catalog::{Channel, RevisionRecord, SnapRecord, well_known_id};
@@ -15,7 +15,8 @@ use crate::domain::snap::SnapYaml;
 /// The base that has nothing in it.
 const BARE: &str = "bare";
 
-/// The review an upload begins with; none for what the operator uploads, who approves it by that.
+/// The review an upload begins with; none for what the operator uploads, who approves it by that. A token that was made
+/// for less, as for a build service, approves nothing.
 pub(in crate::app::catalog) async fn begin(
     app: &App,
     ctx: &BrandCtx,
@@ -24,7 +25,7 @@ pub(in crate::app::catalog) async fn begin(
     declaration: &Assertion,
     imported: bool,
 ) -> Result<Option<ReviewRecord>, Refusal> {
-    if ctx.operates() {
+    if ctx.operates() && ctx.may(Permission::SnapReview) {
         return Ok(None);
     }
     let subject = Subject {
