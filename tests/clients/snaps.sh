@@ -40,7 +40,8 @@ make_gadget() {
 
 pack_snap() { mksquashfs "$1" "$2" -noappend -all-root -comp xz -no-xattrs -quiet -no-progress >/dev/null; }
 
-# make_app NAME VERSION OUT [FILLING]: an application with a command and a service; the file FILLING makes it big.
+# make_app NAME VERSION OUT [FILLING] [PLUG]...: an application with a command and a service; the file FILLING makes it
+# big; plugs are named like their interfaces.
 make_app() {
   local tree
   tree=$(mktemp -d "$work/tree.XXXXXX")
@@ -49,6 +50,10 @@ make_app() {
   printf '%s\n' "name: $1" 'base: core22' "version: \"$2\"" 'summary: says hello' \
     'description: An application of the tests.' 'apps:' "  $1:" '    command: bin/say' '  service:' \
     '    command: bin/serve' '    daemon: simple' >"$tree/meta/snap.yaml"
+  if [ "$#" -gt 4 ]; then
+    printf 'plugs:\n' >>"$tree/meta/snap.yaml"
+    printf '  %s: null\n' "${@:5}" >>"$tree/meta/snap.yaml"
+  fi
   printf '%s\n' '#!/bin/sh' "echo $1 version $2" | install -m 755 /dev/stdin "$tree/bin/say"
   printf '%s\n' '#!/bin/sh' "echo $1 $2 >\"\$SNAP_DATA/running\"" 'exec sleep 100000' |
     install -m 755 /dev/stdin "$tree/bin/serve"

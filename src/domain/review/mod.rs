@@ -2,12 +2,14 @@
 //! grants stand in a snap-declaration, and the states a revision goes through. Pure rules and the records they work on.
 
 mod checks;
+mod difference;
 mod grant;
 mod interfaces;
 mod record;
 mod state;
 
 pub use checks::{Connected, Finding, Outcome, Severity, Standing, Upload, check, connected, outcome};
+pub use difference::{Described, Difference, difference};
 pub use grant::{Attribute, GrantRefusal, Granted, Scope, disable, enable, grants, newly_guarded};
 pub use interfaces::{Class, Interface, class, slot_is_free};
 pub use record::{GrantRequest, MAX_COMMENT, MAX_STEPS, ReviewRecord, Step};

@@ -73,6 +73,7 @@ pub const RESERVED: &[&str] = &[
     "publishergw",
     "readyz",
     "repo",
+    "reviewer",
     "start",
     "static",
     "stores",

@@ -92,11 +92,13 @@ pub(super) fn map(
         @if channels.is_empty() {
             (empty(if revisions.is_empty() {
                 "Nothing is released: there is no revision yet."
+            } else if !revisions.iter().any(|one| one.review.is_approved()) {
+                "Nothing is released: no revision is approved yet. See Revisions for what they wait for."
             } else {
                 "Nothing is released, so devices find nothing to install. Release a revision to a channel."
             }))
         } @else { (table("Channels", heads, rows)) }
-        @if releases && !revisions.is_empty() { (post_form(mark, &format!("{path}/release"), new_release(snap, revisions))) }
+        @if releases && revisions.iter().any(|one| one.review.is_approved()) { (post_form(mark, &format!("{path}/release"), new_release(snap, revisions))) }
     }
 }
 
@@ -125,6 +127,7 @@ fn safer(channel: &Channel) -> Option<Channel> {
 fn new_release(snap: &SnapRecord, revisions: &[RevisionRecord]) -> Markup {
     let names: Vec<(String, String)> = revisions
         .iter()
+        .filter(|one| one.review.is_approved())
         .take(OFFERED)
         .map(|one| {
             let architectures: Vec<String> = one.architectures.iter().map(ToString::to_string).collect();

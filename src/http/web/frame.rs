@@ -82,6 +82,7 @@ const OF_BRAND: &[(Permission, &str, &str)] = &[
     (Permission::BrandRead, "", "Overview"),
     (Permission::SnapRead, "snaps", "Snaps"),
     (Permission::SnapPublish, "upload", "Upload"),
+    (Permission::SnapRead, "reviews", "Reviews"),
     (Permission::BrandRead, "stores", "Stores"),
     (Permission::DeviceRead, "devices", "Devices"),
     (Permission::SerialRead, "serials", "Serial log"),

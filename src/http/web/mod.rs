@@ -11,12 +11,14 @@ mod cookies;
 mod devices;
 mod form;
 mod frame;
+mod grants;
 mod invites;
 mod keys;
 mod members;
 mod models;
 mod multipart;
 mod parts;
+mod reviews;
 mod route;
 mod serials;
 mod session;
@@ -39,7 +41,7 @@ use route::Web;
 
 /// The first segments of the paths of pages.
 const FIRST: &[&str] = &[
-    "account", "accounts", "brands", "login", "logout", "start", "static",
+    "account", "accounts", "brands", "login", "logout", "reviewer", "start", "static", "stores",
 ];
 
 /// Whether a path is one of pages.
@@ -75,6 +77,8 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
     all.extend(snaps::endpoints(&web));
     all.extend(channels::endpoints(&web));
     all.extend(upload::endpoints(&web));
+    all.extend(reviews::endpoints(&web));
+    all.extend(grants::endpoints(&web));
     all.extend(models::endpoints(&web));
     all.extend(keys::endpoints(&web));
     all.extend(devices::endpoints(&web));

@@ -612,6 +612,20 @@ const DONE: &[(&str, &str)] = &[
     ("key-enabled", "The key is switched on."),
     ("judged", "The judgement is in force."),
     ("decided", "Your decision is recorded."),
+    ("answered", "Your answer is with the reviewer."),
+    ("granted", "Done: the next snap-declaration says so."),
+    (
+        "asked",
+        "It waits for a second person: an administrator, or the operator, confirms it here.",
+    ),
+    (
+        "held",
+        "The revision is there. It waits for a reviewer before it can be released.",
+    ),
+    (
+        "refused",
+        "The revision is there, but the checks refuse it: see its page.",
+    ),
 ];
 
 /// The page of a path below which there are pages, but not this one; for the router.

@@ -8,6 +8,7 @@ use super::frame::{Page, of_brand};
 use super::parts::{
     Cut, Line, at, choice, empty, facts, field, line, mark, post_form, search, size, table, tick, time,
 };
+use super::reviews::{of_revision, state};
 use super::route::{Outcome, Visit, Web, done_at};
 use crate::app::catalog::register::{self, NewSnap};
 use crate::app::catalog::snaps::{self, Detail, Edit};
@@ -206,6 +207,7 @@ async fn show(visit: Visit<SnapCtx>) -> Outcome {
         ]))
         p class="inline" {
             a class="button" href={ (path) "/revisions" } { "Revisions (" (revisions.len()) ")" } " "
+            @if ctx.takes_part() { a class="button" href={ (path) "/grants" } { "Grants" } " " }
             @if publishes { a class="button" href=(of_brand(brand, "upload")) { "Upload a revision" } }
         }
         h2 { "Channels" }
@@ -311,7 +313,10 @@ async fn revisions(visit: Visit<SnapCtx>) -> Outcome {
     let rows = html! {
         @for one in &part {
             tr {
-                th scope="row" class="number" { (one.revision) }
+                th scope="row" class="number" { @if ctx.takes_part() {
+                    a href=(of_revision(brand, &snap.name, one.revision)) { (one.revision) }
+                } @else { (one.revision) } }
+                td { (state(one.review)) }
                 td { (one.version) }
                 td { (architectures(one)) }
                 td { (one.confinement) @if let Some(grade) = &one.grade { ", " (grade) } }
@@ -327,7 +332,7 @@ async fn revisions(visit: Visit<SnapCtx>) -> Outcome {
             (empty("No revision yet. Upload one, with snapcraft or under Upload."))
         } @else {
             (table("Revisions, the newest first",
-                &["Revision", "Version", "Architectures", "Confinement", "Released to", "Size", "Uploaded", "Details"], rows))
+                &["Revision", "State", "Version", "Architectures", "Confinement", "Released to", "Size", "Uploaded", "Details"], rows))
         }
         (cut.links(&format!("{path}/revisions"), &[]))
     };
@@ -337,7 +342,7 @@ async fn revisions(visit: Visit<SnapCtx>) -> Outcome {
         .into())
 }
 
-fn architectures(revision: &RevisionRecord) -> String {
+pub(super) fn architectures(revision: &RevisionRecord) -> String {
     revision
         .architectures
         .iter()

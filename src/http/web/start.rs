@@ -32,6 +32,11 @@ const TASKS: &[(Permission, &str, &str)] = &[
         "See snaps, their channels and revisions",
     ),
     (
+        Permission::SnapReview,
+        "reviews",
+        "Review what publishers uploaded",
+    ),
+    (
         Permission::StoreCreate,
         "stores",
         "Create a store for a product line or a partner",

@@ -194,8 +194,9 @@ async fn show(visit: Visit<StoreCtx>) -> Outcome {
             ("Uploads", html! { (policy(store.review_policy).1) }),
             ("Since", time(store.created)),
         ]))
-        @if ctx.may(Permission::MemberRead) {
-            p { a class="button" href={ (path) "/members" } { "Members" } }
+        p class="inline" {
+            @if ctx.may(Permission::MemberRead) { a class="button" href={ (path) "/members" } { "Members" } " " }
+            @if store.parent.is_none() && ctx.may(Permission::SnapRead) { a class="button" href={ (path) "/reviews" } { "Reviews" } }
         }
         h2 { "What it shows" }
         @if ctx.may(Permission::SnapRead) { (contents(&visit, &path, shown)) }

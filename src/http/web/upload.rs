@@ -11,6 +11,7 @@ use super::form::Form;
 use super::frame::{Page, of_brand};
 use super::multipart::{Part, Parts};
 use super::parts::{Line, at, choice, field, line, post_files, size, tick};
+use super::reviews::of_revision;
 use super::route::{Answer, Outcome, Visit, Web, done_at};
 use super::snaps::of_snap;
 use crate::app::catalog::ingest::{self, Ingested, Intake, MAX_COMPONENTS, Upload};
@@ -280,15 +281,22 @@ async fn keep(app: &App, parts: &mut Parts, arrival: &mut Arrival) -> Result<Vec
 
 /// On to the snap; what was left out of the files is said first.
 fn after(ctx: &BrandCtx, ingested: &Ingested) -> Answer {
-    let snap = of_snap(ctx.brand(), &ingested.snap.name);
+    let (brand, name) = (ctx.brand(), &ingested.snap.name);
+    let state = ingested.revision.review;
+    let (path, word) = match (state.is_approved(), state.is_open(), ingested.new) {
+        (true, _, true) => (of_snap(brand, name), "uploaded"),
+        (true, _, false) => (of_snap(brand, name), "known"),
+        (false, true, _) => (of_revision(brand, name, ingested.revision.revision), "held"),
+        (false, false, _) => (of_revision(brand, name, ingested.revision.revision), "refused"),
+    };
     if ingested.remarks.is_empty() {
-        return done_at(&snap, if ingested.new { "uploaded" } else { "known" });
+        return done_at(&path, word);
     }
     let body = html! {
         p class="done" role="status" { "Revision " (ingested.revision.revision) " of " (ingested.snap.name) " is there." }
         h2 { "What was left out of the files" }
         ul { @for remark in &ingested.remarks { li { (remark) } } }
-        p { a class="button" href=(snap) { "To the snap" } }
+        p { a class="button" href=(path) { "Go on" } }
     };
     Page::new("Uploaded, with remarks", body).into()
 }

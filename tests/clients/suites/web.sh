@@ -20,6 +20,9 @@ fi
 
 export HALLMARK_HOME=$work/home
 make_app hello 1 "$work/hello.snap"
+# What a publisher uploads and a reviewer looks at: the second one plugs into what needs a grant.
+make_app keeper 1 "$work/keeper_1.snap" '' network camera
+make_app keeper 2 "$work/keeper_2.snap" '' network snapd-control
 "$HALLMARK" quickstart --data "$work/quickstart" --listen 127.0.0.1:0 --devices 60 >"$work/quickstart.out" 2>&1 &
 if ! wait_for 300 grep -q '^quickstart: ' "$work/quickstart.out" || ! wait_for 10 grep -q 'serving on' "$work/quickstart.out"; then
   not_ok 'hallmark quickstart serves' "$work/quickstart.out"
@@ -28,6 +31,6 @@ fi
 SERVER=$(sed -n 's/^.*web address: *//p' "$work/quickstart.out" | head -n 1)
 EMAIL=$(sed -n 's/^.*--email \([^ ]*\) .*$/\1/p' "$work/quickstart.out")
 PASSWORD=$(sed -n 's/^.*one-time password: \([^)]*\)).*$/\1/p' "$work/quickstart.out")
-export SERVER EMAIL PASSWORD SNAP=$work/hello.snap SHOTS=$HALLMARK_CI_CACHE/web-shots HOME=$work
+export SERVER EMAIL PASSWORD SNAP=$work/hello.snap KEEPER=$work/keeper SHOTS=$HALLMARK_CI_CACHE/web-shots HOME=$work
 rm -rf "$SHOTS"
 cd "$browser_tools" && exec node pages.mjs

@@ -1,11 +1,12 @@
 // A browser before the pages of a hallmark that `quickstart` made: what people do, and how every page looks and reads.
-// Environment: SERVER, EMAIL, PASSWORD, SNAP (a snap file), SHOTS (a folder for pictures), CHROMIUM.
+// Environment: SERVER, EMAIL, PASSWORD, SNAP (a snap file), KEEPER (the beginning of the names of two revisions of another
+// snap, of which the second one needs a grant), SHOTS (a folder for pictures), CHROMIUM.
 import { createRequire } from 'node:module';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
-const { SERVER, EMAIL, PASSWORD, SNAP, SHOTS, CHROMIUM = '/usr/bin/chromium' } = process.env;
+const { SERVER, EMAIL, PASSWORD, SNAP, KEEPER, SHOTS, CHROMIUM = '/usr/bin/chromium' } = process.env;
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 mkdirSync(SHOTS, { recursive: true });
 
@@ -134,7 +135,7 @@ await check('an account is made, its first password shown once', async () => {
 });
 await check('it becomes a member of the sub-store', async () => {
   await page.goto(`${brand}/stores/kiosk/members`);
-  await page.getByLabel('E-mail address of an account').fill('jo@acme.example');
+  await page.getByLabel('E-mail address', { exact: true }).fill('jo@acme.example');
   await main(page).getByLabel('administrator').last().check();
   await page.getByRole('button', { name: 'Add member' }).click();
   await has(page, 'The member has these roles now.');
@@ -185,6 +186,111 @@ await check('the device list shows the simulated devices, and one of them', asyn
   await page.getByRole('table', { name: 'Snaps on the device' }).waitFor();
   await page.getByRole('heading', { name: 'QS00001' }).waitFor();
 });
+
+// Somebody new with a role in the base store, in a window of their own.
+async function hire(email, name, role) {
+  await page.goto('/accounts');
+  await page.getByLabel('E-mail address', { exact: true }).fill(email);
+  await page.getByLabel('Name for people').fill(name);
+  await page.getByRole('button', { name: 'Create account' }).click();
+  const password = await page.getByLabel('First password').inputValue();
+  await page.goto(`${brand}/stores/${base}/members`);
+  await page.getByLabel('E-mail address', { exact: true }).fill(email);
+  await main(page).getByLabel(role, { exact: true }).last().check();
+  await page.getByRole('button', { name: 'Add member' }).click();
+  await has(page, 'The member has these roles now.');
+  const window = await open(browser);
+  await signIn(window, email, password);
+  await has(window, `Welcome, ${name}`);
+  return window;
+}
+
+async function upload(window, file, channels) {
+  await window.goto(`${brand}/upload`);
+  await window.getByLabel('Snap file').setInputFiles(file);
+  await window.getByLabel('Release to the channels').fill(channels);
+  await window.getByRole('button', { name: 'Upload' }).click();
+}
+
+const operator = page;
+const base = brand.split('/').at(-1);
+const held = `${brand}/snaps/keeper/revisions/2`;
+let publisher;
+let reviewer;
+let chief;
+await check('a publisher uploads: what nothing stands against is there, what needs a grant waits', async () => {
+  publisher = await hire('pat@acme.example', 'Pat Roe', 'publisher');
+  await upload(publisher, `${KEEPER}_1.snap`, 'edge');
+  await publisher.waitForURL('**/snaps/keeper?done=uploaded');
+  await upload(publisher, `${KEEPER}_2.snap`, 'beta');
+  await publisher.waitForURL(`**${held}?done=held`);
+  await has(publisher, 'waits for a reviewer');
+  expect('the publisher decides', (await publisher.getByRole('button', { name: 'Approve' }).count()) === 0);
+});
+await check('a reviewer finds it in the queue, with what differs from the revision before', async () => {
+  reviewer = await hire('rae@acme.example', 'Rae Poe', 'reviewer');
+  await reviewer.getByRole('link', { name: 'Review what publishers uploaded' }).click();
+  await reviewer.getByRole('link', { name: 'keeper 2' }).click();
+  await has(reviewer, 'Compared with revision 1');
+  const diff = reviewer.getByRole('table', { name: 'Plugs and slots' });
+  await diff.getByRole('row', { name: /plug snapd-control new/ }).waitFor();
+  await diff.getByRole('row', { name: /plug camera gone/ }).waitFor();
+  await diff.getByRole('row', { name: /plug network as before/ }).waitFor();
+});
+await check('the reviewer asks, the publisher answers', async () => {
+  await reviewer.getByLabel('Comment').fill('Why does it <b>control</b> the device?');
+  await reviewer.getByRole('button', { name: 'Ask for information' }).click();
+  await has(reviewer, 'Your decision is recorded.');
+  await publisher.reload();
+  await has(publisher, 'Why does it <b>control</b> the device?');
+  await publisher.getByLabel('Answer').fill('It keeps the machine up to date.');
+  await publisher.getByRole('button', { name: 'Answer' }).click();
+  await has(publisher, 'Your answer is with the reviewer.');
+});
+await check('a grant of much power waits for an administrator, who confirms it', async () => {
+  await reviewer.goto(`${brand}/snaps/keeper/grants`);
+  await reviewer.getByLabel('Interface').fill('snapd-control');
+  await reviewer.getByLabel('What', { exact: true }).selectOption('installation');
+  await reviewer.getByLabel('Why').fill('keeps the machine up to date');
+  await reviewer.getByRole('button', { name: 'Grant', exact: true }).click();
+  await has(reviewer, 'waits for a second person');
+  chief = await hire('chris@acme.example', 'Chris Loe', 'administrator');
+  await looksGood(reviewer, `${brand}/snaps/keeper/grants`, 'grants-waiting');
+  await chief.goto(`${brand}/snaps/keeper/grants`);
+  await chief.getByRole('button', { name: 'Confirm: snapd-control' }).click();
+  // The sub-store shows nothing of it, so its devices are not meant; that is said first.
+  await has(chief, 'name kiosk too if their devices need it');
+  await chief.getByRole('link', { name: 'To the grants' }).click();
+  await chief.getByRole('table', { name: 'Grants' }).getByRole('row', { name: /snapd-control/ }).waitFor();
+});
+await check('the queue and the revision are good to look at for the reviewer', async () => {
+  await looksGood(reviewer, `${brand}/reviews`, 'reviews-reviewer');
+  await looksGood(reviewer, held, 'review-waiting');
+});
+await check('the revision is approved, and released where its upload said', async () => {
+  await reviewer.goto(held);
+  await reviewer.getByRole('button', { name: 'Approve' }).click();
+  await has(reviewer, 'Your decision is recorded.');
+  expect('it can be decided again', (await reviewer.getByRole('button', { name: 'Reject' }).count()) === 0);
+  await publisher.goto(`${brand}/snaps/keeper`);
+  await publisher.getByRole('button', { name: 'Close: latest/beta' }).waitFor();
+});
+await check('it is released further by its publisher', async () => {
+  await publisher.getByLabel('Revision', { exact: true }).selectOption('2');
+  await publisher.getByLabel('To the channels').fill('stable');
+  await publisher.getByRole('button', { name: 'Release', exact: true }).click();
+  await has(publisher, 'Released.');
+  await publisher.getByRole('button', { name: 'Close: latest/stable' }).waitFor();
+});
+await check('nobody else reviews, and what is forbidden is not there', async () => {
+  for (const window of [publisher, chief]) {
+    await window.goto(held);
+    expect('somebody else decides', (await window.getByRole('button', { name: 'Run the checks again' }).count()) === 0);
+  }
+  for (const window of [publisher, reviewer, chief]) await window.context().close();
+  current = operator;
+});
+
 await check('a model gets a new API key, and the hook with it', async () => {
   await page.goto(`${brand}/models`);
   await page.getByLabel('Model', { exact: true }).fill('browser-made');
@@ -210,7 +316,8 @@ const pages = {
   start: '/start', account: '/account', tokens: '/account/tokens', accounts: '/accounts', brand, stores: `${brand}/stores`,
   store: `${brand}/stores/kiosk`, 'base-store': `${brand}/stores/${brand.split('/').at(-1)}`,
   members: `${brand}/stores/kiosk/members`, snaps: `${brand}/snaps`, snap: `${brand}/snaps/hello`,
-  revisions: `${brand}/snaps/hello/revisions`, upload: `${brand}/upload`, models: `${brand}/models`,
+  revisions: `${brand}/snaps/hello/revisions`, revision: `${brand}/snaps/keeper/revisions/2`,
+  reviews: `${brand}/reviews?status=all`, grants: `${brand}/snaps/keeper/grants`, upload: `${brand}/upload`, models: `${brand}/models`,
   model: `${brand}/models/browser-made`, keys: `${brand}/keys`, devices: `${brand}/devices`, serials: `${brand}/serials`,
   audit: `${brand}/audit`, 'refused-absent': `${brand}/nothing`,
 };

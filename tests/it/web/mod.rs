@@ -3,6 +3,7 @@
 mod browser;
 mod escaping;
 mod invites;
+mod reviewing;
 mod roles;
 mod signing_in;
 mod snaps;

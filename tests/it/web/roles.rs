@@ -23,6 +23,9 @@ async fn furnished() -> Shop {
     )
     .await
     .ok();
+    // One that is held.
+    let held = snap_file("hello", "2", "plugs: {snapd-control: null}\n");
+    shop.upload("pub", "", &[held]).await.ok();
     shop.call("admin", "PUT", "/stores/kiosk/snaps/hello", Value::Null)
         .await
         .ok();
@@ -53,6 +56,11 @@ pub const PAGES: &[&str] = &[
     "/brands/acme/snaps",
     "/brands/acme/snaps/hello",
     "/brands/acme/snaps/hello/revisions",
+    "/brands/acme/snaps/hello/revisions/1",
+    "/brands/acme/snaps/hello/revisions/2",
+    "/brands/acme/snaps/hello/grants",
+    "/brands/acme/reviews",
+    "/brands/acme/stores/acme/reviews",
     "/brands/acme/upload",
     "/brands/acme/models",
     "/brands/acme/models/gate",
