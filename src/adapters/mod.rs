@@ -2,6 +2,7 @@
 
 pub mod blobs_file;
 pub mod memory;
+pub mod oidc;
 pub mod passphrase;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -56,6 +56,7 @@ pub async fn create(
             password: hash.clone(),
             operator: new.operator,
             second_factor: None,
+            provider: None,
             disabled: false,
             created: app.clock.now(),
         };

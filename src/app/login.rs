@@ -11,7 +11,7 @@ use crate::ports::{Change, Commit, CommitOutcome, Versioned};
 
 /// Log-ins an account has at a time; the oldest end first. Keeps scripts that log in anew every time from filling
 /// the database.
-const MAX_LOG_INS: usize = 100;
+pub(super) const MAX_LOG_INS: usize = 100;
 /// How often a write is tried again when somebody else changed the same records.
 const ATTEMPTS: usize = 5;
 
@@ -47,10 +47,23 @@ pub async fn login(
     description: &str,
 ) -> Result<Session, Refusal> {
     let account = check_password(app, peer, email, password, otp).await?;
+    begin_session(app, account, description, None).await
+}
+
+/// The log-in of somebody who has proved who they are; `issuer` is the provider that says so, if one does.
+pub(super) async fn begin_session(
+    app: &App,
+    account: Account,
+    description: &str,
+    issuer: Option<&str>,
+) -> Result<Session, Refusal> {
     let (mut token, text) = fresh(app, &account.id, description, LOGIN_LIFE);
     token.person = true;
     let mut event = event(app, &account.id, "login", account.id.as_str());
     event.detail.insert("token".to_owned(), token.id.clone().into());
+    if let Some(issuer) = issuer {
+        event.detail.insert("provider".to_owned(), issuer.into());
+    }
     log_in_with(app, &token, event, MAX_LOG_INS, |other| other.person).await?;
     Ok(Session { account, token, text })
 }
@@ -250,7 +263,7 @@ async fn own_account(app: &App, ctx: &OwnCtx) -> Result<Versioned<Account>, Refu
     app.storage.find([ctx.account().as_str()]).await?.ok_or_else(gone)
 }
 
-fn event(app: &App, account: &AccountId, action: &str, subject: &str) -> AuditEvent {
+pub(super) fn event(app: &App, account: &AccountId, action: &str, subject: &str) -> AuditEvent {
     AuditEvent {
         time: app.clock.now(),
         actor: Actor::Account(account.clone()),

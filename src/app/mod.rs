@@ -28,6 +28,7 @@ pub mod model_service;
 pub mod models;
 pub mod own_keys;
 pub mod passwords;
+pub mod provider;
 mod refusal;
 mod remodel;
 pub mod remodel_rules;
@@ -41,6 +42,7 @@ pub mod sign;
 pub mod sign_model;
 pub mod store;
 pub mod system_user;
+pub mod terminal;
 pub mod tokens;
 pub mod trust;
 mod upkeep;
@@ -184,6 +186,8 @@ pub struct AppState {
     pub entropy: Arc<dyn Entropy>,
     /// The instance's own secrets.
     pub secrets: Arc<Secrets>,
+    /// Who people may sign in with besides their password.
+    pub provider: Option<provider::Provider>,
     /// Settings.
     pub settings: Arc<Settings>,
     /// Guards against guessing; `Arc::default()`.

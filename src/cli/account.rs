@@ -22,6 +22,8 @@ pub(super) enum Verb {
     Disable(Named),
     /// Switch a disabled account on again
     Enable(Named),
+    /// Unbind an account from the provider of log-ins: the next sign-in there with its e-mail address binds it anew
+    Unbind(Named),
     /// Change your own password
     Password(Password),
     /// Codes of an authenticator application as a second factor
@@ -85,6 +87,8 @@ const CARD: &[Column] = &[
     Column::field("Operator", "operator"),
     Column::field("Disabled", "disabled"),
     Column::field("Second factor", "second-factor"),
+    Column::field("Provider", "provider/issuer"),
+    Column::field("Provider's name", "provider/subject"),
     Column::field("Created", "created-at"),
     Column::field("Password", "password"),
 ];
@@ -101,6 +105,14 @@ impl Verb {
             ),
             Self::Disable(named) => named.switch(&client, cx, "disable").await,
             Self::Enable(named) => named.switch(&client, cx, "enable").await,
+            Self::Unbind(Named { email }) => {
+                let path = native(&["accounts", email.as_str(), "provider", "unbind"]);
+                let account = client.post(&path, &json!({})).await?;
+                cx.out.done(
+                    &account,
+                    &format!("{email} is bound to nobody of the provider any more"),
+                )
+            }
             Self::Password(password) => password.run(&client, cx).await,
             Self::Otp(verb) => verb.run(&client, cx).await,
         }

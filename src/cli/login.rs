@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -10,6 +11,15 @@ use zeroize::Zeroizing;
 use super::member::labels;
 use super::remote::{Client, DEFAULT_SERVER, Login as Stored, native, secret_file, variable};
 use super::{BrandArg, CliError, Column, Cx};
+use crate::adapters::system::SystemEntropy;
+use crate::app::terminal;
+use crate::domain::access::TokenText;
+use crate::ports::Entropy as _;
+
+/// How long somebody may take to let a terminal in.
+const PATIENCE: Duration = Duration::from_secs(terminal::LIFE.unsigned_abs());
+/// How often the server is asked whether they have.
+const POLL: Duration = Duration::from_secs(2);
 
 /// Log in to a server and keep the token for later commands
 #[derive(Debug, Args)]
@@ -26,11 +36,17 @@ pub(super) struct Login {
     /// A code of your authenticator application, or a recovery code; asked for when it is needed
     #[arg(long, value_name = "CODE")]
     otp: Option<String>,
+    /// Print an address to open in a browser, and be let in there: for who signs in with a provider, without a password
+    #[arg(long, conflicts_with_all = ["email", "password_file", "otp"])]
+    web: bool,
 }
 
 impl Login {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         let client = Client::anonymous(&self.server)?;
+        if self.web {
+            return by_browser(&client, cx).await;
+        }
         if sends_in_the_clear(client.server()) {
             cx.out
                 .warn("the connection is not encrypted: others on the way can read the password");
@@ -65,17 +81,70 @@ impl Login {
             email: text("email"),
             expires: text("expires"),
         };
-        let path = login.write()?;
-        let shown = json!({"server": login.server, "email": login.email, "expires": login.expires});
-        let message = format!(
-            "logged in to {} as {} until {} ({})",
-            login.server,
-            login.email,
-            login.expires,
-            path.display()
-        );
-        cx.out.done(&shown, &message)
+        keep(&login, cx)
     }
+}
+
+/// Keeps a log-in for later commands.
+fn keep(login: &Stored, cx: &Cx) -> Result<(), CliError> {
+    let path = login.write()?;
+    let shown = json!({"server": login.server, "email": login.email, "expires": login.expires});
+    let message = format!(
+        "logged in to {} as {} until {} ({})",
+        login.server,
+        login.email,
+        login.expires,
+        path.display()
+    );
+    cx.out.done(&shown, &message)
+}
+
+/// Makes a token, and waits until somebody who is signed in with a browser lets it in.
+async fn by_browser(client: &Client, cx: &Cx) -> Result<(), CliError> {
+    let entropy = SystemEntropy::default();
+    let token = TokenText::generate(|buffer| entropy.fill(buffer));
+    let request = json!({"hash": token.hash(), "description": description()});
+    let invitation = client.post(&native(&["login", "web"]), &request).await?;
+    let text = |value: &Value, name: &str| {
+        value
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    cx.out.note(&format!(
+        "open {} and let the terminal with the code {} in; waiting until {}",
+        text(&invitation, "url"),
+        terminal::code(&token.hash()),
+        text(&invitation, "expires")
+    ));
+    let mut login = Stored {
+        server: client.server().to_owned(),
+        token: Zeroizing::new(token.reveal().to_owned()),
+        email: String::new(),
+        expires: String::new(),
+    };
+    let waiting = Client::with_login(&login)?;
+    let began = std::time::Instant::now();
+    let who = loop {
+        match waiting.get(&native(&["whoami"]), &[]).await {
+            Ok(who) => break who,
+            Err(CliError::Failed(message)) if message.ends_with("[invalid-token]") => {}
+            Err(error) => return Err(error),
+        }
+        if began.elapsed() > PATIENCE {
+            return Err(CliError::Failed(
+                "cannot log in: nobody has let this terminal in; run `hallmark login --web` again".to_owned(),
+            ));
+        }
+        tokio::time::sleep(POLL).await;
+    };
+    login.email = text(&who, "email");
+    login.expires = who
+        .get("token")
+        .map(|token| text(token, "expires"))
+        .unwrap_or_default();
+    keep(&login, cx)
 }
 
 /// Forget the log-in, here and on the server

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::CliError;
+use super::remote::secret_file;
 use crate::adapters::blobs_file::FileBlobs;
+use crate::adapters::oidc::{Oidc, OidcOptions};
 use crate::adapters::passphrase::{NEXT, Passphrase, PassphraseError};
 use crate::adapters::seal::MasterKey;
 use crate::adapters::sled::{Sled, SledOptions};
@@ -16,6 +18,7 @@ use crate::adapters::squashfs::Squashfs;
 use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::adapters::vcdiff::Vcdiff;
 use crate::app::instance::{self, Parts};
+use crate::app::provider::Provider;
 use crate::app::{App, ReadLimits, Settings};
 use crate::config::{BlobsUrl, Config, ConfigError, DatabaseUrl, Flags, LogFilter, Source};
 use crate::domain::assertion::Limits;
@@ -209,6 +212,7 @@ pub fn parts(
         seal,
         clock,
         entropy: Arc::new(SystemEntropy::default()),
+        provider: None,
         settings: Arc::new(Settings {
             public_url,
             request_id_life: config.request_id_life.value.0.into(),
@@ -230,6 +234,36 @@ pub fn parts(
     })
 }
 
+/// The provider of log-ins that the settings name. It is not asked before somebody wants to sign in.
+fn provider(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Provider>, CliError> {
+    let Some(issuer) = &config.oidc_issuer.value.0 else {
+        return Ok(None);
+    };
+    let client_id = config.oidc_client_id.value.0.as_ref().ok_or_else(|| {
+        CliError::Failed(format!(
+            "cannot sign people in with {}: set oidc-client-id (HALLMARK_OIDC_CLIENT_ID) too",
+            issuer.as_str()
+        ))
+    })?;
+    let secret = config.oidc_client_secret_file.value.0.as_ref();
+    let options = OidcOptions {
+        issuer: issuer.as_str().to_owned(),
+        client_id: client_id.0.clone(),
+        client_secret: secret.map(|file| secret_file(&file.0)).transpose()?,
+        scopes: config.oidc_scopes.value.0.clone(),
+        label: config.provider_name(),
+        email_claim: config.oidc_email_claim.value.0.clone(),
+        trust_email: config.oidc_trust_email.value.0,
+    };
+    let door = Oidc::new(options, Arc::clone(clock)).map_err(|error| {
+        CliError::failed(format!("cannot sign people in with {}", issuer.as_str()), error)
+    })?;
+    Ok(Some(Provider {
+        door: Arc::new(door),
+        opens_accounts: config.oidc_open_accounts.value.0,
+    }))
+}
+
 /// Opens the instance the settings name. `bound` is the address it listens on, if it does.
 pub async fn app(config: &Config, bound: Option<SocketAddr>) -> Result<App, CliError> {
     let storage = storage(config).await?;
@@ -237,5 +271,9 @@ pub async fn app(config: &Config, bound: Option<SocketAddr>) -> Result<App, CliE
         return Err(uninitialised(config));
     };
     let seal = seal(config, &record.record).await?;
-    Ok(instance::open(parts(config, storage, seal, config.public_url(bound))?).await?)
+    let mut parts = parts(config, storage, seal, config.public_url(bound))?;
+    if bound.is_some() {
+        parts.provider = provider(config, &parts.clock)?;
+    }
+    Ok(instance::open(parts).await?)
 }

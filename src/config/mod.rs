@@ -1,8 +1,10 @@
 //! All settings in one place: flags win over the environment, that over `hallmark.yaml`, that over defaults; each value
 //! remembers where it came from (contract.md 1).
 
+mod sign_in;
 mod values;
 
+pub use sign_in::{Issuer, Label, Scopes, Word};
 use values::Shown;
 pub use values::{
     BlobsUrl, Count, DatabaseUrl, FilePath, FileSize, ListenAddress, LogFilter, LogFormat, Maybe, Proxies,
@@ -228,6 +230,22 @@ settings! {
     signer_queue: Count, "signer-queue", "HALLMARK_SIGNER_QUEUE", Count(256);
     /// Operators, brands and who issues system-users need a second factor
     require_second_factor: Switch, "require-second-factor", "HALLMARK_REQUIRE_SECOND_FACTOR", Switch(false);
+    /// The provider of log-ins (OpenID Connect) that people may sign in with
+    oidc_issuer: Maybe<Issuer>, "oidc-issuer", "HALLMARK_OIDC_ISSUER", Maybe(None);
+    /// Who this server is for the provider
+    oidc_client_id: Maybe<Word>, "oidc-client-id", "HALLMARK_OIDC_CLIENT_ID", Maybe(None);
+    /// File with the secret that proves it to the provider; none for a public client
+    oidc_client_secret_file: Maybe<FilePath>, "oidc-client-secret-file", "HALLMARK_OIDC_CLIENT_SECRET_FILE", Maybe(None);
+    /// What the provider is asked for besides `openid`
+    oidc_scopes: Scopes, "oidc-scopes", "HALLMARK_OIDC_SCOPES", Scopes::default();
+    /// How the provider is called on the sign-in page
+    oidc_name: Maybe<Label>, "oidc-name", "HALLMARK_OIDC_NAME", Maybe(None);
+    /// The claim that holds the e-mail address
+    oidc_email_claim: Word, "oidc-email-claim", "HALLMARK_OIDC_EMAIL_CLAIM", Word("email".to_owned());
+    /// Take e-mail addresses that the provider does not call verified
+    oidc_trust_email: Switch, "oidc-trust-email", "HALLMARK_OIDC_TRUST_EMAIL", Switch(false);
+    /// Make accounts for people of the provider who have none
+    oidc_open_accounts: Switch, "oidc-open-accounts", "HALLMARK_OIDC_OPEN_ACCOUNTS", Switch(false);
     /// Accept the throw-away keys that ship with the project: never in production
     dev: Switch, "dev", "HALLMARK_DEV", Switch(false);
 }
@@ -303,6 +321,15 @@ impl Config {
         }
     }
 
+    /// What the provider of log-ins is called: its host, unless told otherwise.
+    pub fn provider_name(&self) -> String {
+        match (&self.oidc_name.value.0, &self.oidc_issuer.value.0) {
+            (Some(label), _) => label.0.clone(),
+            (None, Some(issuer)) => issuer.host(),
+            (None, None) => String::new(),
+        }
+    }
+
     /// The value of a setting whose default follows from other settings.
     fn derived(&self, name: &str) -> Option<String> {
         match name {
@@ -310,6 +337,7 @@ impl Config {
             "database-url" => Some(self.database().to_string()),
             "blobs-url" => Some(self.blobs().to_string()),
             "key-passphrase-file" => Some(self.passphrase_file().display().to_string()),
+            "oidc-name" => Some(self.provider_name()),
             _ => None,
         }
     }

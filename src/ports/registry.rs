@@ -305,10 +305,16 @@ impl Record for Account {
         Key::from([self.id.as_str()])
     }
     fn unique(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut values = vec![
             ("email", self.email.to_string()),
             ("username", self.username.to_string()),
-        ]
+        ];
+        values.extend(
+            self.provider
+                .as_ref()
+                .map(|identity| ("provider", identity.key())),
+        );
+        values
     }
 }
 

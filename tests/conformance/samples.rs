@@ -165,6 +165,7 @@ pub(crate) fn account(name: &str) -> Account {
         password: None,
         operator: false,
         second_factor: None,
+        provider: None,
         disabled: false,
         created: at(0),
     }

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use hallmark::domain::access::Role;
+use hallmark::domain::access::{Account, ProviderIdentity, Role};
 use hallmark::http::metrics::Metrics;
 use hallmark::http::serve::{Limits, Listener, Server};
+use hallmark::ports::{Change, Commit, CommitOutcome};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -489,6 +490,28 @@ async fn json_output_is_as_documented() {
         quietly(operator, &["account", "otp", "remove", "jo@acme.example"]).await,
     );
     printed.insert("account otp enrol", enrolment);
+    let storage = &desk.office.app.storage;
+    let found = storage
+        .find_unique::<Account>("email", jo)
+        .await
+        .unwrap()
+        .unwrap();
+    let mut bound = found.record;
+    bound.provider = Some(ProviderIdentity {
+        issuer: "https://id.acme.example".to_owned(),
+        subject: "jo".to_owned(),
+        since: bound.created,
+    });
+    let records = vec![Change::replace(&bound, found.version)];
+    let commit = Commit {
+        records,
+        ..Commit::default()
+    };
+    assert_eq!(storage.commit(commit).await.unwrap(), CommitOutcome::Done);
+    printed.insert(
+        "account unbind",
+        quietly(operator, &["account", "unbind", jo]).await,
+    );
 
     let documented = documented();
     let mut wrong = Vec::new();

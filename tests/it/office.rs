@@ -101,6 +101,7 @@ impl Office {
             deltas: Arc::new(Vcdiff),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
+            provider: None,
             secrets: Arc::new(Secrets {
                 nonce_key: [1; 32],
                 session_key: [2; 32],
@@ -216,6 +217,7 @@ impl Office {
             password: None,
             operator: false,
             second_factor: None,
+            provider: None,
             disabled: false,
             created: self.now(),
         };

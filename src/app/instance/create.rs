@@ -378,6 +378,7 @@ async fn administrator(
         password: Some(app.guard.passwords.hash(password, app.entropy.as_ref()).await?),
         operator: true,
         second_factor: None,
+        provider: None,
         disabled: false,
         created: now,
     })

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use zeroize::Zeroizing;
 
+use super::provider::Provider;
 use super::sign::public_key;
 use super::{App, AppState, Guard, Reason, Refusal, Secrets, Settings};
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Ref, Statement, decode};
@@ -42,6 +43,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
     pub entropy: Arc<dyn Entropy>,
+    /// Who people may sign in with besides their password.
+    pub provider: Option<Provider>,
     /// Settings.
     pub settings: Arc<Settings>,
 }
@@ -58,6 +61,7 @@ impl Parts {
             clock: self.clock,
             entropy: self.entropy,
             secrets: Arc::new(secrets),
+            provider: self.provider,
             settings: self.settings,
             guard: Arc::new(Guard::default()),
             catalog: Arc::default(),

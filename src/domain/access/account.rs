@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::authorship::Authorship;
 use super::limits::Limits;
 use super::permission::Role;
+use super::provider::ProviderIdentity;
 use crate::domain::catalog::{SnapPrefix, StoreKind};
 use crate::domain::ident::{AccountId, BrandId, Email, StoreId, Username};
 use crate::domain::time::Timestamp;
@@ -32,6 +33,9 @@ pub struct Account {
     /// What log-ins demand besides the password, once it is confirmed.
     #[serde(default)]
     pub second_factor: Option<SecondFactor>,
+    /// Who they are for the provider they sign in with; none = they have not yet.
+    #[serde(default)]
+    pub provider: Option<ProviderIdentity>,
     /// When it was made.
     pub created: Timestamp,
 }

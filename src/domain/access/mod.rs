@@ -5,6 +5,7 @@ pub mod authorship;
 pub mod invite;
 pub mod limits;
 pub mod permission;
+pub mod provider;
 pub mod secret;
 pub mod vocabulary;
 
@@ -13,4 +14,5 @@ pub use authorship::Authorship;
 pub use invite::{InviteAction, InviteStatus, StoreInvite};
 pub use limits::{Limits, Pattern};
 pub use permission::{Permission, Role, Scope};
+pub use provider::{Admission, NotAdmitted, ProviderIdentity, admit};
 pub use secret::{InviteText, TokenText};

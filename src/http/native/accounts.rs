@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Created, Input, Json, Native, Outcome};
 use crate::app::accounts::{self, NewAccount, Standing};
-use crate::app::{App, InstanceCtx, Password, Refusal, second_factor};
+use crate::app::{App, InstanceCtx, Password, Refusal, provider, second_factor};
 use crate::domain::access::{Account, Permission};
 use crate::domain::ident::{AccountId, Email, Username};
 use crate::domain::time::Timestamp;
@@ -49,6 +49,12 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
             "Take somebody's second factor away",
             remove_factor,
         ),
+        native.post(
+            "/hallmark/v1/accounts/{email}/provider/unbind",
+            P::AccountManage,
+            "Unbind an account from the provider of log-ins",
+            unbind,
+        ),
     ]
 }
 
@@ -63,7 +69,17 @@ pub(super) struct AccountView {
     disabled: bool,
     /// Whether log-ins demand a second factor.
     second_factor: bool,
+    /// Who they are for the provider of log-ins; null = they have not signed in there.
+    provider: Option<ProviderView>,
     created_at: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ProviderView {
+    issuer: String,
+    subject: String,
+    since: Timestamp,
 }
 
 impl From<Account> for AccountView {
@@ -76,6 +92,11 @@ impl From<Account> for AccountView {
             display_name: account.display_name,
             operator: account.operator,
             disabled: account.disabled,
+            provider: account.provider.map(|identity| ProviderView {
+                issuer: identity.issuer,
+                subject: identity.subject,
+                since: identity.since,
+            }),
             created_at: account.created,
         }
     }
@@ -149,6 +170,10 @@ async fn show_account(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<
 async fn remove_factor(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<AccountView>> {
     let account = second_factor::remove(&app, &ctx, &input.variable("email")?).await?;
     Ok(Json(account.into()))
+}
+
+async fn unbind(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<AccountView>> {
+    Ok(Json(provider::unbind(&app, &ctx, &email(&input)?).await?.into()))
 }
 
 async fn disable(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<AccountView>> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::accounts::AccountView;
 use super::{Created, Input, Json, Native, NoContent, Outcome};
 use crate::app::login::{self, Identity, Session};
+use crate::app::terminal::{self, Invitation};
 use crate::app::tokens::{self, NewToken, Use};
 use crate::app::{App, OwnCtx, Password};
 use crate::domain::access::{Limits, Membership, Pattern, Permission, Role, Token};
@@ -21,6 +22,11 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
             "/hallmark/v1/login",
             "Log in with a password; answers with a token",
             log_in,
+        ),
+        native.open_post(
+            "/hallmark/v1/login/web",
+            "Ask to be let in by who is signed in with a browser",
+            ask,
         ),
         native.post(
             "/hallmark/v1/logout",
@@ -99,6 +105,29 @@ async fn log_in(app: App, input: Input<Json<Credentials>>) -> Outcome<Created<Se
         id,
         email,
     }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct TerminalRequest {
+    /// SHA-256 of the token the program has made, lower-case hex.
+    hash: String,
+    #[serde(default)]
+    description: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct InvitationView {
+    url: String,
+    expires: Timestamp,
+}
+
+async fn ask(app: App, input: Input<Json<TerminalRequest>>) -> Outcome<Created<InvitationView>> {
+    let Json(TerminalRequest { hash, description }) = input.body;
+    let description = description.as_deref().unwrap_or("terminal");
+    let Invitation { url, expires } = terminal::ask(&app, input.peer, &hash, description)?;
+    Ok(Created(InvitationView { url, expires }))
 }
 
 async fn log_out(app: App, ctx: OwnCtx, _input: Input) -> Outcome<NoContent> {

@@ -1,5 +1,5 @@
-//! The two cookies of the pages: who is logged in, and before that, which browser a sign-in form was made for. And the
-//! question whether a form was sent from a page of ours.
+//! The cookies of the pages: who is logged in, and before that, which browser a sign-in form was made for, or was sent to
+//! the provider of log-ins. And the question whether a form was sent from a page of ours.
 
 use http::HeaderMap;
 use http::HeaderValue;
@@ -7,6 +7,7 @@ use http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
 use url::Url;
 
 use crate::app::App;
+use crate::app::provider::LIFE;
 use crate::app::tokens::LOGIN_LIFE;
 use crate::domain::access::TokenText;
 use crate::domain::access::secret::random_letters;
@@ -62,6 +63,33 @@ impl Cookies {
         let text = random_letters(VISITOR, |buffer| app.entropy.fill(buffer)).to_string();
         let header = self.set(self.visitor_name(), &text, VISIT);
         (text, header)
+    }
+
+    fn ticket_name(self) -> &'static str {
+        if self.secure {
+            "__Host-hallmark-provider"
+        } else {
+            "hallmark-provider"
+        }
+    }
+
+    /// What a browser that comes back from the provider of log-ins was given.
+    pub(super) fn ticket(self, headers: &HeaderMap) -> Option<&str> {
+        value(headers, self.ticket_name()).filter(|text| !text.is_empty())
+    }
+
+    /// The header that gives it to the browser.
+    pub(super) fn begin_leave(self, ticket: &str) -> Option<HeaderValue> {
+        let mut header = self.set(self.ticket_name(), ticket, LIFE);
+        if let Some(header) = &mut header {
+            header.set_sensitive(true);
+        }
+        header
+    }
+
+    /// The header that makes the browser forget it.
+    pub(super) fn end_leave(self) -> Option<HeaderValue> {
+        self.set(self.ticket_name(), "", 0)
     }
 
     /// The header that logs the browser in.

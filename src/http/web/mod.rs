@@ -19,6 +19,7 @@ mod models;
 mod multipart;
 mod parts;
 mod reviews;
+mod provider;
 mod route;
 mod serials;
 mod session;
@@ -27,6 +28,7 @@ mod snaps;
 mod start;
 mod stores;
 mod template;
+mod terminal;
 mod upload;
 
 pub(in crate::http) use route::failed;
@@ -68,8 +70,10 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         files,
     )];
     all.extend(sign_in::endpoints(&web, app));
+    all.extend(provider::endpoints(app));
     all.extend(start::endpoints(&web));
     all.extend(account::endpoints(&web));
+    all.extend(terminal::endpoints(&web));
     all.extend(accounts::endpoints(&web));
     all.extend(stores::endpoints(&web));
     all.extend(members::endpoints(&web));

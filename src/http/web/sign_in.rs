@@ -9,7 +9,7 @@ use warp::reply::Response;
 use super::cookies::{self, Cookies, from_our_pages};
 use super::form::Form;
 use super::frame::{Frame, Page};
-use super::parts::{Line, line, post_form};
+use super::parts::{Line, line, post_form, with_query};
 use super::route::{self, Answer, Outcome, Request, Stop, Visit, Web, see_other, status_of};
 use super::session::Session;
 use crate::app::login::{self, Session as LogIn};
@@ -60,7 +60,7 @@ async fn show(app: &App, request: Request) -> Response {
 }
 
 /// The sign-in page, with what was wrong the last time.
-fn page(
+pub(super) fn page(
     app: &App,
     request: &Request,
     next: &str,
@@ -68,8 +68,9 @@ fn page(
     wrong: Option<&str>,
     status: StatusCode,
 ) -> Response {
+    let provider = app.provider.as_ref().map(|provider| provider.door.label());
     for_visitor(app, request, |mark| {
-        Page::new("Sign in", form(mark, next, email, wrong)).with_status(status)
+        Page::new("Sign in", form(mark, next, email, wrong, provider)).with_status(status)
     })
 }
 
@@ -107,8 +108,7 @@ pub(super) async fn form_of(request: &mut Request) -> Result<Form, Box<Response>
     }
 }
 
-/// Log-ins by another provider get their place below the password.
-fn form(mark: &FormMark, next: &str, email: &str, wrong: Option<&str>) -> Markup {
+fn form(mark: &FormMark, next: &str, email: &str, wrong: Option<&str>, provider: Option<&str>) -> Markup {
     html! {
         p { "Brand store and serial vault for snap devices." }
         @if let Some(wrong) = wrong { p class="wrong" role="alert" { (wrong) } }
@@ -123,6 +123,9 @@ fn form(mark: &FormMark, next: &str, email: &str, wrong: Option<&str>) -> Markup
                              complete: "one-time-code", longest: 32, ..Line::default() }))
                 button class="main" { "Sign in" }
             }))
+            @if let Some(name) = provider {
+                p class="or" { a class="button" href=(with_query("/login/provider", &[("next", next)])) { "Sign in with " (name) } }
+            }
         }
         p class="quiet" { "You were invited? " a href="/login/invite" { "Accept the invite" } "." }
         p class="quiet" {
@@ -170,7 +173,7 @@ async fn log_out(visit: Visit<OwnCtx, Form>) -> Outcome {
 }
 
 /// A path of ours to go on with: nothing that leads elsewhere, whatever a browser makes of it.
-fn own_path(text: &str) -> Option<&str> {
+pub(super) fn own_path(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('/')?;
     let plain = text.len() <= MAX_NEXT
         && !rest.starts_with(['/', '\\'])

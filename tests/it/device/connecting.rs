@@ -169,6 +169,7 @@ async fn builder(field: &Field, roles: &[Role]) -> String {
         password: None,
         operator: false,
         second_factor: None,
+        provider: None,
         disabled: false,
         created: now,
     };

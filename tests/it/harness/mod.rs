@@ -82,6 +82,7 @@ pub(crate) fn parts(
         seal,
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy::default()),
+        provider: None,
         settings: settings(dev),
     }
 }

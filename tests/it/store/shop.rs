@@ -123,6 +123,7 @@ impl Shop {
             password: None,
             operator,
             second_factor: None,
+            provider: None,
             disabled: false,
             created: now,
         };

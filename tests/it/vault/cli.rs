@@ -40,6 +40,7 @@ impl Desk {
             password: None,
             operator: false,
             second_factor: None,
+            provider: None,
             disabled: false,
             created: now,
         };

@@ -166,6 +166,7 @@ impl Factory {
             deltas: Arc::new(Vcdiff),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
+            provider: None,
             secrets: Arc::new(Secrets {
                 nonce_key: [1; 32],
                 session_key: [2; 32],

@@ -137,6 +137,7 @@ async fn ten_thousand_members_come_in_pages_and_fast() {
             password: None,
             operator: false,
             second_factor: None,
+            provider: None,
             disabled: false,
             created: now,
         };
