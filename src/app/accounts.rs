@@ -123,6 +123,7 @@ pub(super) fn invited(
         password: Some(password),
         operator: false,
         second_factor: None,
+        provider: None,
         disabled: false,
         created: app.clock.now(),
     })

@@ -96,7 +96,8 @@ pub fn ask(app: &App, peer: Option<IpAddr>, hash: &str, description: &str) -> Re
 /// `terminal-expired`: too late, or not one of ours.
 pub fn read(app: &App, text: &str) -> Result<Request, Refusal> {
     let expired = || {
-        Refusal::invalid(
+        Refusal::new(
+            Reason::NotFound,
             "terminal-expired",
             "cannot let the terminal in: the link is older than ten minutes or incomplete; run `hallmark login --web` again",
         )

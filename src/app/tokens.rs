@@ -264,17 +264,21 @@ pub(super) async fn log_in_with(
         audit: audit.clone(),
         ..Commit::default()
     };
-    if let CommitOutcome::Conflict { .. } = app.storage.commit(commit).await? {
+    match app.storage.commit(commit).await? {
         // Another log-in cleared the same old ones away: good enough for this one too.
-        let records = vec![Change::create(token)];
-        app.commit(Commit {
-            records,
-            audit,
-            ..Commit::default()
-        })
-        .await?;
+        CommitOutcome::Conflict { .. } => {
+            let records = vec![Change::create(token)];
+            app.commit(Commit {
+                records,
+                audit,
+                ..Commit::default()
+            })
+            .await
+        }
+        other @ (CommitOutcome::Done | CommitOutcome::Taken { .. } | CommitOutcome::OldRevision { .. }) => {
+            App::settle(&other)
+        }
     }
-    Ok(())
 }
 
 /// Every token of an account, expired ones too.

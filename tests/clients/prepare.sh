@@ -76,7 +76,7 @@ browser_tools() {
   exec {lock}>"$folder.lock"
   flock "$lock"
   (
-    cp "$here"/web/pages.mjs "$here"/web/package.json "$folder/"
+    cp "$here"/web/*.mjs "$here"/web/package.json "$folder/"
     cd "$folder" || exit 1
     if ! cmp --silent "$here/web/package-lock.json" installed.json; then
       cp "$here/web/package-lock.json" package-lock.json

@@ -737,6 +737,7 @@ async fn ten_thousand_members_are_listed_at_once() {
             password: None,
             operator: false,
             second_factor: None,
+            provider: None,
             disabled: false,
             created: now,
         };

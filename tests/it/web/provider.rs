@@ -149,10 +149,15 @@ async fn an_account_is_found_by_its_address_once_and_by_its_subject_ever_after()
         .await;
     assert_eq!(listed.ok()["provider"]["subject"], "subject-2");
     let log = shop
-        .call("operator", "GET", "/audit?action=account.provider.", Value::Null)
+        .call(
+            "operator",
+            "GET",
+            "/instance/audit?action=account.provider.",
+            Value::Null,
+        )
         .await
         .ok();
-    let actions: Vec<&str> = log
+    let actions: Vec<&str> = log["entries"]
         .as_array()
         .unwrap()
         .iter()
