@@ -21,7 +21,7 @@ new_instance
 for person in jo sam; do "$HALLMARK" account create "$person@acme.example" --password-file "$work/password" >/dev/null; done
 stop_server
 
-export PEOPLE=$work/people.json CLIENT_SECRET='s3cret: of tests/äö' BACK=$server/login/provider/back
+export PEOPLE=$work/people.json CLIENT_SECRET='s3cret: of tests/%+' BACK=$server/login/provider/back
 echo "$CLIENT_SECRET" >"$work/client-secret"
 cat >"$PEOPLE" <<'JSON'
 {
