@@ -1,13 +1,13 @@
 //! What an account has: its keys, its roles in stores, and the snaps it may act on (publisher-api.md 6.2).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::app::login;
 use crate::app::own_keys;
 use crate::app::store::{SnapEntry, publisher};
 use crate::app::{App, BrandCtx, OwnCtx, Place, Refusal, SnapCtx};
-use crate::domain::access::{Account, Membership, Permission, Role, StoreRecord};
+use crate::domain::access::{Account, Brand, Membership, Permission, Role, StoreRecord};
 use crate::domain::assertion::Assertion;
 use crate::domain::ident::{BrandId, StoreId};
 use crate::ports::Key;
@@ -21,7 +21,7 @@ pub struct Overview {
     pub validation: String,
     /// Its account-keys.
     pub keys: Vec<Assertion>,
-    /// The stores it has a part in, with its roles.
+    /// The stores it has a part in, with the roles that count there.
     pub stores: Vec<(StoreRecord, Vec<Role>)>,
     /// The snaps it may act on, in no order: its own, those it helps with, those of a brand it acts for.
     pub snaps: Vec<Arc<SnapEntry>>,
@@ -35,7 +35,7 @@ pub struct Overview {
 /// If the storage is out of reach.
 pub async fn overview(app: &App, ctx: &OwnCtx) -> Result<Overview, Refusal> {
     let who = login::whoami(app, ctx).await?;
-    let stores = stores(app, ctx, who.memberships).await?;
+    let stores = stores(app, &who.memberships).await?;
     let snaps = snaps(app, ctx).await?;
     let catalog = app.catalog.current(app).await?;
     let store_names = snaps
@@ -53,26 +53,26 @@ pub async fn overview(app: &App, ctx: &OwnCtx) -> Result<Overview, Refusal> {
     })
 }
 
-/// The stores in which these memberships count: roles in the base store of a brand count in all of its stores.
-async fn stores(
-    app: &App,
-    ctx: &OwnCtx,
-    memberships: Vec<Membership>,
-) -> Result<Vec<(StoreRecord, Vec<Role>)>, Refusal> {
-    let bases: HashSet<StoreId> = ctx
-        .brands(app)
-        .await?
-        .into_iter()
-        .map(|brand| brand.base_store)
-        .collect();
+/// The stores in which these roles count: where they are held and, for those held in the base store of a brand, its other
+/// stores. There nobody publishes, so that role is left out.
+async fn stores(app: &App, memberships: &[Membership]) -> Result<Vec<(StoreRecord, Vec<Role>)>, Refusal> {
+    let mut bases = Vec::new();
+    for one in memberships {
+        let brand = app.storage.find::<Brand>([one.brand_id.as_str()]).await?;
+        if brand.is_some_and(|brand| brand.record.base_store == one.store_id) {
+            bases.push(one);
+        }
+    }
+    let all = app.storage.all::<StoreRecord>(Key(Vec::new())).await?;
     let mut stores = Vec::new();
-    for found in app.storage.all::<StoreRecord>(Key(Vec::new())).await? {
-        let store = found.record;
-        let counts = |one: &&Membership| {
-            one.store_id == store.id || (one.brand_id == store.brand_id && bases.contains(&one.store_id))
-        };
-        let counting = memberships.iter().filter(counts);
-        let roles: BTreeSet<Role> = counting.flat_map(|one| one.roles.iter().copied()).collect();
+    for store in all.into_iter().map(|found| found.record) {
+        let held = memberships.iter().filter(|one| one.store_id == store.id);
+        let mut roles: BTreeSet<Role> = held.flat_map(|one| one.roles.iter().copied()).collect();
+        let above = bases
+            .iter()
+            .filter(|base| base.brand_id == store.brand_id && base.store_id != store.id);
+        let above = above.flat_map(|base| base.roles.iter().copied());
+        roles.extend(above.filter(|role| !matches!(role, Role::Access | Role::Brand)));
         if !roles.is_empty() {
             stores.push((store, roles.into_iter().collect()));
         }
@@ -104,10 +104,10 @@ pub async fn snaps(app: &App, ctx: &OwnCtx) -> Result<Vec<Arc<SnapEntry>>, Refus
             Some(leave) => {
                 (helps || leave.speaks_for(&snap.publisher_id)) && leave.may_with(snap, Permission::SnapRead)
             }
-            // Who has a part in one store, or only helps with a snap, need not have any in the rest of the brand.
+            // Who helps with a snap need not have any other part in its brand.
             None => {
                 let place = Place::SnapId(snap.id.clone());
-                (helps || snap.publisher_id == *ctx.account())
+                helps
                     && ctx
                         .caller()
                         .authorize::<SnapCtx>(app, Permission::SnapRead, place)

@@ -582,3 +582,35 @@ async fn the_public_name_of_an_account_is_changed_with_what_devices_know_of_it()
         );
     }
 }
+
+#[tokio::test]
+async fn an_account_is_shown_the_stores_in_which_its_roles_count() {
+    let shop = Shop::new().await;
+    view(&shop, "acme-gate").await;
+    view(&shop, "acme-other").await;
+    shop.person("partner", &[], false).await;
+    shop.role("partner", "acme-gate", &["admin", "access"]).await;
+    shop.role("pub", "acme-other", &["access"]).await;
+    let stores = async |who: &str| get(&shop, who, "/dev/api/account").await["stores"].clone();
+    let all = stores("admin").await;
+    assert_eq!(texts(&all, "id"), ["acme", "acme-gate", "acme-other"]);
+    for store in all.as_array().unwrap() {
+        assert_eq!(store["roles"], json!(["admin"]), "{store}");
+    }
+    // Names are registered in base stores: who publishes there need not see the views.
+    let store = |id: &str, name: &str, roles: &[&str]| json!({"id": id, "name": name, "roles": roles});
+    let acme = all[0]["name"].as_str().unwrap().to_owned();
+    assert_eq!(
+        stores("pub").await,
+        json!([
+            store("acme", &acme, &["access"]),
+            store("acme-other", "Gates", &["access"])
+        ])
+    );
+    assert_eq!(
+        stores("partner").await,
+        json!([store("acme-gate", "Gates", &["admin", "access"])])
+    );
+    shop.person("stranger", &[], false).await;
+    assert_eq!(stores("stranger").await, json!([]));
+}
