@@ -80,6 +80,7 @@ async fn instance() -> (App, Credential) {
         catalog: Arc::default(),
         reports: Arc::default(),
         models: Arc::default(),
+        provider: None,
     }
     .into();
     let now = clock.now();

@@ -281,7 +281,7 @@ async fn judge_page(
         let (status, location, main) = office
             .browse(
                 endpoint.method,
-                &filled(endpoint, about(permission)),
+                &filled(endpoint, about(permission, &caller.who)),
                 caller.token.as_deref(),
             )
             .await;

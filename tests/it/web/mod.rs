@@ -3,9 +3,9 @@
 mod browser;
 mod escaping;
 mod invites;
-mod reviewing;
 mod oidc_double;
 mod provider;
+mod reviewing;
 mod roles;
 mod signing_in;
 mod snaps;
