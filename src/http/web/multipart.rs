@@ -71,7 +71,7 @@ impl Parts {
 
     /// The next part; none at the end. What is left of the one before is passed over.
     pub(super) async fn next(&mut self) -> Result<Option<Part>, Refusal> {
-        let Some(part) = self.form.next().await.map_err(broken)? else {
+        let Some(part) = self.form.next().await.map_err(|error| broken(&error))? else {
             return Ok(None);
         };
         if let Some(file) = &part.filename {
@@ -81,7 +81,11 @@ impl Parts {
                 chosen,
             })));
         }
-        let text = self.form.whole(&part, MAX_TEXT).await.map_err(broken)?;
+        let text = self
+            .form
+            .whole(&part, MAX_TEXT)
+            .await
+            .map_err(|error| broken(&error))?;
         let text = String::from_utf8(text.into()).map_err(|_| {
             Refusal::invalid(
                 "invalid-request",
@@ -101,10 +105,10 @@ impl Parts {
 
     /// The next piece of the file; none at its end.
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Refusal> {
-        self.form.piece().await.map_err(broken)
+        self.form.piece().await.map_err(|error| broken(&error))
     }
 }
 
-fn broken(error: MultipartError) -> Refusal {
+fn broken(error: &MultipartError) -> Refusal {
     Refusal::invalid("invalid-request", error.to_string())
 }
