@@ -146,7 +146,7 @@ impl Multipart {
         }
         self.parts += 1;
         if self.parts > MAX_PARTS {
-            return Err(MultipartError::Malformed("it has too many parts"));
+            return Err(MultipartError::Malformed("it has more than 300 parts"));
         }
         let head = self.head().await?;
         self.place = Place::Within;

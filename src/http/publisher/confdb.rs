@@ -65,8 +65,10 @@ fn schema(assertion: &Assertion) -> Value {
 }
 
 async fn list(app: App, ctx: OwnCtx, input: Input) -> Outcome<Json<Value>> {
-    let name: Option<String> = input.variable("name").ok();
-    let found = confdb::schemas(&app, &ctx, name.as_deref()).await?;
+    // Not there in the list of all.
+    let name: String = input.variable("name").unwrap_or_default();
+    let name = Some(name.as_str()).filter(|name| !name.is_empty());
+    let found = confdb::schemas(&app, &ctx, name).await?;
     let assertions: Vec<Value> = found.iter().map(schema).collect();
     Ok(Json(json!({ "assertions": assertions })))
 }

@@ -160,7 +160,7 @@ async fn what_is_wrong_is_told_and_nothing_is_kept() {
         (
             multipart(&[("mark", None, mark), ("channels", None, &long), snap]),
             400,
-            "more than 65536 bytes",
+            "larger than 65536 bytes",
         ),
         (
             multipart(&[("mark", None, mark), ("channels", None, b"\xff\xfe"), snap]),
