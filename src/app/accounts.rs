@@ -57,6 +57,7 @@ pub async fn create(
             operator: new.operator,
             second_factor: None,
             provider: None,
+            reset: None,
             disabled: false,
             created: app.clock.now(),
         };
@@ -124,6 +125,7 @@ pub(super) fn invited(
         operator: false,
         second_factor: None,
         provider: None,
+        reset: None,
         disabled: false,
         created: app.clock.now(),
     })
@@ -217,6 +219,9 @@ pub async fn set_standing(
         }
     }
     record.disabled = disabled;
+    if disabled {
+        record.reset = None;
+    }
     records.push(Change::replace(&record, version));
     let action = if disabled {
         "account.disable"

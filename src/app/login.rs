@@ -143,9 +143,13 @@ pub async fn change_password(
     }
     let hash = app.guard.passwords.hash(new, app.entropy.as_ref()).await?;
     let event = ctx.event(app.clock.now(), "account.password", account.id.as_str());
-    set_password(app, &account.id, &hash, Some(&ctx.token().id), event)
-        .await
+    let ends = Ends::LogIns {
+        but: Some(&ctx.token().id),
+    };
+    set_password(app, &account.id, &hash, ends, event, |_| true)
+        .await?
         .map(|_| ())
+        .ok_or_else(App::changed_meanwhile)
 }
 
 /// Sets somebody's password, for who owns the data directory. All log-ins of the account end.
@@ -158,25 +162,54 @@ pub async fn reset_password(
     let account = super::accounts::by_email(app, email).await?.record;
     let hash = app.guard.passwords.hash(new, app.entropy.as_ref()).await?;
     let event = ctx.event(app.clock.now(), "account.password", account.id.as_str());
-    set_password(app, &account.id, &hash, None, event).await
+    set_password(app, &account.id, &hash, Ends::LogIns { but: None }, event, |_| {
+        true
+    })
+    .await?
+    .ok_or_else(App::changed_meanwhile)
 }
 
-async fn set_password(
+/// What ends with a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ends<'a> {
+    /// Log-ins of the person, but for the token with this id.
+    LogIns { but: Option<&'a str> },
+    /// All tokens: log-ins, and those for programs and publisher clients.
+    All,
+}
+
+impl Ends<'_> {
+    fn concerns(self, token: &Token) -> bool {
+        match self {
+            Self::LogIns { but } => token.person && but != Some(token.id.as_str()),
+            Self::All => true,
+        }
+    }
+}
+
+/// Sets the password of an account, if it is `still` as it should be; none if it is not, or is gone. A link for another
+/// password is void then.
+pub(super) async fn set_password(
     app: &App,
     account: &AccountId,
     hash: &str,
-    keep: Option<&str>,
+    ends: Ends<'_>,
     event: AuditEvent,
-) -> Result<Account, Refusal> {
+    still: impl Fn(&Account) -> bool,
+) -> Result<Option<Account>, Refusal> {
     for _ in 0..ATTEMPTS {
         let found = app.storage.find::<Account>([account.as_str()]).await?;
         let Some(Versioned { mut record, version }) = found else {
-            break;
+            return Ok(None);
         };
+        if !still(&record) {
+            return Ok(None);
+        }
         record.password = Some(hash.to_owned());
+        record.reset = None;
         let mut records = vec![Change::replace(&record, version)];
         for token in of_account(app, account).await? {
-            if token.record.person && keep != Some(token.record.id.as_str()) {
+            if ends.concerns(&token.record) {
                 records.push(Change::delete(&token.record, token.version));
             }
         }
@@ -193,7 +226,7 @@ async fn set_password(
             other @ (CommitOutcome::Done
             | CommitOutcome::Taken { .. }
             | CommitOutcome::OldRevision { .. }) => {
-                return App::settle(&other).map(|()| record);
+                return App::settle(&other).map(|()| Some(record));
             }
         }
     }

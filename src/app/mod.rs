@@ -27,6 +27,7 @@ pub mod members;
 pub mod model_service;
 pub mod models;
 pub mod own_keys;
+pub mod password_reset;
 pub mod passwords;
 pub mod provider;
 mod refusal;

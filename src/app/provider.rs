@@ -293,6 +293,7 @@ fn open(app: &App, email: &Email, claimed: &Claimed, attempt: usize) -> Result<(
         disabled: false,
         second_factor: None,
         provider: Some(identity.clone()),
+        reset: None,
         created: app.clock.now(),
     };
     let mut event = event(app, &account.id, "account.create", account.id.as_str());

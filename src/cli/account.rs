@@ -24,6 +24,8 @@ pub(super) enum Verb {
     Enable(Named),
     /// Unbind an account from the provider of log-ins: the next sign-in there with its e-mail address binds it anew
     Unbind(Named),
+    /// Make a link that sets a new password, once, within 24 hours; the link before it is void
+    ResetPassword(Named),
     /// Change your own password
     Password(Password),
     /// Codes of an authenticator application as a second factor
@@ -93,6 +95,12 @@ const CARD: &[Column] = &[
     Column::field("Password", "password"),
 ];
 
+const LINK: &[Column] = &[
+    Column::field("E-mail", "email"),
+    Column::field("Link", "url"),
+    Column::field("Expires", "expires-at"),
+];
+
 impl Verb {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         let client = Client::open(&BrandArg::default())?;
@@ -112,6 +120,15 @@ impl Verb {
                     &account,
                     &format!("{email} is bound to nobody of the provider any more"),
                 )
+            }
+            Self::ResetPassword(Named { email }) => {
+                let path = native(&["accounts", email.as_str(), "reset-password"]);
+                let link = client.post(&path, &json!({})).await?;
+                cx.out.item(&link, LINK)?;
+                cx.out.note(
+                    "the link is shown only now; hand it to its owner: who uses it sets the password and ends all log-ins and tokens of the account",
+                );
+                Ok(())
             }
             Self::Password(password) => password.run(&client, cx).await,
             Self::Otp(verb) => verb.run(&client, cx).await,

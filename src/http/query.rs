@@ -61,6 +61,15 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The value of `name`; empty where it is missing or given twice. For pages, which show then what there is without it.
+    pub fn once(&self, name: &str) -> &str {
+        let mut values = self.all(name);
+        match (values.next(), values.next()) {
+            (Some(value), None) => value,
+            (None, _) | (Some(_), Some(_)) => "",
+        }
+    }
+
     /// Refuses keys other than `names`.
     pub fn only<D: Dialect>(&self, names: &[&str]) -> Result<(), Fault<D>> {
         match self.0.iter().find(|(key, _)| !names.contains(&key.as_str())) {

@@ -314,6 +314,7 @@ impl Record for Account {
                 .as_ref()
                 .map(|identity| ("provider", identity.key())),
         );
+        values.extend(self.reset.as_ref().map(|reset| ("reset", reset.hash.clone())));
         values
     }
 }

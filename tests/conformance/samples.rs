@@ -166,6 +166,7 @@ pub(crate) fn account(name: &str) -> Account {
         operator: false,
         second_factor: None,
         provider: None,
+        reset: None,
         disabled: false,
         created: at(0),
     }

@@ -513,6 +513,11 @@ async fn json_output_is_as_documented() {
         quietly(operator, &["account", "unbind", jo]).await,
     );
 
+    printed.insert(
+        "account reset-password",
+        quietly(operator, &["account", "reset-password", jo]).await,
+    );
+
     let documented = documented();
     let mut wrong = Vec::new();
     for (verb, actual) in &printed {

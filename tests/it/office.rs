@@ -218,6 +218,7 @@ impl Office {
             operator: false,
             second_factor: None,
             provider: None,
+            reset: None,
             disabled: false,
             created: self.now(),
         };

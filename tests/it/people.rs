@@ -738,6 +738,7 @@ async fn ten_thousand_members_are_listed_at_once() {
             operator: false,
             second_factor: None,
             provider: None,
+            reset: None,
             disabled: false,
             created: now,
         };

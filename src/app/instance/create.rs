@@ -379,6 +379,7 @@ async fn administrator(
         operator: true,
         second_factor: None,
         provider: None,
+        reset: None,
         disabled: false,
         created: now,
     })

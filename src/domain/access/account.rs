@@ -8,6 +8,7 @@ use super::authorship::Authorship;
 use super::limits::Limits;
 use super::permission::Role;
 use super::provider::ProviderIdentity;
+use super::reset::PasswordReset;
 use crate::domain::catalog::{SnapPrefix, StoreKind};
 use crate::domain::ident::{AccountId, BrandId, Email, StoreId, Username};
 use crate::domain::time::Timestamp;
@@ -36,6 +37,9 @@ pub struct Account {
     /// Who they are for the provider they sign in with; none = they have not yet.
     #[serde(default)]
     pub provider: Option<ProviderIdentity>,
+    /// The link that sets a new password, where one is out.
+    #[serde(default)]
+    pub reset: Option<PasswordReset>,
     /// When it was made.
     pub created: Timestamp,
 }
@@ -44,6 +48,12 @@ impl Account {
     /// Whether log-ins demand a second factor.
     pub fn has_second_factor(&self) -> bool {
         self.second_factor.as_ref().is_some_and(|factor| factor.confirmed)
+    }
+
+    /// Whether the link with this hash sets a new password at `now`: those of accounts that are switched off do not.
+    pub fn takes_link(&self, hash: &str, now: Timestamp) -> bool {
+        let reset = self.reset.as_ref();
+        !self.disabled && reset.is_some_and(|reset| reset.hash == hash && now < reset.expires)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod invite;
 pub mod limits;
 pub mod permission;
 pub mod provider;
+pub mod reset;
 pub mod secret;
 pub mod vocabulary;
 
@@ -15,4 +16,5 @@ pub use invite::{InviteAction, InviteStatus, StoreInvite};
 pub use limits::{Limits, Pattern};
 pub use permission::{Permission, Role, Scope};
 pub use provider::{Admission, NotAdmitted, ProviderIdentity, admit};
-pub use secret::{InviteText, TokenText};
+pub use reset::{PasswordReset, RESET_LIFE};
+pub use secret::{InviteText, ResetText, TokenText};

@@ -97,6 +97,7 @@ mod tests {
                 subject: "1".to_owned(),
                 since,
             }),
+            reset: None,
             created: since,
         }
     }

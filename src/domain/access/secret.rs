@@ -7,7 +7,6 @@ use zeroize::Zeroizing;
 use crate::domain::audit::hex;
 
 const PREFIX: &str = "hmk_";
-const INVITE_PREFIX: &str = "hmi_";
 const RANDOM: usize = 40;
 const CHECKSUM: usize = 6;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -44,36 +43,51 @@ impl TokenText {
     }
 }
 
-/// The text that accepts an invite, `hmi_…`: made and kept like a token, and good once.
-#[derive(Clone)]
-pub struct InviteText(Zeroizing<String>);
+/// A text that is made and kept like a token, and good once.
+macro_rules! good_once {
+    ($(#[doc = $doc:literal])* $name:ident, $prefix:literal) => {
+        $(#[doc = $doc])*
+        #[derive(Clone)]
+        pub struct $name(Zeroizing<String>);
 
-impl std::fmt::Debug for InviteText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("InviteText(…)")
-    }
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(…)"))
+            }
+        }
+
+        impl $name {
+            /// One from random bytes.
+            pub fn generate(refill: impl FnMut(&mut [u8])) -> Self {
+                Self(compose($prefix, refill))
+            }
+
+            /// Reads a presented one; none if it cannot be one of ours.
+            pub fn parse(text: &str) -> Option<Self> {
+                recognise($prefix, text.trim()).map(Self)
+            }
+
+            /// SHA-256, lower-case hex: what is stored and looked up.
+            pub fn hash(&self) -> String {
+                hex(digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref())
+            }
+
+            /// The text, to hand it on once.
+            pub fn reveal(&self) -> &str {
+                &self.0
+            }
+        }
+    };
 }
 
-impl InviteText {
-    /// One from random bytes.
-    pub fn generate(refill: impl FnMut(&mut [u8])) -> Self {
-        Self(compose(INVITE_PREFIX, refill))
-    }
+good_once! {
+    /// The text that accepts an invite, `hmi_…`.
+    InviteText, "hmi_"
+}
 
-    /// Reads a presented one; none if it cannot be one of ours.
-    pub fn parse(text: &str) -> Option<Self> {
-        recognise(INVITE_PREFIX, text.trim()).map(Self)
-    }
-
-    /// SHA-256, lower-case hex: what is stored and looked up.
-    pub fn hash(&self) -> String {
-        hex(digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref())
-    }
-
-    /// The text, to hand it on once.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
+good_once! {
+    /// The text in a link that sets a new password, `hmr_…`.
+    ResetText, "hmr_"
 }
 
 fn compose(prefix: &str, mut refill: impl FnMut(&mut [u8])) -> Zeroizing<String> {
@@ -163,6 +177,16 @@ mod tests {
         ] {
             assert!(TokenText::parse(bad).is_none(), "{bad}");
         }
+    }
+
+    #[test]
+    fn texts_that_are_good_once_are_of_their_own_kind() {
+        let (invite, reset) = (InviteText::generate(counter()), ResetText::generate(counter()));
+        assert!(InviteText::parse(&format!(" {}\n", invite.reveal())).is_some());
+        assert_eq!(ResetText::parse(reset.reveal()).unwrap().hash(), reset.hash());
+        assert!(ResetText::parse(invite.reveal()).is_none() && InviteText::parse(reset.reveal()).is_none());
+        assert!(ResetText::parse(&reset.reveal().replace("hmr_", "hmi_")).is_none());
+        assert!(!format!("{reset:?}").contains(&reset.reveal()[4..]));
     }
 
     #[test]

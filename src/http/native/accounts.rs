@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Created, Input, Json, Native, Outcome};
 use crate::app::accounts::{self, NewAccount, Standing};
-use crate::app::{App, InstanceCtx, Password, Refusal, provider, second_factor};
+use crate::app::{App, InstanceCtx, Password, Refusal, password_reset, provider, second_factor};
 use crate::domain::access::{Account, Permission};
 use crate::domain::ident::{AccountId, Email, Username};
 use crate::domain::time::Timestamp;
@@ -42,6 +42,12 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
             P::AccountManage,
             "Switch an account on again",
             enable,
+        ),
+        native.post(
+            "/hallmark/v1/accounts/{email}/reset-password",
+            P::AccountManage,
+            "Make a link that sets somebody's password, once",
+            reset_password,
         ),
         native.post(
             "/hallmark/v1/accounts/{email}/second-factor/remove",
@@ -174,6 +180,24 @@ async fn remove_factor(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json
 
 async fn unbind(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<AccountView>> {
     Ok(Json(provider::unbind(&app, &ctx, &email(&input)?).await?.into()))
+}
+
+/// A link that sets a password; shown only now.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct LinkView {
+    email: Email,
+    url: String,
+    expires_at: Timestamp,
+}
+
+async fn reset_password(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Created<LinkView>> {
+    let link = password_reset::issue(&app, &ctx, &email(&input)?).await?;
+    Ok(Created(LinkView {
+        url: link.url(&app).to_string(),
+        email: link.account.email,
+        expires_at: link.expires,
+    }))
 }
 
 async fn disable(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<AccountView>> {

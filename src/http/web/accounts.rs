@@ -8,7 +8,7 @@ use super::frame::Page;
 use super::parts::{Cut, Line, at, empty, line, mark, post_button, post_form, search, table, time};
 use super::route::{Outcome, Visit, Web, done_at};
 use crate::app::accounts::{self, NewAccount, Standing};
-use crate::app::{InstanceCtx, Refusal};
+use crate::app::{InstanceCtx, Refusal, password_reset};
 use crate::domain::access::Permission;
 use crate::domain::ident::Email;
 use crate::http::endpoint::Endpoint;
@@ -23,6 +23,12 @@ pub(super) fn endpoints(web: &Web) -> Vec<Endpoint> {
             P::AccountManage,
             "Switch an account off or on",
             stand,
+        ),
+        web.act(
+            "/accounts/{email}/reset-password",
+            P::AccountManage,
+            "Make a link that sets somebody's password, once",
+            reset_password,
         ),
     ]
 }
@@ -57,6 +63,8 @@ async fn list(visit: Visit<InstanceCtx>) -> Outcome {
                             (post_button(&session.mark, &action, "Switch on",
                                 account.email.as_str(), "", &[("disabled", "no")]))
                         } @else {
+                            (post_button(&session.mark, &at(&["accounts", account.email.as_str(), "reset-password"]),
+                                "Link for a new password", account.email.as_str(), "", &[]))
                             (post_button(&session.mark, &action, "Switch off",
                                 account.email.as_str(), "danger", &[("disabled", "yes")]))
                         }
@@ -102,6 +110,21 @@ async fn create(visit: Visit<InstanceCtx, Form>) -> Outcome {
         p { a href="/accounts" { "To all accounts" } }
     };
     Ok(Page::new("Account created", body)
+        .below("/accounts".to_owned(), "Accounts")
+        .into())
+}
+
+async fn reset_password(visit: Visit<InstanceCtx, Form>) -> Outcome {
+    let email: Email = visit.variable("email")?;
+    let link = password_reset::issue(&visit.app, &visit.ctx, &email).await?;
+    let body = html! {
+        p { "Hand this link to " strong { (email) } ": it is shown this once, sets their password once, and ends all log-ins "
+            "and tokens of the account. The one before it is void." }
+        (secret("link", "Link", &link.url(&visit.app)))
+        p { "Good until " (time(link.expires)) "." }
+        p { a href="/accounts" { "To all accounts" } }
+    };
+    Ok(Page::new("Link for a new password", body)
         .below("/accounts".to_owned(), "Accounts")
         .into())
 }

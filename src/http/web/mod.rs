@@ -19,6 +19,7 @@ mod models;
 mod multipart;
 mod parts;
 mod provider;
+mod reset;
 mod reviews;
 mod route;
 mod serials;
@@ -71,6 +72,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
     )];
     all.extend(sign_in::endpoints(&web, app));
     all.extend(provider::endpoints(app));
+    all.extend(reset::endpoints(app));
     all.extend(start::endpoints(&web));
     all.extend(account::endpoints(&web));
     all.extend(terminal::endpoints(&web));

@@ -68,16 +68,8 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
     ]
 }
 
-fn asked<'r>(request: &'r Request, name: &str) -> &'r str {
-    let mut values = request.query.all(name);
-    match (values.next(), values.next()) {
-        (Some(value), None) => value,
-        (None, _) | (Some(_), Some(_)) => "",
-    }
-}
-
 async fn leave(app: &App, request: Request) -> Response {
-    let next = own_path(asked(&request, "next")).unwrap_or_default();
+    let next = own_path(request.asked("next")).unwrap_or_default();
     if Session::open(app, &request.headers).await.is_ok() {
         return see_other(if next.is_empty() { "/start" } else { next });
     }
@@ -98,10 +90,10 @@ async fn arrive(app: &App, request: Request) -> Response {
         None => cookies.begin_visit(app),
     };
     let back = Return {
-        state: asked(&request, "state"),
-        code: asked(&request, "code"),
-        error: asked(&request, "error"),
-        issuer: asked(&request, "iss"),
+        state: request.asked("state"),
+        code: request.asked("code"),
+        error: request.asked("error"),
+        issuer: request.asked("iss"),
     };
     let arrived = provider::arrive(app, cookies.ticket(&request.headers), &visitor, back).await;
     let mut response = match arrived {

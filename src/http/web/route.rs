@@ -202,11 +202,7 @@ impl<C, B> Visit<C, B> {
 
     /// The query parameter `name`; empty where it is missing or given twice.
     pub(super) fn query(&self, name: &str) -> &str {
-        let mut values = self.query.all(name);
-        match (values.next(), values.next()) {
-            (Some(value), None) => value.trim(),
-            (None, _) | (Some(_), Some(_)) => "",
-        }
+        self.query.once(name).trim()
     }
 
     /// The query parameter `name` as `T`; none where it is empty.
@@ -330,6 +326,11 @@ impl Request {
             Some(Peer::Remote(address)) => Some(address),
             Some(Peer::Local) | None => None,
         }
+    }
+
+    /// The query parameter `name`; empty where it is missing or given twice.
+    pub(super) fn asked(&self, name: &str) -> &str {
+        self.query.once(name)
     }
 }
 

@@ -130,7 +130,7 @@ fn form(mark: &FormMark, next: &str, email: &str, wrong: Option<&str>, provider:
         p class="quiet" { "You were invited? " a href="/login/invite" { "Accept the invite" } "." }
         p class="quiet" {
             "The first password is printed by " code { "hallmark init" } " or " code { "hallmark quickstart" }
-            ". Whoever runs the server sets a new one with " code { "hallmark passwd" } "."
+            ". Lost it? Ask an operator for a link (" code { "hallmark account reset-password" } ")."
         }
     }
 }

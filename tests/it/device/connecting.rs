@@ -170,6 +170,7 @@ async fn builder(field: &Field, roles: &[Role]) -> String {
         operator: false,
         second_factor: None,
         provider: None,
+        reset: None,
         disabled: false,
         created: now,
     };

@@ -124,6 +124,7 @@ impl Shop {
             operator,
             second_factor: None,
             provider: None,
+            reset: None,
             disabled: false,
             created: now,
         };

@@ -41,6 +41,7 @@ impl Desk {
             operator: false,
             second_factor: None,
             provider: None,
+            reset: None,
             disabled: false,
             created: now,
         };

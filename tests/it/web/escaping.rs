@@ -138,6 +138,7 @@ async fn ten_thousand_members_come_in_pages_and_fast() {
             operator: false,
             second_factor: None,
             provider: None,
+            reset: None,
             disabled: false,
             created: now,
         };

@@ -5,6 +5,7 @@ mod escaping;
 mod invites;
 mod oidc_double;
 mod provider;
+mod reset;
 mod reviewing;
 mod roles;
 mod signing_in;

@@ -15,7 +15,7 @@ use crate::store::shop::Shop;
 
 const PASSWORD: &str = "correct horse battery";
 
-async fn give_password(shop: &Shop, who: &str) {
+pub async fn give_password(shop: &Shop, who: &str) {
     let email = format!("{who}@people.example").parse().unwrap();
     login::reset_password(
         &shop.app,
@@ -27,7 +27,7 @@ async fn give_password(shop: &Shop, who: &str) {
     .unwrap();
 }
 
-async fn sign_in(browser: &Browser<'_>, email: &str, password: &str, next: &str) -> Seen {
+pub async fn sign_in(browser: &Browser<'_>, email: &str, password: &str, next: &str) -> Seen {
     let mark = browser.get("/login").await.mark().unwrap_or_default();
     let fields = [
         ("mark", mark.as_str()),
