@@ -407,6 +407,14 @@ impl BrandCtx {
     }
 
     fn judge_with(&self, snap: &SnapRecord, permission: Permission) -> Judgement {
+        match self.judge_wherever(snap, permission) {
+            Judgement::Yes => self.grant.judge_store(&snap.store_id),
+            other @ (Judgement::No | Judgement::Unproven | Judgement::Limited(_)) => other,
+        }
+    }
+
+    /// The same, whichever stores the token is for.
+    fn judge_wherever(&self, snap: &SnapRecord, permission: Permission) -> Judgement {
         if snap.brand_id != self.brand || !self.has_part_in(snap, permission) {
             return Judgement::No;
         }
@@ -417,10 +425,7 @@ impl BrandCtx {
             self.grant.judge(permission)
         };
         match by_right {
-            Judgement::Yes => match self.grant.judge_package(&snap.name) {
-                Judgement::Yes => self.grant.judge_store(&snap.store_id),
-                other @ (Judgement::No | Judgement::Unproven | Judgement::Limited(_)) => other,
-            },
+            Judgement::Yes => self.grant.judge_package(&snap.name),
             other @ (Judgement::No | Judgement::Unproven | Judgement::Limited(_)) => other,
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use hallmark::domain::access::{Permission, Role, Scope};
+use hallmark::domain::access::{Permission, Role, Scope, Token};
 use hallmark::domain::vault::is_reserved;
 use hallmark::http::endpoint::{Access, Endpoint};
 use hallmark::http::metrics::Metrics;
@@ -24,6 +24,8 @@ struct Caller {
     scopes: Option<Vec<Permission>>,
     /// Whether the token is limited to another brand.
     elsewhere: bool,
+    /// Whether the token is limited to the base store.
+    one_store: bool,
 }
 
 impl Caller {
@@ -31,7 +33,7 @@ impl Caller {
     fn may(&self, permission: Permission) -> bool {
         let rank = match permission.scope() {
             Scope::Own => true,
-            Scope::Instance => self.operator && !self.elsewhere,
+            Scope::Instance => self.operator && !self.elsewhere && !self.one_store,
             Scope::Brand => {
                 let role = permission.roles().iter().any(|role| self.roles.contains(role));
                 !self.elsewhere && (role || self.operator && permission.operator())
@@ -53,6 +55,7 @@ impl Caller {
             token: None,
             roles: self.roles.clone(),
             scopes: None,
+            one_store: false,
             ..*self
         };
         !self.may(permission) && unlimited.may(permission)
@@ -71,6 +74,7 @@ async fn callers(office: &Office) -> Vec<Caller> {
             person: true,
             scopes: None,
             elsewhere: false,
+            one_store: false,
         });
     };
     for role in Role::ALL {
@@ -121,6 +125,11 @@ async fn callers(office: &Office) -> Vec<Caller> {
             token.brand_id = Some(OTHER.parse().unwrap())
         })
         .await;
+    let one_store = |token: &mut Token| token.limits.stores = Some([BRAND.parse().unwrap()].into());
+    let operator_one_store = office.token_with("operator@hallmark.example", one_store).await;
+    let all_one_store = office.token_with("all@acme.example", one_store).await;
+    add("operator, token of one store", operator_one_store, &[], true);
+    add("every role, token of one store", all_one_store, Role::ALL, false);
     add(
         "every role",
         office.token("all@acme.example").await,
@@ -134,6 +143,7 @@ async fn callers(office: &Office) -> Vec<Caller> {
     for caller in &mut callers {
         caller.person = !caller.who.ends_with("by a program");
         caller.elsewhere = caller.who.ends_with("token of another brand");
+        caller.one_store = caller.who.ends_with("token of one store");
         if caller.who.ends_with("few scopes") {
             caller.scopes = Some(scopes.clone());
         }

@@ -171,6 +171,10 @@ pub(super) fn within(token: &Token, permission: Permission) -> Judgement {
     if !named || (token.limits.only_snaps() && !permission.about_snaps()) {
         return Judgement::Limited(TokenLimit::Permission(permission));
     }
+    // The instance is more than any of its stores.
+    if token.limits.stores.is_some() && permission.scope() == Scope::Instance {
+        return Judgement::Limited(TokenLimit::Store);
+    }
     Judgement::Yes
 }
 

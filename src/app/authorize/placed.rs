@@ -44,13 +44,24 @@ impl SnapCtx {
 
     /// For acts that need a second permission: whether the caller has that one too.
     pub fn may(&self, permission: Permission) -> bool {
-        self.brand.may_with(self.snap(), permission)
+        self.judge(permission) == Judgement::Yes
     }
 
     /// The same, refused as the first one would be.
     pub fn require(&self, permission: Permission) -> Result<(), Refusal> {
         let absent = || absent(self.snap().name.as_str());
-        self.brand.judge_with(self.snap(), permission).or(absent)
+        self.judge(permission).or(absent)
+    }
+
+    /// What roles in a store give that only shows the snap is reading, whatever they are.
+    fn judge(&self, permission: Permission) -> Judgement {
+        if self.takes_part {
+            self.brand.judge_with(self.snap(), permission)
+        } else if reads(permission) {
+            self.brand.judge_wherever(self.snap(), permission)
+        } else {
+            Judgement::No
+        }
     }
 }
 
@@ -91,7 +102,7 @@ impl Authorized for SnapCtx {
         if !takes_part && reads(permission) {
             let shown = shown_to(app, caller, &snap.record).await?;
             brand.grant = brand.grant.with_roles_here(shown);
-            judgement = brand.judge_with(&snap.record, permission);
+            judgement = brand.judge_wherever(&snap.record, permission);
         }
         judgement.or(absent)?;
         Ok(Self {
@@ -110,7 +121,7 @@ fn reads(permission: Permission) -> bool {
     )
 }
 
-/// The caller's roles in the stores that show the snap.
+/// The caller's roles in the stores that show the snap and that the token is for.
 async fn shown_to(app: &App, caller: &Caller, snap: &SnapRecord) -> Result<Vec<Role>, Refusal> {
     let catalog = app.catalog.current(app).await?;
     let mut roles = Vec::new();
@@ -121,6 +132,7 @@ async fn shown_to(app: &App, caller: &Caller, snap: &SnapRecord) -> Result<Vec<R
             .brand_id
             .as_ref()
             .is_none_or(|only| *only == membership.brand_id)
+            && caller.token.limits.allows_store(&membership.store_id)
             && sees(&*catalog, snap.placed(), viewer)
         {
             roles.extend(membership.roles);
