@@ -1,7 +1,7 @@
 //! Accounts: people who can log in.
 
 use super::invites::Newcomer;
-use super::{App, InstanceCtx, OwnCtx, Password, Refusal, catalog};
+use super::{App, InstanceCtx, OwnCtx, Password, Refusal, catalog, members};
 use crate::domain::access::Account;
 use crate::domain::access::secret::random_letters;
 use crate::domain::ident::{AccountId, Email, Username};
@@ -189,7 +189,11 @@ pub enum Standing {
     Disabled,
 }
 
-/// Switches an account on or off. Nobody switches themselves off, so an operator always remains.
+/// Switches an account on or off. Nobody switches themselves off, so an operator always remains; nor is the last
+/// administrator of a base store switched off.
+///
+/// # Errors
+/// `own-account`, `last-administrator`; `changed-meanwhile` if somebody else changed one of these at the same time.
 pub async fn set_standing(
     app: &App,
     ctx: &InstanceCtx,
@@ -223,6 +227,9 @@ pub async fn set_standing(
         record.reset = None;
     }
     records.push(Change::replace(&record, version));
+    if disabled {
+        records.extend(members::left_without(app, &record).await?);
+    }
     let action = if disabled {
         "account.disable"
     } else {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{App, Refusal, StoreCtx};
+use super::{App, Reason, Refusal, StoreCtx};
 use crate::domain::access::{Account, Brand, Membership, Permission, Role, StoreRecord};
 use crate::domain::audit::AuditEvent;
 use crate::domain::ident::{AccountId, BrandId, Email};
@@ -229,7 +229,12 @@ impl<'c> Changing<'c> {
 
     async fn assign(&mut self, wanted: &Assignment, keep: Keep, confirmed: Confirmed) -> Result<(), Refusal> {
         let store = &self.store.record;
-        let account = super::accounts::by_email(self.app, &wanted.email).await?.record;
+        let account = match super::accounts::by_email(self.app, &wanted.email).await {
+            Err(refusal) if refusal.reason == Reason::NotFound => {
+                return Err(no_account(&wanted.email, store));
+            }
+            found => found?.record,
+        };
         let old = self
             .before
             .iter()
@@ -326,11 +331,13 @@ impl<'c> Changing<'c> {
     /// None if somebody changed the same members meanwhile.
     async fn commit(mut self) -> Result<Option<Vec<Member>>, Refusal> {
         if !self.leaving.is_empty() && self.store.record.parent.is_none() {
-            self.keeps_an_administrator().await?;
-            // The store's record takes part, so that two administrators cannot remove each other at the same time.
-            self.commit
-                .records
-                .push(Change::replace(&self.store.record, self.store.version));
+            let stays = self.keeps_an_administrator().await?;
+            // The store's record takes part, so that two administrators cannot remove each other at the same time; and
+            // the account of the one who stays, so that it is not switched off meanwhile.
+            self.commit.records.extend([
+                Change::replace(&self.store.record, self.store.version),
+                Change::replace(&stays.record, stays.version),
+            ]);
         }
         if self.commit.records.is_empty() {
             return Ok(Some(self.after));
@@ -343,27 +350,14 @@ impl<'c> Changing<'c> {
         }
     }
 
-    async fn keeps_an_administrator(&self) -> Result<(), Refusal> {
+    /// One of those who administer the store after this.
+    async fn keeps_an_administrator(&self) -> Result<Versioned<Account>, Refusal> {
         let changed: BTreeSet<&AccountId> = self.after.iter().map(|member| &member.account.id).collect();
-        let made = self
-            .after
-            .iter()
-            .any(|member| member.membership.roles.contains(&Role::Admin) && !member.account.disabled);
-        if made {
-            return Ok(());
-        }
-        for found in &self.before {
-            let other = &found.record;
-            if !changed.contains(&other.account_id) && other.roles.contains(&Role::Admin) {
-                let account = self
-                    .app
-                    .storage
-                    .find::<Account>([other.account_id.as_str()])
-                    .await?;
-                if account.is_some_and(|account| !account.record.disabled) {
-                    return Ok(());
-                }
-            }
+        let before = self.before.iter().map(|found| &found.record);
+        let before = before.filter(|member| !changed.contains(&member.account_id));
+        let after = self.after.iter().map(|member| &member.membership);
+        if let Some(stays) = administrator(self.app, after.chain(before)).await? {
+            return Ok(stays);
         }
         let names: Vec<&str> = self
             .leaving
@@ -394,6 +388,56 @@ impl<'c> Changing<'c> {
     }
 }
 
+/// One of these members who is an administrator and whose account is not disabled.
+async fn administrator<'m>(
+    app: &App,
+    members: impl Iterator<Item = &'m Membership>,
+) -> Result<Option<Versioned<Account>>, Refusal> {
+    for member in members.filter(|member| member.roles.contains(&Role::Admin)) {
+        let account = app.storage.find::<Account>([member.account_id.as_str()]).await?;
+        if let Some(account) = account.filter(|account| !account.record.disabled) {
+            return Ok(Some(account));
+        }
+    }
+    Ok(None)
+}
+
+/// What takes part in switching `account` off: the base stores it administers, so that their other administrators stay
+/// while that is done.
+///
+/// # Errors
+/// `last-administrator` where there is no other.
+pub(super) async fn left_without(app: &App, account: &Account) -> Result<Vec<Change>, Refusal> {
+    let mut changes = Vec::new();
+    for store in app.storage.all::<StoreRecord>(Key(Vec::new())).await? {
+        let key = [
+            store.record.brand_id.as_str(),
+            store.record.id.as_str(),
+            account.id.as_str(),
+        ];
+        let held = app.storage.find::<Membership>(key).await?;
+        if store.record.parent.is_some() || !held.is_some_and(|held| held.record.roles.contains(&Role::Admin))
+        {
+            continue;
+        }
+        let all = memberships(app, &store.record).await?;
+        let others = all.iter().map(|found| &found.record);
+        let others = others.filter(|other| other.account_id != account.id);
+        if administrator(app, others).await?.is_none() {
+            return Err(Refusal::conflict(
+                "last-administrator",
+                format!(
+                    "cannot disable {}: base store {} would have no administrator left; make somebody else one first \
+                     (`hallmark member add`)",
+                    account.email, store.record.id
+                ),
+            ));
+        }
+        changes.push(Change::replace(&store.record, store.version));
+    }
+    Ok(changes)
+}
+
 /// Whether the account holds the role `brand` in the brand's base store.
 async fn acts_for_brand(app: &App, brand: &BrandId, base: &str, account: &Account) -> Result<bool, Refusal> {
     let found = app
@@ -401,6 +445,13 @@ async fn acts_for_brand(app: &App, brand: &BrandId, base: &str, account: &Accoun
         .find::<Membership>([brand.as_str(), base, account.id.as_str()])
         .await?;
     Ok(found.is_some_and(|found| found.record.roles.contains(&Role::Brand)))
+}
+
+fn no_account(email: &Email, store: &StoreRecord) -> Refusal {
+    Refusal::not_found(format!(
+        "cannot find account {email}: there is none; invite them (`hallmark member invite {} {email}`)",
+        store.id
+    ))
 }
 
 fn not_for_brand(account: &Account) -> Refusal {

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking and says what it did not run; the modules of this binary are private"
 )]
 
+mod administrators;
 mod architecture;
 mod assertion_verify;
 mod blobs;
