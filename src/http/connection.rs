@@ -125,7 +125,8 @@ impl Phase {
         self.0.unread.store(unread, Ordering::Relaxed);
     }
 
-    fn is_unread(&self) -> bool {
+    /// Whether the body of the last request was not read to its end.
+    pub(super) fn is_unread(&self) -> bool {
         self.0.unread.load(Ordering::Relaxed)
     }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, Request};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -251,7 +252,14 @@ impl Server {
             let (server, phase) = (self.clone(), phase.clone());
             async move {
                 let request = request.map(|body| Either::Left(Watched::new(body, phase.clone())));
-                let answer = server.answer(request, peer).await;
+                let mut answer = server.answer(request, peer).await;
+                // What is left of the body ends the connection: a client that is not told so sends its next request on
+                // it, and gets no answer to that.
+                if phase.is_unread() {
+                    answer
+                        .headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, std::convert::Infallible>(answer.map(|body| Tracked::new(body, phase)))
             }
         });

@@ -271,6 +271,7 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         assert_eq!(status(&answer), expected, "{path}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
     }
     // Who asks first is told without having to send.
     let mut stream = server.connect().await;
@@ -284,6 +285,47 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
         "{}",
         String::from_utf8_lossy(&answer[..length])
     );
+}
+
+/// The head of an answer; its body is read and dropped.
+async fn heard(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(answer).unwrap();
+    let length = head.split("content-length: ").nth(1).unwrap();
+    let length = length.split("\r\n").next().unwrap().parse().unwrap();
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
+    head
+}
+
+/// Clients keep connections. Where a refusal leaves a body unread, the connection ends with it, and the client is told.
+#[tokio::test]
+async fn a_refusal_does_not_cost_the_next_request_its_answer() {
+    let server = start(Limits::default()).await;
+    for (path, size) in [
+        ("/nothing", 10),
+        ("/nothing", 5_000),
+        ("/nothing", 300_000),
+        ("/v1/serial", 300_000),
+        ("/v1/serial", LIMIT + 1),
+    ] {
+        for _ in 0..20 {
+            let mut stream = server.connect().await;
+            let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+            let _refused_early = stream.write_all(&vec![b'x'; size]).await;
+            if heard(&mut stream).await.contains("connection: close") {
+                assert_ne!((path, size), ("/v1/serial", 300_000), "it was read");
+                continue;
+            }
+            let next = "POST /v1/serial HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+            stream.write_all(next.as_bytes()).await.unwrap();
+            assert_eq!(status(&heard(&mut stream).await), "200", "{path} {size}");
+        }
+    }
 }
 
 #[tokio::test]
