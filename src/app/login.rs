@@ -251,7 +251,8 @@ async fn verify(
                 "cannot log in: too many failures; try again in {} minutes",
                 seconds.max(1).saturating_add(59).div_euclid(60)
             ),
-        )),
+        )
+        .after(seconds)),
     };
     unlocked()?;
     let count = {

@@ -40,6 +40,8 @@ pub struct Refusal {
     /// The limit of the caller's token that stands against it, where nothing else does. Dialects that have no word for
     /// that answer as if it were not there.
     pub limit: Option<Box<TokenLimit>>,
+    /// Seconds until it may work, where that is known.
+    pub retry_after: Option<u32>,
 }
 
 /// A limit of a token.
@@ -63,7 +65,15 @@ impl Refusal {
             code,
             message: message.into(),
             limit: None,
+            retry_after: None,
         }
+    }
+
+    /// The same, with the seconds until it may work; at least one.
+    #[must_use]
+    pub fn after(mut self, seconds: i64) -> Self {
+        self.retry_after = Some(u32::try_from(seconds.max(1)).unwrap_or(u32::MAX));
+        self
     }
 
     /// The same, said of a token that is too limited.

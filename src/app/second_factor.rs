@@ -307,12 +307,13 @@ pub(super) fn label(id: &AccountId) -> SealLabel<'_> {
 fn guess(app: &App, id: &AccountId) -> Result<(), Refusal> {
     let (logins, now) = (&app.guard.logins, app.clock.now());
     let name = counter(id);
-    if logins.locked_for(&name, None, now).is_some() {
+    if let Some(seconds) = logins.locked_for(&name, None, now) {
         return Err(Refusal::new(
             Reason::Locked,
             "too-many-failures",
             "cannot check the code: too many failures; try again in 15 minutes",
-        ));
+        )
+        .after(seconds));
     }
     logins.failed(&name, None, now);
     Ok(())

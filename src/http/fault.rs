@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use warp::Reply;
@@ -262,6 +262,16 @@ impl<D: Dialect> Fault<D> {
         self
     }
 
+    /// Says after how many seconds to try again (`Retry-After`), where the answer is 429: devices sleep long enough on
+    /// what they get.
+    #[must_use]
+    pub fn wait(mut self, seconds: Option<u32>) -> Self {
+        if let (Some(seconds), StatusCode::TOO_MANY_REQUESTS) = (seconds, self.status) {
+            self.headers.push((RETRY_AFTER, seconds.into()));
+        }
+        self
+    }
+
     /// One more thing that is wrong.
     #[must_use]
     pub fn and(mut self, code: impl Into<Cow<'static, str>>, message: impl std::fmt::Display) -> Self {
@@ -302,7 +312,8 @@ impl<D: Dialect> Fault<D> {
 
 impl<D: Dialect> From<Refusal> for Fault<D> {
     fn from(refusal: Refusal) -> Self {
-        D::refusal(refusal)
+        let seconds = refusal.retry_after;
+        D::refusal(refusal).wait(seconds)
     }
 }
 
@@ -332,6 +343,22 @@ impl<D: Dialect> Reply for Fault<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_long_to_wait_is_told_where_the_answer_is_429() {
+        fn told<D: Dialect>(reason: Reason) -> Option<String> {
+            let refusal = Refusal::new(reason, "too-many-failures", "cannot do this").after(61);
+            let response = Fault::<D>::from(refusal).into_response();
+            let value = response.headers().get(RETRY_AFTER)?;
+            Some(value.to_str().unwrap().to_owned())
+        }
+        assert_eq!(told::<NativeDialect>(Reason::Locked).as_deref(), Some("61"));
+        assert_eq!(told::<PublisherDialect>(Reason::Locked).as_deref(), Some("61"));
+        assert_eq!(told::<PublisherDialect>(Reason::Conflict), None);
+        // Devices get 503 for it, and wait long enough by themselves.
+        assert_eq!(told::<VaultDialect>(Reason::Locked), None);
+        assert_eq!(told::<DeviceDialect>(Reason::Locked), None);
+    }
 
     const REASONS: [Reason; 9] = [
         Reason::Forbidden,

@@ -28,6 +28,8 @@ const ROOM_OF_ONE: u64 = 2;
 const ROOM: u64 = 10;
 /// Room is taken in steps of so many bytes.
 const STEP: u64 = 8 << 20;
+/// After how long a client is told to try again, in seconds: what comes now has arrived by then, mostly.
+const TRY_AGAIN: i64 = 60;
 
 /// What is coming in at this moment, by network; in memory, one per process.
 #[derive(Debug, Default)]
@@ -142,6 +144,7 @@ fn too_many(why: &str) -> Refusal {
         "too-many-uploads",
         format!("cannot take the file: {why}; try again later"),
     )
+    .after(TRY_AGAIN)
 }
 
 /// The network an address belongs to: of IPv6 the first 64 bits, which one client has to itself.

@@ -210,7 +210,8 @@ pub(super) fn trouble(app: &App, name: &str, trouble: NameTrouble) -> Fault {
             ),
         )
         .everywhere("register_name_url", names_url(app))
-        .everywhere("retry_after", retry_after),
+        .everywhere("retry_after", retry_after)
+        .wait(u32::try_from(retry_after).ok()),
         NameTrouble::Refused(refusal) => refusal.into(),
     }
 }
