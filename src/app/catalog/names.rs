@@ -133,7 +133,7 @@ async fn window(app: &App, account: &AccountId) -> Result<(), NameTrouble> {
 /// its administrators find it.
 ///
 /// # Errors
-/// Not found where nobody has the name; `invalid-comment`.
+/// Not found where nobody has the name; `already-owned` where the caller has it; `invalid-comment`.
 pub async fn dispute(app: &App, ctx: &OwnCtx, name: &SnapName, comment: &str) -> Result<(), Refusal> {
     if comment.chars().count() > MAX_COMMENT {
         return Err(Refusal::invalid(
@@ -150,6 +150,12 @@ pub async fn dispute(app: &App, ctx: &OwnCtx, name: &SnapName, comment: &str) ->
                 "cannot dispute {name}: nobody has registered it; register it yourself"
             ))
         })?;
+    if found.record.publisher_id == *ctx.account() {
+        return Err(Refusal::conflict(
+            "already-owned",
+            format!("cannot dispute {name}: it is yours"),
+        ));
+    }
     let mut event = ctx.event(app.clock.now(), "snap.name-dispute", name.as_str());
     event.detail.extend([
         ("snap-id".to_owned(), json!(found.record.id)),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::changes::apply;
+use super::no_snap;
 use super::snaps::ATTEMPTS;
 use crate::app::{App, OwnCtx, Refusal, SnapCtx, accounts, vault_event};
 use crate::domain::access::Account;
@@ -38,9 +39,12 @@ pub struct Sharing {
 /// Who helps with a snap.
 ///
 /// # Errors
-/// If the storage is out of reach.
+/// Not found for who only sees the snap in a store that shows it: people of the brand are no concern of theirs.
 pub async fn list(app: &App, ctx: &SnapCtx) -> Result<Sharing, Refusal> {
     let snap = ctx.snap();
+    if !ctx.takes_part() {
+        return Err(no_snap(ctx.brand(), &snap.name));
+    }
     let invites = invites(app, ctx).await?;
     let account = async |id: &AccountId| -> Result<Option<Account>, Refusal> {
         let found = app.storage.find::<Account>([id.as_str()]).await?;

@@ -75,9 +75,12 @@ pub async fn list(app: &App, ctx: &BrandCtx) -> Result<Vec<SnapRecord>, Refusal>
     Ok(snaps)
 }
 
-/// One snap with its revisions; who has no part in it sees those that devices may get.
+/// One snap with its revisions; who has no part in it sees those that devices may get, and not who helps with it.
 pub async fn show(app: &App, ctx: &SnapCtx) -> Result<Detail, Refusal> {
-    let snap = ctx.snap().clone();
+    let mut snap = ctx.snap().clone();
+    if !ctx.takes_part() {
+        snap.collaborators.clear();
+    }
     let mut revisions: Vec<RevisionRecord> = app
         .storage
         .all::<RevisionRecord>([snap.id.as_str()])

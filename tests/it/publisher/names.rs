@@ -160,6 +160,11 @@ async fn a_dispute_is_written_down() {
         let answer = client.call("POST", "/dev/api/register-name-dispute/", body).await;
         assert_eq!(answer.refusal(), refusal);
     }
+    let own = json!({"snap_name": "my-snap"});
+    let answer = Client::new(&shop, "pub")
+        .call("POST", "/dev/api/register-name-dispute/", own)
+        .await;
+    assert_eq!(answer.refusal(), (409, "already-owned"));
 }
 
 #[tokio::test]

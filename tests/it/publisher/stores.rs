@@ -404,6 +404,21 @@ async fn a_partner_administers_its_store_and_sees_nothing_else() {
     );
     let (_, stores) = partner("GET", &native("/stores"), Value::Null).await;
     assert_eq!(texts(&stores, "id"), ["acme-partner"]);
+    shop.collaborate("gizmo", "pub2").await;
+    for (who, helpers) in [("partner", json!([])), ("view", json!([Shop::account("pub2")]))] {
+        let shown = shop.call(who, "GET", "/snaps/gizmo", Value::Null).await.ok();
+        assert_eq!(shown["collaborators"], helpers, "{who}");
+    }
+    // A token for that store alone reads what it shows; one for another store does not.
+    for (store, status) in [("acme-partner", 200), ("acme-secret", 404)] {
+        let limits = json!({"for": "admin", "store-ids": [store]});
+        let made = shop.call("partner", "POST", "/tokens", limits).await.ok();
+        let request = shop
+            .http
+            .get(format!("http://{}/hallmark/v1/snaps/gizmo", shop.address))
+            .bearer_auth(made["token"].as_str().unwrap());
+        assert_eq!(request.send().await.unwrap().status(), status, "{store}");
+    }
     // The rest of the brand is absent.
     let nothing = Value::Null;
     for (method, path, body) in [
@@ -439,6 +454,8 @@ async fn a_partner_administers_its_store_and_sees_nothing_else() {
             json!({"id": "x-view", "name": "X", "parent": "acme"}),
         ),
         ("POST", native("/snaps"), json!({"name": "mine"})),
+        // Who publishes and helps with a snap that its store shows: people of the brand.
+        ("GET", "/v1/snap/gizmo/collaborators".to_owned(), nothing.clone()),
         // Nor does it widen its own store: what may be put in is the brand's to say.
         (
             "PUT",

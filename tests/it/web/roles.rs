@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use super::browser::Browser;
 use crate::store::shop::{Shop, snap_file};
 
-/// The people of the shop, and somebody with no role.
-const PEOPLE: [&str; 7] = ["operator", "admin", "pub", "pub2", "rev", "view", "brand"];
+/// The people of the shop, and who has roles in a view only.
+const PEOPLE: [&str; 8] = [
+    "operator", "admin", "pub", "pub2", "rev", "view", "brand", "partner",
+];
 
 /// A shop with something on every page.
 async fn furnished() -> Shop {
@@ -29,6 +31,9 @@ async fn furnished() -> Shop {
     shop.call("admin", "PUT", "/stores/kiosk/snaps/hello", Value::Null)
         .await
         .ok();
+    shop.person("partner", &[], false).await;
+    shop.role("partner", "kiosk", &["admin", "review", "access", "view"])
+        .await;
     let invited = json!({"email": "invited@people.example", "roles": ["view"]});
     shop.call("admin", "POST", "/stores/kiosk/invites", invited)
         .await
@@ -158,7 +163,8 @@ async fn members_are_added_changed_found_and_removed() {
     let shop = furnished().await;
     let admin = Browser::of(&shop, "admin");
     let path = "/brands/acme/stores/kiosk/members";
-    admin.get(path).await.shows("Nobody fits");
+    let of_view = format!("{path}?q=view@");
+    admin.get(&of_view).await.shows("Nobody fits");
     let fields = [
         ("email", "View@people.example"),
         ("role", "admin"),
@@ -188,7 +194,8 @@ async fn members_are_added_changed_found_and_removed() {
     let removed = admin
         .post(&format!("{path}/remove"), &[("email", "view@people.example")])
         .await;
-    removed.shows("no role here any more").shows("Nobody fits");
+    removed.shows("no role here any more");
+    admin.get(&of_view).await.shows("Nobody fits");
     let last = admin
         .submit(
             "/brands/acme/stores/acme/members/remove",
