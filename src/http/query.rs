@@ -72,16 +72,17 @@ impl Query {
 
     /// Refuses keys other than `names`.
     pub fn only<D: Dialect>(&self, names: &[&str]) -> Result<(), Fault<D>> {
-        match self.0.iter().find(|(key, _)| !names.contains(&key.as_str())) {
-            None => Ok(()),
-            Some((key, _)) => Err(Fault::invalid(
-                "invalid-request",
-                format!(
-                    "cannot read the query: {key:?} is not one of {}",
-                    names.join(", ")
-                ),
-            )),
-        }
+        let unknown = self.0.iter().find(|(key, _)| !names.contains(&key.as_str()));
+        let Some((key, _)) = unknown else { return Ok(()) };
+        let why = if names.is_empty() {
+            format!("this path takes none, but there is {key:?}")
+        } else {
+            format!("{key:?} is not one of {}", names.join(", "))
+        };
+        Err(Fault::invalid(
+            "invalid-request",
+            format!("cannot read the query: {why}"),
+        ))
     }
 }
 
