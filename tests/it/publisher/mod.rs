@@ -3,6 +3,7 @@
 mod brand;
 pub mod client;
 mod credentials;
+mod elsewhere;
 mod featured;
 mod gateway;
 mod invites;

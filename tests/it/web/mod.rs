@@ -11,5 +11,6 @@ mod roles;
 mod signing_in;
 mod snaps;
 mod terminal;
+mod text;
 mod uploading;
 mod vault;
