@@ -318,7 +318,7 @@ async fn known(
     name: &SnapName,
 ) -> Result<Option<std::sync::Arc<SnapEntry>>, Refusal> {
     let catalog = app.catalog.current(app).await?;
-    let Some(entry) = catalog.every().find(|entry| entry.record.name == *name).cloned() else {
+    let Some(entry) = catalog.named(name).cloned() else {
         return Ok(None);
     };
     if !entry.record.private {

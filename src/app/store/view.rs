@@ -78,6 +78,11 @@ impl Snapshot {
         self.snaps.get(id)
     }
 
+    /// The snap of this name, whoever asks.
+    pub(in crate::app) fn named(&self, name: &SnapName) -> Option<&Arc<SnapEntry>> {
+        self.snaps.get(self.names.get(name)?)
+    }
+
     /// A store.
     pub fn store(&self, id: &StoreId) -> Option<&Arc<StoreRecord>> {
         self.stores.get(id)
