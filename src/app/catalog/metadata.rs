@@ -46,13 +46,15 @@ pub async fn update(
     edit: &Edit,
     force: bool,
 ) -> Result<SnapRecord, MetadataTrouble> {
-    if !force {
-        let conflicts = conflicts(ctx.snap(), edit);
-        if !conflicts.is_empty() {
-            return Err(MetadataTrouble::Conflicts(conflicts));
+    snaps::edit_if(app, ctx.brand(), &ctx.snap().name, edit, |snap| {
+        let conflicts = if force { Vec::new() } else { conflicts(snap, edit) };
+        if conflicts.is_empty() {
+            Ok(())
+        } else {
+            Err(MetadataTrouble::Conflicts(conflicts))
         }
-    }
-    Ok(snaps::edit(app, ctx.brand(), &ctx.snap().name, edit).await?)
+    })
+    .await
 }
 
 fn conflicts(snap: &SnapRecord, edit: &Edit) -> Vec<FieldConflict> {

@@ -114,9 +114,21 @@ pub(super) async fn revision(
 /// # Errors
 /// `invalid-listing`, `no-such-track`, `private-essential`.
 pub async fn edit(app: &App, ctx: &BrandCtx, name: &SnapName, edit: &Edit) -> Result<SnapRecord, Refusal> {
+    edit_if(app, ctx, name, edit, |_| Ok(())).await
+}
+
+/// The same if `judge` has nothing against it, which sees the snap as it is when it is edited.
+pub(super) async fn edit_if<E: From<Refusal>>(
+    app: &App,
+    ctx: &BrandCtx,
+    name: &SnapName,
+    edit: &Edit,
+    judge: impl Fn(&SnapRecord) -> Result<(), E>,
+) -> Result<SnapRecord, E> {
     check(edit)?;
     for _ in 0..ATTEMPTS {
         let mut found = snap(app, ctx, name, Permission::SnapEdit).await?;
+        judge(&found.record)?;
         apply_edit(&mut found.record, edit)?;
         let detail = json!({
             "private": edit.private,
@@ -127,7 +139,7 @@ pub async fn edit(app: &App, ctx: &BrandCtx, name: &SnapName, edit: &Edit) -> Re
             return Ok(done);
         }
     }
-    Err(App::changed_meanwhile())
+    Err(App::changed_meanwhile().into())
 }
 
 impl Edit {

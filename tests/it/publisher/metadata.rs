@@ -4,6 +4,7 @@ use hallmark::domain::audit::hex;
 use serde_json::{Value, json};
 
 use super::snapcraft::{BOUNDARY, Client, keys};
+use crate::store::leave::in_pieces;
 use crate::store::shop::{Answer, Shop, answer, snap_file, token};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nmore";
@@ -185,4 +186,29 @@ async fn the_icon_comes_and_goes() {
     assert!(shop.snap("my-snap").await.listing.icon.is_none());
     let foreign = send(&Client::new(&shop, "pub2"), "POST", &path, &json!([]), None).await;
     assert_eq!(foreign.refusal(), (404, "resource-not-found"));
+}
+
+#[tokio::test]
+async fn what_a_person_edits_while_texts_are_on_their_way_stays() {
+    let shop = Shop::new().await;
+    let client = Client::new(&shop, "pub");
+    let id = client.register("my-snap").await;
+    let (pieces, body) = in_pieces();
+    let request = client
+        .request("POST", &format!("/dev/api/snaps/{id}/metadata"))
+        .header("Authorization", format!("Macaroon {}", token("pub").reveal()))
+        .header("Content-Type", "application/json");
+    let meanwhile = async {
+        pieces.send("{\"summary\":".into()).await.unwrap();
+        // It is known by now what the snap said.
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let edit = json!({"summary": "by hand"});
+        shop.call("pub", "PUT", "/snaps/my-snap", edit).await.ok();
+        pieces.send("\"by a tool\"}".into()).await.unwrap();
+        drop(pieces);
+    };
+    let (answer, ()) = tokio::join!(answer(request.body(body)), meanwhile);
+    assert_eq!(answer.refusal(), (409, "conflict"));
+    assert_eq!(answer.body["error_list"][0]["extra"]["current"], "by hand");
+    assert_eq!(shop.snap("my-snap").await.listing.summary, "by hand");
 }

@@ -1,24 +1,22 @@
 //! From a file to a revision, and what happens when it breaks off.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use hallmark::app::App;
 use hallmark::app::catalog::garbage;
 use hallmark::app::catalog::ingest::{Intake, Upload, ingest};
 use hallmark::app::doctor;
-use hallmark::app::{App, AppState};
 use hallmark::domain::assertion::AssertionType as T;
-use hallmark::domain::blob::{BlobDigest, BlobId};
+use hallmark::domain::blob::BlobId;
 use hallmark::domain::catalog::{RevisionRecord, SnapRecord};
 use hallmark::domain::time::Timestamp;
 use hallmark::http::serve::Limits;
-use hallmark::ports::{Blob, BlobEntry, BlobError, Blobs, Key, Staged, Staging};
+use hallmark::ports::Key;
 use serde_json::json;
 
+use super::gate::Gate;
 use super::shop::*;
 use crate::harness::{acme_ctx, instance};
 
@@ -360,63 +358,11 @@ async fn a_replaced_icon_is_cleared_away_when_no_snap_shows_it() {
     assert_eq!(doctor::examine(&shop.app).await.unwrap().problems, [""; 0]);
 }
 
-/// A store of files that stops the world once a file is kept, as a crash would.
-#[derive(Debug)]
-struct Crashing(Arc<dyn Blobs>);
-
-#[derive(Debug)]
-struct CrashingFile<F: ?Sized>(Box<F>);
-
-#[async_trait]
-impl Blobs for Crashing {
-    async fn stage(&self) -> Result<Box<dyn Staging>, BlobError> {
-        Ok(Box::new(CrashingFile(self.0.stage().await?)))
-    }
-    async fn open(&self, id: &BlobId) -> Result<Option<Arc<dyn Blob>>, BlobError> {
-        self.0.open(id).await
-    }
-    async fn reopen(&self, digest: &BlobDigest) -> Result<Option<Box<dyn Staged>>, BlobError> {
-        self.0.reopen(digest).await
-    }
-    async fn list(&self) -> Result<Vec<BlobEntry>, BlobError> {
-        self.0.list().await
-    }
-    async fn remove(&self, id: &BlobId, unless_kept_since: Timestamp) -> Result<bool, BlobError> {
-        self.0.remove(id, unless_kept_since).await
-    }
-}
-
-#[async_trait]
-impl Staging for CrashingFile<dyn Staging> {
-    async fn write(&mut self, piece: Bytes) -> Result<(), BlobError> {
-        self.0.write(piece).await
-    }
-    async fn finish(self: Box<Self>) -> Result<Box<dyn Staged>, BlobError> {
-        Ok(Box::new(CrashingFile(self.0.finish().await?)))
-    }
-}
-
-#[async_trait]
-impl Staged for CrashingFile<dyn Staged> {
-    fn digest(&self) -> BlobDigest {
-        self.0.digest()
-    }
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-    async fn keep(self: Box<Self>) -> Result<BlobId, BlobError> {
-        self.0.keep().await?;
-        std::future::pending().await
-    }
-}
-
 #[tokio::test]
 async fn a_crash_leaves_no_half_revision_and_repair_clears_up() {
     let (app, clock) = instance().await;
-    let crashing = App::from(AppState {
-        blobs: Arc::new(Crashing(app.blobs.clone())),
-        ..AppState::clone(&app)
-    });
+    // The world stops once the file is kept.
+    let (crashing, _) = Gate::before(&app, 0);
     let file = snap_file("gizmo", "1", "");
     let upload = Upload {
         publisher: Some("acme".to_owned()),
