@@ -13,7 +13,7 @@ use crate::domain::ident::{AccountId, Email};
 use crate::domain::time::Timestamp;
 use crate::ports::{Change, Commit, CommitOutcome, Kind, Versioned};
 
-/// Most people who may be asked at once, and who may help with one snap.
+/// Most people who may help with one snap, with those who are asked to. As many invites that are over are kept.
 pub const MAX_COLLABORATORS: usize = 100;
 /// Letters and digits of the token that accepts: 238 random bits.
 const TOKEN: usize = 40;
@@ -88,18 +88,35 @@ fn hash(token: &str) -> String {
 /// `too-many-collaborators`, `already-collaborator`.
 pub async fn invite(app: &App, ctx: &SnapCtx, emails: &[Email]) -> Result<Vec<String>, Refusal> {
     let snap = ctx.snap();
+    let now = app.clock.now();
     let (invited_by, _) = ctx
         .brand()
         .identity()
         .ok_or_else(|| Refusal::invalid("login-required", "cannot invite anybody without a log-in"))?;
-    if emails.is_empty() || emails.len() + snap.collaborators.len() > MAX_COLLABORATORS {
+    let mut known = app.storage.all::<ShareInvite>([snap.id.as_str()]).await?;
+    let asked = known
+        .iter()
+        .filter(|found| found.record.is_open(now) && !emails.contains(&found.record.email));
+    if emails.is_empty() || emails.len() + asked.count() + snap.collaborators.len() > MAX_COLLABORATORS {
         return Err(Refusal::invalid(
             "too-many-collaborators",
-            format!("cannot invite them: name 1 person or more, and at most {MAX_COLLABORATORS} in all"),
+            format!(
+                "cannot invite them: name 1 person or more, and at most {MAX_COLLABORATORS} in all who help or are asked to"
+            ),
         ));
     }
-    let now = app.clock.now();
     let mut commit = Commit::default();
+    // Of those that are over the last ones are shown.
+    known.retain(|found| {
+        let invite = &found.record;
+        let over = !invite.is_open(now) && invite.done(ShareAct::Accept).is_none();
+        over && !emails.contains(&invite.email)
+    });
+    known.sort_by_key(|found| std::cmp::Reverse(found.record.created));
+    let forgotten = known.iter().skip(MAX_COLLABORATORS);
+    commit
+        .records
+        .extend(forgotten.map(|found| Change::delete(&found.record, found.version)));
     let mut tokens = Vec::new();
     for (at, email) in emails.iter().enumerate() {
         if emails.iter().skip(at + 1).any(|other| other == email) {
@@ -241,7 +258,8 @@ async fn settle(
 /// Answers an invite: the caller helps with the snap from now on, or does not.
 ///
 /// # Errors
-/// Not found, unless the token is good for this snap and the caller is who was asked; `invite-over`.
+/// Not found, unless the token is good for this snap and the caller is who was asked; `invite-over`,
+/// `too-many-collaborators`.
 pub async fn answer(app: &App, ctx: &OwnCtx, snap: &str, token: &str, accept: bool) -> Result<(), Refusal> {
     let absent = || {
         Refusal::not_found(
@@ -290,6 +308,12 @@ pub async fn answer(app: &App, ctx: &OwnCtx, snap: &str, token: &str, accept: bo
             ..Commit::default()
         };
         let changed = accept && record.record.collaborators.insert(ctx.account().clone());
+        if changed && record.record.collaborators.len() > MAX_COLLABORATORS {
+            return Err(Refusal::conflict(
+                "too-many-collaborators",
+                format!("cannot accept the invite: {MAX_COLLABORATORS} people help with {snap} already"),
+            ));
+        }
         if settle(app, record, commit, changed).await? {
             return Ok(());
         }
