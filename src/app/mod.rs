@@ -146,6 +146,10 @@ pub struct Guard {
     pub uploads: catalog::uploads::Coming,
     /// Uploads that are worked on, a few at a time.
     pub desk: catalog::push::Desk,
+    /// Names that were registered.
+    pub names: catalog::names::Lately<{ catalog::names::MOST_NAMES }>,
+    /// Names that were disputed.
+    pub disputes: catalog::names::Lately<{ catalog::names::MOST_DISPUTES }>,
 }
 
 /// Everything a use case works with. Cheap to clone: one counter, which all workers share, for all of it.

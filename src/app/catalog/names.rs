@@ -1,20 +1,76 @@
 //! Names as publisher clients ask for them (publisher-api.md 6.3): whose a taken name is decides what the client says, and
 //! nobody takes many at once.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use serde_json::json;
 
 use super::register::{self, NewSnap};
-use crate::app::{App, BrandCtx, OwnCtx, Refusal, UnplacedCtx};
+use crate::app::{App, BrandCtx, OwnCtx, Reason, Refusal, UnplacedCtx};
 use crate::domain::catalog::{SnapRecord, well_known_id};
 use crate::domain::ident::{AccountId, SnapName, StoreId};
+use crate::domain::time::Timestamp;
 use crate::ports::Commit;
 
-/// Names a publisher may take within [`WINDOW`].
-const MOST: usize = 100;
+/// Names a publisher may take within [`WINDOW`], whether they keep them or not.
+pub const MOST_NAMES: usize = 100;
+/// Names somebody may dispute within [`WINDOW`].
+pub const MOST_DISPUTES: usize = 20;
 /// In seconds: an hour.
 const WINDOW: i64 = 3600;
 /// Longest comment, in characters.
 const MAX_COMMENT: usize = 4000;
+
+/// What accounts did within the last [`WINDOW`], so that nobody does it too often; in memory, one per process. What is
+/// undone afterwards counts all the same.
+#[derive(Debug, Default)]
+pub struct Lately<const MOST: usize>(Mutex<BTreeMap<AccountId, VecDeque<Timestamp>>>);
+
+impl<const MOST: usize> Lately<MOST> {
+    /// What is younger than the window, of accounts that did anything.
+    fn young(&self, now: Timestamp) -> MutexGuard<'_, BTreeMap<AccountId, VecDeque<Timestamp>>> {
+        let mut when = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = now.plus_seconds(-WINDOW);
+        when.retain(|_, times| {
+            times.retain(|time| *time > since);
+            !times.is_empty()
+        });
+        when
+    }
+
+    fn room(times: Option<&VecDeque<Timestamp>>, now: Timestamp) -> Result<(), i64> {
+        let first = times
+            .filter(|times| times.len() >= MOST)
+            .and_then(VecDeque::front);
+        match first {
+            Some(first) => Err((first.plus_seconds(WINDOW).unix() - now.unix()).max(1)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the account may do it once more; else in how many seconds.
+    fn of(&self, account: &AccountId, now: Timestamp) -> Result<(), i64> {
+        Self::room(self.young(now).get(account), now)
+    }
+
+    /// Notes that it does it once more, if it may.
+    fn take(&self, account: &AccountId, now: Timestamp) -> Result<(), i64> {
+        let mut when = self.young(now);
+        Self::room(when.get(account), now)?;
+        when.entry(account.clone()).or_default().push_back(now);
+        Ok(())
+    }
+
+    /// It came to nothing.
+    fn give_back(&self, account: &AccountId, now: Timestamp) {
+        if let Some(times) = self.young(now).get_mut(account)
+            && let Some(at) = times.iter().rposition(|time| *time == now)
+        {
+            times.remove(at);
+        }
+    }
+}
 
 /// A name that somebody wants.
 #[derive(Clone, Debug)]
@@ -88,8 +144,11 @@ pub async fn claim(app: &App, brand: &BrandCtx, wanted: &Wanted) -> Result<Optio
     if well_known_id(&wanted.name).is_some() && !brand.operates() {
         return Err(NameTrouble::Reserved);
     }
-    if let Some(account) = brand.account().filter(|_| !brand.operates()) {
-        window(app, account).await?;
+    let now = app.clock.now();
+    let account = brand.account().filter(|_| !brand.operates());
+    if let Some(account) = account {
+        let lately = app.guard.names.of(account, now);
+        lately.map_err(|retry_after| NameTrouble::Window { retry_after })?;
     }
     let new = NewSnap {
         name: wanted.name.clone(),
@@ -101,7 +160,16 @@ pub async fn claim(app: &App, brand: &BrandCtx, wanted: &Wanted) -> Result<Optio
         register::prepare(app, brand, &new, None, &mut Commit::default()).await?;
         return Ok(None);
     }
-    match register::register(app, brand, &new).await {
+    // Before it is signed: of many at once each one counts.
+    if let Some(account) = account {
+        let taken = app.guard.names.take(account, now);
+        taken.map_err(|retry_after| NameTrouble::Window { retry_after })?;
+    }
+    let registered = register::register(app, brand, &new).await;
+    if let (Some(account), Err(_)) = (account, &registered) {
+        app.guard.names.give_back(account, now);
+    }
+    match registered {
         Ok(snap) => Ok(Some(snap)),
         // Somebody was faster.
         Err(refusal) if refusal.code == "name-taken" => Err(NameTrouble::Taken),
@@ -109,31 +177,11 @@ pub async fn claim(app: &App, brand: &BrandCtx, wanted: &Wanted) -> Result<Optio
     }
 }
 
-async fn window(app: &App, account: &AccountId) -> Result<(), NameTrouble> {
-    let now = app.clock.now();
-    let since = now.plus_seconds(-WINDOW);
-    let catalog = app.catalog.current(app).await?;
-    let mut lately: Vec<_> = catalog
-        .every()
-        .filter(|entry| entry.record.publisher_id == *account && entry.record.created > since)
-        .map(|entry| entry.record.created)
-        .collect();
-    if lately.len() < MOST {
-        return Ok(());
-    }
-    lately.sort_unstable();
-    let first = lately.iter().rev().nth(MOST - 1).copied().unwrap_or(now);
-    let retry_after = first.plus_seconds(WINDOW).unix() - now.unix();
-    Err(NameTrouble::Window {
-        retry_after: retry_after.max(1),
-    })
-}
-
 /// Writes down that the caller thinks a taken name should be theirs: into the audit log of the brand that has it, where
 /// its administrators find it.
 ///
 /// # Errors
-/// Not found where nobody has the name; `already-owned` where the caller has it; `invalid-comment`.
+/// Not found where nobody has the name; `already-owned` where the caller has it; `invalid-comment`, `too-many-disputes`.
 pub async fn dispute(app: &App, ctx: &OwnCtx, name: &SnapName, comment: &str) -> Result<(), Refusal> {
     if comment.chars().count() > MAX_COMMENT {
         return Err(Refusal::invalid(
@@ -156,7 +204,19 @@ pub async fn dispute(app: &App, ctx: &OwnCtx, name: &SnapName, comment: &str) ->
             format!("cannot dispute {name}: it is yours"),
         ));
     }
-    let mut event = ctx.event(app.clock.now(), "snap.name-dispute", name.as_str());
+    let now = app.clock.now();
+    app.guard
+        .disputes
+        .take(ctx.account(), now)
+        .map_err(|retry_after| {
+            Refusal::new(
+                Reason::Locked,
+                "too-many-disputes",
+                format!("cannot dispute {name}: you disputed many names lately; try again later"),
+            )
+            .after(retry_after)
+        })?;
+    let mut event = ctx.event(now, "snap.name-dispute", name.as_str());
     event.detail.extend([
         ("snap-id".to_owned(), json!(found.record.id)),
         ("comment".to_owned(), json!(comment)),

@@ -1,5 +1,6 @@
 //! Names, and the account hub that most commands of clients begin with.
 
+use hallmark::app::catalog::names::{MOST_DISPUTES, MOST_NAMES};
 use hallmark::domain::access::StoreRecord;
 use hallmark::domain::catalog::{SnapPrefix, SnapRecord};
 use hallmark::ports::{Change, Commit};
@@ -165,6 +166,53 @@ async fn a_dispute_is_written_down() {
         .call("POST", "/dev/api/register-name-dispute/", own)
         .await;
     assert_eq!(answer.refusal(), (409, "already-owned"));
+}
+
+#[tokio::test]
+async fn what_is_given_back_was_taken_all_the_same() {
+    let shop = Shop::new().await;
+    let client = Client::new(&shop, "pub");
+    // What is refused is not taken.
+    let refused = register(&client, json!({"snap_name": "my-snap", "store": "nowhere"})).await;
+    assert_eq!(refused.status, 404);
+    for _ in 0..MOST_NAMES {
+        client.register("my-snap").await;
+        let gone = client.call("DELETE", "/v1/snap/my-snap", Value::Null).await;
+        assert!((200..300).contains(&gone.status), "{gone:?}");
+    }
+    let answer = register(&client, json!({"snap_name": "my-snap"})).await;
+    assert_eq!(answer.refusal(), (429, "register_window"));
+    assert_eq!(answer.body["retry_after"], 3600);
+    // To ask only says the same.
+    let asked = client
+        .call(
+            "POST",
+            "/dev/api/register-name/?dry_run=1",
+            json!({"snap_name": "my-snap"}),
+        )
+        .await;
+    assert_eq!(asked.refusal(), (429, "register_window"));
+    shop.clock.advance(3600);
+    client.register("my-snap").await;
+}
+
+#[tokio::test]
+async fn nobody_disputes_without_end() {
+    let shop = Shop::new().await;
+    Client::new(&shop, "pub").register("my-snap").await;
+    let dispute = async |who: &'static str| {
+        let client = Client::new(&shop, who);
+        let body = json!({"snap_name": "my-snap", "comment": "ours"});
+        client.call("POST", "/dev/api/register-name-dispute/", body).await
+    };
+    for _ in 0..MOST_DISPUTES {
+        assert_eq!(dispute("pub2").await.status, 201);
+    }
+    assert_eq!(dispute("pub2").await.refusal(), (429, "too-many-disputes"));
+    assert_eq!(dispute("view").await.status, 201);
+    let audited = shop.audited().await;
+    let disputes = audited.iter().filter(|action| *action == "snap.name-dispute");
+    assert_eq!(disputes.count(), MOST_DISPUTES + 1);
 }
 
 #[tokio::test]
