@@ -1,6 +1,6 @@
 //! Files and the records that name them: whether all are there and what they should be, and which ones nothing names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
 
@@ -10,7 +10,7 @@ use crate::app::store::SnapEntry;
 use crate::app::{App, Refusal};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::blob::{BlobId, BlobIdHasher};
-use crate::domain::catalog::{DeltaRecord, RevisionRecord, SnapRecord};
+use crate::domain::catalog::{DeltaRecord, RevisionRecord, SnapRecord, revision_key};
 use crate::domain::review::ReviewRecord;
 use crate::ports::{Commit, Key};
 
@@ -29,6 +29,9 @@ struct Wanted {
 async fn wanted(app: &App) -> Result<BTreeMap<BlobId, Wanted>, Refusal> {
     let mut wanted = BTreeMap::new();
     let mut names = BTreeMap::new();
+    // In the order in which files go on from one record to the next, so that none is missed on its way.
+    let uploads = uploads::named(app).await?;
+    let reviews = app.storage.all::<ReviewRecord>(Key(Vec::new())).await?;
     for found in app.storage.all::<SnapRecord>(Key(Vec::new())).await? {
         let snap = found.record;
         if let Some(icon) = &snap.listing.icon {
@@ -50,7 +53,7 @@ async fn wanted(app: &App) -> Result<BTreeMap<BlobId, Wanted>, Refusal> {
             wanted.insert(file.blob, Wanted { size, by });
         }
     }
-    for found in app.storage.all::<ReviewRecord>(Key(Vec::new())).await? {
+    for found in reviews {
         let review = found.record;
         if let (Some(icon), false) = (&review.icon, review.state.is_approved()) {
             let snap = names.get(&review.snap_id);
@@ -73,7 +76,7 @@ async fn wanted(app: &App) -> Result<BTreeMap<BlobId, Wanted>, Refusal> {
         let size = revision.size;
         wanted.insert(revision.blob, Wanted { size, by });
     }
-    for file in uploads::named(app).await? {
+    for file in uploads {
         wanted.entry(file.blob).or_insert(Wanted {
             size: file.size,
             by: "an upload that waits to be used".to_owned(),
@@ -95,22 +98,37 @@ fn names(entry: &SnapEntry, file: BlobId) -> bool {
         .any(|named| named == file)
 }
 
-/// Clears a file away that something named until now (a replaced icon, a refused upload), unless something else names it,
-/// or it was kept within [`GRACE`]. The latter, and what fails here, is left to `hallmark doctor --repair`.
+/// The files of revisions that are not approved, which are in no catalogue of devices.
+async fn held(app: &App) -> Result<BTreeSet<BlobId>, Refusal> {
+    let mut held = BTreeSet::new();
+    for found in app.storage.all::<ReviewRecord>(Key(Vec::new())).await? {
+        let review = found.record;
+        if review.state.is_approved() {
+            continue;
+        }
+        held.insert(review.blob);
+        held.extend(review.icon.map(|icon| icon.blob));
+        let key = [review.snap_id.as_str(), &revision_key(review.revision)];
+        if let Some(found) = app.storage.find::<RevisionRecord>(key).await? {
+            held.extend(found.record.components.iter().map(|component| component.blob));
+        }
+    }
+    Ok(held)
+}
+
+/// Clears a file away that something named until now (a replaced icon), unless something else names it, or it was kept
+/// within [`GRACE`]. The latter, and what fails here, is left to [`collect`]. Reads all reviews: not for many files.
 pub(super) async fn unnamed(app: &App, file: BlobId) {
     let clear = async {
+        // In the order in which files go on: what is approved meanwhile is in the catalogue then.
+        let waits = uploads::named(app).await?.iter().any(|named| named.blob == file);
+        if waits || held(app).await?.contains(&file) {
+            return Ok(());
+        }
         let catalog = app.catalog.current(app).await?;
         // Catalogues may be large.
         let looked = tokio::task::spawn_blocking(move || catalog.every().any(|entry| names(entry, file)));
-        // What is not approved is in no catalogue of devices.
-        let reviews = app.storage.all::<ReviewRecord>(Key(Vec::new())).await?;
-        let reviewed = reviews.iter().any(|found| {
-            let review = &found.record;
-            !review.state.is_approved()
-                && (review.blob == file || review.icon.as_ref().is_some_and(|icon| icon.blob == file))
-        });
-        let waits = uploads::named(app).await?.iter().any(|named| named.blob == file);
-        if looked.await.is_ok_and(|named| !named) && !reviewed && !waits {
+        if looked.await.is_ok_and(|named| !named) {
             let newest = app.clock.now().plus_seconds(-GRACE);
             app.blobs.remove(&file, newest.plus_seconds(1)).await?;
         }

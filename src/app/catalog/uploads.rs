@@ -12,7 +12,7 @@ use super::garbage;
 use crate::app::{App, Reason, Refusal};
 use crate::domain::blob::{BlobDigest, BlobId};
 use crate::domain::catalog::{PushRecord, UploadId, UploadRecord};
-use crate::ports::{Change, Commit, Key, Staging, Versioned};
+use crate::ports::{Change, Commit, CommitOutcome, Key, Staging, Versioned};
 
 /// Files one network may send at a time.
 const COMING_OF_ONE: usize = 64;
@@ -119,6 +119,23 @@ impl Room {
         })
     }
 
+    /// Whether what waits now leaves room for a file that has come. Others may have come to wait since this one began. To
+    /// be asked before the record of the file is there, and before the room is given back: so none is left out.
+    async fn suffices(&self, app: &App) -> Result<bool, Refusal> {
+        let (own, all) = {
+            let now = self.guard.uploads.lock();
+            let all = now.values().fold(Load::default(), |all, load| all.plus(*load));
+            (now.get(&self.network).copied().unwrap_or_default(), all)
+        };
+        let (own_waiting, all_waiting) = waiting_now(app, &self.network).await?;
+        let fits = |load: Load, files: usize, room: u64| {
+            let most = app.settings.limits.snap.saturating_mul(room).saturating_add(STEP);
+            load.files <= files && load.bytes <= most
+        };
+        Ok(fits(own.plus(own_waiting), WAITING_OF_ONE, ROOM_OF_ONE)
+            && fits(all.plus(all_waiting), WAITING, ROOM))
+    }
+
     /// Takes room for a file that has come to `size` bytes.
     fn grow(&mut self, size: u64, limit: u64) -> Result<(), Refusal> {
         while self.taken < size {
@@ -129,7 +146,7 @@ impl Room {
             if own.bytes.saturating_add(STEP) > limit.saturating_mul(ROOM_OF_ONE).saturating_add(STEP)
                 || all.bytes.saturating_add(STEP) > limit.saturating_mul(ROOM).saturating_add(STEP)
             {
-                return Err(too_many("files that wait to be used take too much room"));
+                return Err(too_many(TOO_MUCH));
             }
             load.bytes += STEP;
             self.taken += STEP;
@@ -137,6 +154,8 @@ impl Room {
         Ok(())
     }
 }
+
+const TOO_MUCH: &str = "files that wait to be used take too much room";
 
 fn too_many(why: &str) -> Refusal {
     Refusal::new(
@@ -166,17 +185,7 @@ impl Receiving {
     /// `too-many-uploads`, and trouble of the storage.
     pub async fn begin(app: &App, peer: Option<IpAddr>) -> Result<Self, Refusal> {
         let network = network(peer);
-        let mut waiting = (Load::default(), Load::default());
-        for found in app.storage.all::<UploadRecord>(Key(Vec::new())).await? {
-            let one = Load {
-                files: 1,
-                bytes: found.record.file.size,
-            };
-            waiting.1 = waiting.1.plus(one);
-            if found.record.network == network {
-                waiting.0 = waiting.0.plus(one);
-            }
-        }
+        let waiting = waiting_now(app, &network).await?;
         let room = Room::take(app, network, waiting)?;
         Ok(Self {
             app: app.clone(),
@@ -204,7 +213,7 @@ impl Receiving {
     /// All of it came: it is kept, and named towards its client.
     ///
     /// # Errors
-    /// `empty-file`, and trouble of the storage.
+    /// `empty-file`, `too-many-uploads`, and trouble of the storage.
     pub async fn finish(self) -> Result<UploadId, Refusal> {
         if self.size == 0 {
             return Err(Refusal::invalid(
@@ -215,6 +224,9 @@ impl Receiving {
         let Self {
             app, staging, room, ..
         } = self;
+        if !room.suffices(&app).await? {
+            return Err(too_many(TOO_MUCH));
+        }
         let staged = staging.finish().await?;
         let id = UploadId::generate(|buffer| app.entropy.fill(buffer));
         let record = UploadRecord {
@@ -232,6 +244,22 @@ impl Receiving {
         .await?;
         Ok(id)
     }
+}
+
+/// What waits, of a network and in all.
+async fn waiting_now(app: &App, network: &str) -> Result<(Load, Load), Refusal> {
+    let (mut own, mut all) = (Load::default(), Load::default());
+    for found in app.storage.all::<UploadRecord>(Key(Vec::new())).await? {
+        let one = Load {
+            files: 1,
+            bytes: found.record.file.size,
+        };
+        all = all.plus(one);
+        if found.record.network == network {
+            own = own.plus(one);
+        }
+    }
+    Ok((own, all))
 }
 
 /// A file that waits, by what its client knows of it.
@@ -274,13 +302,15 @@ pub(super) async fn named(app: &App) -> Result<Vec<Named>, Refusal> {
     Ok(named)
 }
 
-/// Clears away files nobody wants any more: those that waited too long, and those of pushes that were refused. The
-/// records of pushes go too, once nobody asks for them.
+/// Forgets uploads nobody wants any more: those that waited too long, and those of pushes that were refused. Their files
+/// go with all others that nothing names, which are looked for once. The records of pushes go too, once nobody asks for
+/// them.
 ///
 /// # Errors
 /// If the storage is out of reach.
 pub async fn sweep(app: &App) -> Result<(), Refusal> {
     let now = app.clock.now();
+    let mut gone = 0;
     for found in app.storage.all::<UploadRecord>(Key(Vec::new())).await? {
         let over = match &found.record.claimed_by {
             None => found.record.is_stale(now),
@@ -294,15 +324,16 @@ pub async fn sweep(app: &App) -> Result<(), Refusal> {
             },
         };
         if over {
-            let gone = Commit {
+            let forget = Commit {
                 records: vec![Change::delete(&found.record, found.version)],
                 ..Commit::default()
             };
             // Somebody may claim it at this moment; then it stays.
-            if app.storage.commit(gone).await? == crate::ports::CommitOutcome::Done {
-                garbage::unnamed(app, found.record.file.id).await;
-            }
+            gone += usize::from(app.storage.commit(forget).await? == CommitOutcome::Done);
         }
+    }
+    if gone > 0 {
+        garbage::collect(app).await?;
     }
     for found in app.storage.all::<PushRecord>(Key(Vec::new())).await? {
         if found.record.is_old(now) {
