@@ -3,15 +3,20 @@
 //! limits of their token forbid is marked as such ([`Refusal::limit`]), for dialects that have a word for it.
 
 mod grant;
+mod leave;
 mod placed;
 
+pub use leave::Leave;
+pub(super) use leave::may_still;
 pub use placed::{SnapCtx, StoreCtx, StoresCtx, UnplacedCtx};
 
 use std::collections::BTreeSet;
 
 use grant::{Grant, Judgement};
 
-use crate::domain::access::{Account, Brand, Membership, Permission, Role, Scope, StoreRecord, Token};
+use crate::domain::access::{
+    Account, Brand, Membership, Permission, Presented, Role, Scope, StoreRecord, Token,
+};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::catalog::{Channel, SnapRecord};
 use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
@@ -105,6 +110,14 @@ impl Place {
     }
 }
 
+fn token_expired() -> Refusal {
+    Refusal::new(
+        Reason::Unauthenticated,
+        "token-expired",
+        "cannot accept the token: it has expired; log in again",
+    )
+}
+
 /// The brand is not there, or not for the caller.
 fn no_brand(brand: &BrandId) -> Refusal {
     Refusal::not_found(format!(
@@ -172,19 +185,16 @@ impl Caller {
     }
 
     async fn of(app: &App, token: Option<Token>) -> Result<Self, Refusal> {
-        let unauthenticated = |code, message: &str| Refusal::new(Reason::Unauthenticated, code, message);
         let unknown = || {
-            unauthenticated(
+            Refusal::new(
+                Reason::Unauthenticated,
                 "invalid-token",
                 "cannot accept the token: it is unknown or was revoked",
             )
         };
         let token = token.ok_or_else(unknown)?;
         if token.expires <= app.clock.now() {
-            return Err(unauthenticated(
-                "token-expired",
-                "cannot accept the token: it has expired; log in again",
-            ));
+            return Err(token_expired());
         }
         let account = app
             .storage
@@ -195,12 +205,16 @@ impl Caller {
         if account.disabled {
             return Err(unknown());
         }
-        Ok(Self {
+        Ok(Self::with(app, account, token))
+    }
+
+    fn with(app: &App, account: Account, token: Token) -> Self {
+        Self {
             unproven: app.settings.require_second_factor && !account.has_second_factor(),
             account: account.id,
             operator: account.operator,
             token,
-        })
+        }
     }
 
     /// Whether the caller may do what `permission` names; the context is the proof.
@@ -309,7 +323,7 @@ impl Caller {
 }
 
 /// Leave to act for one brand. Made by authorising a caller, or locally by who owns the data directory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrandCtx {
     brand: BrandId,
     grant: Grant,
@@ -357,6 +371,14 @@ impl BrandCtx {
         match &self.grant {
             Grant::Local => None,
             Grant::Remote { token, .. } => Some((&token.account_id, &token.id)),
+        }
+    }
+
+    /// What of their token the caller came with; none for local commands.
+    pub fn presented(&self) -> Option<Presented> {
+        match &self.grant {
+            Grant::Local => None,
+            Grant::Remote { token, .. } => Some(token.presented()),
         }
     }
 

@@ -51,8 +51,9 @@ mod vault_cache;
 mod vault_events;
 pub mod verify;
 
+use authorize::may_still;
 pub use authorize::{
-    Authorized, BrandCtx, Caller, InstanceCtx, NamedBy, OwnCtx, Place, SnapCtx, StoreCtx, StoresCtx,
+    Authorized, BrandCtx, Caller, InstanceCtx, Leave, NamedBy, OwnCtx, Place, SnapCtx, StoreCtx, StoresCtx,
     UnplacedCtx, authorize,
 };
 pub use form_mark::FormMark;

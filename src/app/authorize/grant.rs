@@ -9,7 +9,7 @@ use crate::domain::ident::{AccountId, BrandId, SnapName, StoreId};
 use crate::domain::time::Timestamp;
 
 /// What a context may do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Grant {
     /// Whoever can write to the data directory may do anything.
     Local,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::ingest::{self, Upload};
 use super::{review, uploads};
@@ -31,8 +31,8 @@ const RENEWAL: Duration = Duration::from_secs(LEASE as u64 / 4);
 const LOOK_AT_FIRST: Duration = Duration::from_secs(10);
 /// And later.
 const LOOK: Duration = Duration::from_secs(60);
-/// How often what nobody wants is cleared away, in rounds of [`LOOK`].
-const SWEEP_EVERY: u32 = 30;
+/// How often what nobody wants is cleared away.
+const SWEEP: Duration = Duration::from_secs(30 * 60);
 
 /// What limits the work; in memory, one per process.
 #[derive(Debug)]
@@ -59,6 +59,24 @@ pub struct NewPush {
     pub delta: Option<NewDelta>,
 }
 
+impl NewPush {
+    /// Whether this is what was asked for before.
+    fn is(&self, known: &PushRecord) -> bool {
+        let components = known.files.iter().filter_map(|file| {
+            let name = file.component.as_deref()?;
+            Some((name, file.upload.as_str()))
+        });
+        let wanted: Vec<(&str, String)> = self
+            .components
+            .iter()
+            .map(|(name, id)| (name.as_str(), id.hash()))
+            .collect();
+        components.eq(wanted.iter().map(|(name, hash)| (*name, hash.as_str())))
+            && self.channels == known.channels
+            && self.delta.as_ref().map(NewDelta::pushed) == known.delta
+    }
+}
+
 /// What a difference leads from and to.
 #[derive(Clone, Debug)]
 pub struct NewDelta {
@@ -70,6 +88,17 @@ pub struct NewDelta {
     pub source: BlobId,
     /// The file it leads to.
     pub target: BlobId,
+}
+
+impl NewDelta {
+    fn pushed(&self) -> PushedDelta {
+        PushedDelta {
+            format: self.format.clone(),
+            source: self.source,
+            target: self.target,
+            delta: self.delta,
+        }
+    }
 }
 
 /// Writes down what shall be made of the files, and begins with it. Asking for the same again is fine.
@@ -96,11 +125,8 @@ pub async fn accept(app: &App, ctx: &SnapCtx, new: &NewPush) -> Result<(), Refus
         let mut commit = Commit::default();
         if let Some(found) = app.storage.find::<PushRecord>([key.as_str()]).await? {
             let known = found.record;
-            return if known.snap_id == snap.id && known.account_id == *account_id {
-                Ok(())
-            } else {
-                Err(claimed())
-            };
+            let same = known.snap_id == snap.id && known.account_id == *account_id && new.is(&known);
+            return if same { Ok(()) } else { Err(claimed()) };
         }
         let mut files = Vec::new();
         let wanted = std::iter::once((None, &new.upload))
@@ -143,13 +169,9 @@ pub async fn accept(app: &App, ctx: &SnapCtx, new: &NewPush) -> Result<(), Refus
             brand_id: snap.brand_id.clone(),
             account_id: account_id.clone(),
             token_id: token_id.to_owned(),
+            presented: ctx.brand().presented(),
             files,
-            delta: new.delta.as_ref().map(|delta| PushedDelta {
-                format: delta.format.clone(),
-                source: delta.source,
-                target: delta.target,
-                delta: delta.delta,
-            }),
+            delta: new.delta.as_ref().map(NewDelta::pushed),
             channels: new.channels.clone(),
             received: app.clock.now(),
             turns: 0,
@@ -307,73 +329,113 @@ fn reviewed(revision: u64, review: Option<ReviewRecord>) -> Standing {
     }
 }
 
-/// Works on one push until it is a revision or refused, and says so.
-async fn run(app: App, push: Versioned<PushRecord>) {
-    let Versioned {
-        record: mut push,
-        mut version,
-    } = push;
-    let work = {
-        let (app, push) = (app.clone(), push.clone());
-        async move {
-            let _turn = app.guard.desk.0.acquire().await;
-            outcome(&app, &push).await
-        }
-    };
-    let mut work = std::pin::pin!(work);
-    let state = loop {
-        if let Ok(state) = tokio::time::timeout(RENEWAL, &mut work).await {
-            break state;
-        }
-        push.state = PushState::Working {
-            until: app.clock.now().plus_seconds(LEASE),
+/// The lease of a push: who holds it works on it.
+#[derive(Debug)]
+struct Lease {
+    app: App,
+    push: Versioned<PushRecord>,
+}
+
+impl Lease {
+    /// Says that it is worked on. False if somebody else took it over, or it is over.
+    async fn renew(&mut self) -> bool {
+        self.push.record.state = PushState::Working {
+            until: self.app.clock.now().plus_seconds(LEASE),
         };
         let commit = Commit {
-            records: vec![Change::replace(&push, version)],
+            records: vec![Change::replace(&self.push.record, self.push.version)],
             ..Commit::default()
         };
-        match app.storage.commit(commit).await {
-            Ok(CommitOutcome::Done) => version += 1,
+        match self.app.storage.commit(commit).await {
+            Ok(CommitOutcome::Done) => self.push.version += 1,
             Ok(_) => {
-                tracing::warn!(snap = %push.name, "another process took over an upload");
-                return;
+                tracing::warn!(snap = %self.push.record.name, "an upload is not ours to work on any more");
+                return false;
             }
             Err(error) => {
-                tracing::error!(%error, snap = %push.name, "cannot say that an upload is worked on")
+                tracing::error!(%error, snap = %self.push.record.name, "cannot say that an upload is worked on");
             }
         }
+        true
+    }
+
+    /// Holds on to it until `work` is done; none if it was lost.
+    async fn during<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            if let Ok(done) = tokio::time::timeout(RENEWAL, &mut work).await {
+                return Some(done);
+            }
+            if !self.renew().await {
+                return None;
+            }
+        }
+    }
+}
+
+/// Works on one push until it is a revision or refused, and says so.
+async fn run(app: App, push: Versioned<PushRecord>) {
+    let mut lease = Lease {
+        app: app.clone(),
+        push,
     };
-    let taken = matches!(state, PushState::Taken { .. });
-    push.state = state;
-    if let Err(error) = settle(&app, &push, version, taken).await {
+    let Some(_turn) = lease.during(app.guard.desk.0.acquire()).await else {
+        return;
+    };
+    // Only now: who waits for a turn has not been begun with.
+    lease.push.record.turns += 1;
+    if !lease.renew().await {
+        return;
+    }
+    let push = lease.push.record.clone();
+    let Some(state) = lease.during(outcome(&app, &push)).await else {
+        return;
+    };
+    if let Err(error) = settle(&app, lease.push, state).await {
         // Whoever looks for what nobody works on takes it up again.
         tracing::error!(%error, snap = %push.name, "cannot record what became of an upload");
     }
 }
 
-/// Records what became of it. The files of a revision need no record of their own any more; those that were refused are
-/// cleared away later.
-async fn settle(app: &App, push: &PushRecord, version: u64, taken: bool) -> Result<(), Refusal> {
-    let mut commit = Commit {
-        records: vec![Change::replace(push, version)],
-        ..Commit::default()
-    };
-    if taken {
-        for file in &push.files {
-            let found = app.storage.find::<UploadRecord>([file.upload.as_str()]).await?;
-            if let Some(found) = found {
-                commit.records.push(Change::delete(&found.record, found.version));
-            }
+/// Records what became of it, unless the commit of its revision did. The files of what was refused are cleared away later.
+async fn settle(app: &App, push: Versioned<PushRecord>, state: PushState) -> Result<(), Refusal> {
+    let Versioned {
+        record: mut push,
+        version,
+    } = push;
+    let mut commit = Commit::default();
+    if let PushState::Taken { revision, .. } = &state {
+        let found = app.storage.find::<PushRecord>([push.id_hash.as_str()]).await?;
+        if found.is_none_or(|found| found.record.state.ended().is_some()) {
+            return Ok(());
         }
+        fulfil(app, &push.id_hash, *revision, &mut commit).await?;
+    } else {
+        push.state = state;
+        commit.records.push(Change::replace(&push, version));
     }
-    app.commit(commit).await?;
-    // What was sent may not be what is kept: a difference, a file that is there twice.
-    if taken {
-        for file in &push.files {
-            if push.delta.is_some() {
-                super::garbage::unnamed(app, file.file.id).await;
-            }
-        }
+    app.commit(commit).await
+}
+
+/// Adds to the commit of a revision that its push is over. Its files need no records of their own any more.
+///
+/// # Errors
+/// `changed-meanwhile`, if it is over already: somebody else took it over and was faster.
+pub(super) async fn fulfil(app: &App, id: &str, revision: u64, commit: &mut Commit) -> Result<(), Refusal> {
+    let found = app.storage.find::<PushRecord>([id]).await?;
+    let found = found.filter(|found| found.record.state.ended().is_none());
+    let found = found.ok_or_else(App::changed_meanwhile)?;
+    let mut push = found.record;
+    push.state = PushState::Taken {
+        revision,
+        at: app.clock.now(),
+    };
+    commit.records.push(Change::replace(&push, found.version));
+    for file in &push.files {
+        let found = app.storage.find::<UploadRecord>([file.upload.as_str()]).await?;
+        commit
+            .records
+            .extend(found.map(|found| Change::delete(&found.record, found.version)));
     }
     Ok(())
 }
@@ -405,7 +467,10 @@ async fn outcome(app: &App, push: &PushRecord) -> PushState {
 }
 
 async fn revision(app: &App, push: &PushRecord) -> Result<u64, Refusal> {
-    let caller = Caller::named(app, &push.token_id).await?;
+    let caller = match &push.presented {
+        Some(presented) => Caller::again(app, &push.token_id, presented).await?,
+        None => Caller::named(app, &push.token_id).await?,
+    };
     let place = Place::SnapId(push.snap_id.clone());
     let ctx: SnapCtx = caller.authorize(app, Permission::SnapPublish, place).await?;
     let mut staged = Vec::new();
@@ -426,9 +491,10 @@ async fn revision(app: &App, push: &PushRecord) -> Result<u64, Refusal> {
         channels: push.channels.clone(),
         name: Some(push.name.clone()),
         components: components.collect(),
+        push: Some(push.id_hash.clone()),
         ..Upload::default()
     };
-    let ingested = ingest::ingest(app, ctx.brand(), &upload, staged).await?;
+    let ingested = ingest::ingest(app, &ctx, &upload, staged).await?;
     Ok(ingested.revision.revision)
 }
 
@@ -458,8 +524,8 @@ async fn whole(
     }
     let catalog = app.catalog.current(app).await?;
     let source = catalog
-        .every()
-        .filter(|entry| entry.record.id == push.snap_id)
+        .any(&push.snap_id)
+        .into_iter()
         .flat_map(|entry| entry.revisions.values())
         .find(|revision| revision.blob == wanted.source)
         .map(|revision| (revision.blob, revision.size));
@@ -513,7 +579,6 @@ pub async fn take_up(app: &App) -> Result<usize, Refusal> {
         if !push.is_abandoned(now) {
             continue;
         }
-        push.turns += 1;
         let given_up = push.turns >= MOST_TURNS;
         push.state = if given_up {
             tracing::error!(snap = %push.name, "an upload is given up: whoever worked on it ended");
@@ -546,20 +611,33 @@ pub async fn take_up(app: &App) -> Result<usize, Refusal> {
     Ok(taken)
 }
 
-/// Takes up what was left behind, and clears away what nobody wants, until `stop` is ready.
+/// Takes up what was left behind, and clears away what nobody wants, until `stop` is ready. The latter may take long where
+/// much was sent; the former does not wait for it.
 pub async fn pushes(app: App, stop: impl Future<Output = ()>) {
+    let stop = stop.shared();
+    tokio::join!(taking_up(&app, stop.clone()), clearing_away(&app, stop));
+}
+
+async fn taking_up(app: &App, stop: impl Future<Output = ()>) {
     let mut stop = std::pin::pin!(stop);
     for round in 0u32.. {
-        if let Err(error) = take_up(&app).await {
+        if let Err(error) = take_up(app).await {
             tracing::error!(%error, "cannot look for uploads that nobody works on");
-        }
-        if round % SWEEP_EVERY == 0
-            && let Err(error) = uploads::sweep(&app).await
-        {
-            tracing::error!(%error, "cannot clear away uploads that nobody wants");
         }
         let pause = if round < 6 { LOOK_AT_FIRST } else { LOOK };
         if tokio::time::timeout(pause, &mut stop).await.is_ok() {
+            return;
+        }
+    }
+}
+
+async fn clearing_away(app: &App, stop: impl Future<Output = ()>) {
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        if let Err(error) = uploads::sweep(app).await {
+            tracing::error!(%error, "cannot clear away uploads that nobody wants");
+        }
+        if tokio::time::timeout(SWEEP, &mut stop).await.is_ok() {
             return;
         }
     }

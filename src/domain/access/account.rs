@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::authorship::Authorship;
-use super::limits::Limits;
+use super::limits::{Limits, common};
 use super::permission::Role;
 use super::provider::ProviderIdentity;
 use super::reset::PasswordReset;
@@ -184,7 +184,7 @@ pub struct Membership {
 }
 
 /// An API token (`hmk_…`): only its hash is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Token {
     /// Public id.
@@ -214,4 +214,39 @@ pub struct Token {
     pub created: Timestamp,
     /// When it stops being good.
     pub expires: Timestamp,
+}
+
+/// What of a token a caller presented: the token itself is all of it, macaroons leave less.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Presented {
+    /// Only these permissions, by name; none = all of the account's.
+    pub permissions: Option<BTreeSet<String>>,
+    /// Only these snaps, channels and stores.
+    pub limits: Limits,
+    /// A person was there.
+    pub person: bool,
+    /// When it stops being good.
+    pub expires: Timestamp,
+}
+
+impl Token {
+    /// All of it.
+    pub fn presented(&self) -> Presented {
+        Presented {
+            permissions: self.permissions.clone().map(BTreeSet::from_iter),
+            limits: self.limits.clone(),
+            person: self.person,
+            expires: self.expires,
+        }
+    }
+
+    /// Takes away what was not presented.
+    pub fn keep(&mut self, presented: &Presented) {
+        let own = self.permissions.take().map(BTreeSet::from_iter);
+        self.permissions = common(own, presented.permissions.as_ref()).map(Vec::from_iter);
+        self.limits = std::mem::take(&mut self.limits).and(&presented.limits);
+        self.person &= presented.person;
+        self.expires = self.expires.min(presented.expires);
+    }
 }

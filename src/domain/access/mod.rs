@@ -10,7 +10,7 @@ pub mod reset;
 pub mod secret;
 pub mod vocabulary;
 
-pub use account::{Account, Brand, Membership, ReviewPolicy, SecondFactor, StoreRecord, Token};
+pub use account::{Account, Brand, Membership, Presented, ReviewPolicy, SecondFactor, StoreRecord, Token};
 pub use authorship::Authorship;
 pub use invite::{InviteAction, InviteStatus, StoreInvite};
 pub use limits::{Limits, Pattern};

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
+use crate::domain::access::Presented;
 use crate::domain::blob::{BlobDigest, BlobId};
 use crate::domain::ident::{AccountId, BrandId, IdentError, SnapId, SnapName};
 use crate::domain::time::Timestamp;
@@ -123,8 +124,11 @@ pub struct PushRecord {
     pub brand_id: BrandId,
     /// Who pushes.
     pub account_id: AccountId,
-    /// The token they came with; its limits are theirs until the end.
+    /// The token they came with.
     pub token_id: String,
+    /// What of it they presented: its limits are theirs until the end. None = all of it.
+    #[serde(default)]
+    pub presented: Option<Presented>,
     /// The snap, then its components.
     pub files: Vec<PushedFile>,
     /// The snap file is a difference.
@@ -134,7 +138,7 @@ pub struct PushRecord {
     pub channels: Vec<Channel>,
     /// Since when.
     pub received: Timestamp,
-    /// How often it was taken up after the process that worked on it had ended.
+    /// How often somebody began to work on it.
     #[serde(default)]
     pub turns: u32,
     /// What became of it.

@@ -56,6 +56,7 @@ async fn upload(app: App, ctx: BrandCtx, input: Input<Streamed>) -> Outcome<Crea
         name: None,
         size: None,
         components: Vec::new(),
+        push: None,
     };
     ingest::foresee(&app, &ctx, &upload).await?;
     let mut intake = Intake::begin(&app, parts).await?;

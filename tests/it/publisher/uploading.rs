@@ -356,6 +356,7 @@ async fn left_behind(shop: &Shop, file: &[u8], change: impl FnOnce(&mut PushReco
         brand_id: snap.brand_id.clone(),
         account_id: snap.publisher_id.clone(),
         token_id: "pub".to_owned(),
+        presented: None,
         files: vec![hallmark::domain::catalog::PushedFile {
             upload: hash.clone(),
             file: found.record.file,
@@ -412,7 +413,7 @@ async fn what_a_process_left_behind_is_taken_up() {
     assert_eq!(push::take_up(&shop.app).await.unwrap(), 0);
     // One that ends whoever works on it is not taken up for ever.
     let (_, deadly) = left_behind(&shop, &snap_file("my-snap", "3", ""), |push| {
-        push.turns = MOST_TURNS - 1;
+        push.turns = MOST_TURNS;
     })
     .await;
     shop.clock.advance(21);

@@ -17,8 +17,8 @@ use super::changes::apply;
 use super::register::{self, NewSnap, declaration_of, refuse_name, registrant};
 use super::releases::{self, NewRelease};
 use super::snaps::{ATTEMPTS, revision};
-use super::{garbage, no_snap, publishers, review};
-use crate::app::{App, BrandCtx, Refusal, brands, vault_event};
+use super::{garbage, no_snap, publishers, push, review};
+use crate::app::{App, BrandCtx, Leave, Refusal, brands, vault_event};
 use crate::domain::access::Permission;
 use crate::domain::assertion::Assertion;
 use crate::domain::blob::BlobId;
@@ -51,6 +51,8 @@ pub struct Upload {
     pub size: Option<u64>,
     /// The names the components were announced under, in the order of their files; empty = what they say themselves.
     pub components: Vec<String>,
+    /// The push they came with, by the hash of its upload id: it is over with the commit of the revision.
+    pub push: Option<String>,
 }
 
 /// What became of them.
@@ -97,26 +99,30 @@ pub async fn foresee(app: &App, ctx: &BrandCtx, upload: &Upload) -> Result<(), R
 /// Makes a revision of the files: the snap first, then its components. Registers the name if it is not registered yet.
 /// The same files again answer with the revision they are. What the operator uploads is approved by that; everything else
 /// goes through the automatic checks, and by their result and the policy of the store it is approved at once, waits for a
-/// reviewer, or is refused (`review`): then it has its number, but nothing is signed, released or shown.
+/// reviewer, or is refused (`review`): then it has its number, but nothing is signed, released or shown. Files may take
+/// long to come and to look into: leave must hold still when all of them are there, and when they are written down.
 ///
 /// # Errors
+/// What [`Leave::now`] refuses;
 /// `invalid-snap`, `invalid-snap-yaml`, `invalid-component`; `type-differs`, `store-differs`, `publisher-differs`;
 /// `file-taken`, `components-differ`; `assertion-required`, `not-delegated` where our root does not sign; what
 /// [`register::register`] and [`releases::release`] refuse.
 pub async fn ingest(
     app: &App,
-    ctx: &BrandCtx,
+    leave: impl Into<Leave<'_>>,
     upload: &Upload,
     staged: Vec<Box<dyn Staged>>,
 ) -> Result<Ingested, Refusal> {
-    foresee(app, ctx, upload).await?;
+    let leave = leave.into();
+    let mut ctx = leave.now(app, Permission::SnapPublish).await?;
+    foresee(app, &ctx, upload).await?;
     let reading = files::read(app, &staged).await?;
     upload.check_components(&reading)?;
     let mut icon_file = icon(app, &reading).await?;
     let icon = icon_file.as_ref().map(|(_, icon)| icon.clone());
     let mut files = Some(staged);
     for _ in 0..ATTEMPTS {
-        let plan = plan(app, ctx, upload, &reading, icon.as_ref()).await?;
+        let plan = plan(app, &ctx, upload, &reading, icon.as_ref()).await?;
         // What is refused above never reaches the store of files; what is written below needs its files there.
         for file in files.take().into_iter().flatten() {
             file.keep().await?;
@@ -128,16 +134,30 @@ pub async fn ingest(
         {
             file.keep().await?;
         }
+        // What was planned is written down only for who may still do it, by the same rights.
+        let now = leave.now(app, Permission::SnapPublish).await?;
+        if now != ctx {
+            ctx = now;
+            continue;
+        }
         let New {
             snap,
             revision,
             review,
-            commit,
+            mut commit,
             replaced,
         } = match plan {
-            Plan::Known(snap, revision) => return known(app, ctx, upload, *snap, *revision, reading).await,
+            Plan::Known(snap, revision) => {
+                match known(app, &ctx, upload, *snap, *revision, &reading).await? {
+                    Some(ingested) => return Ok(ingested),
+                    None => continue,
+                }
+            }
             Plan::New(new) => *new,
         };
+        if let Some(id) = &upload.push {
+            push::fulfil(app, id, revision.revision, &mut commit).await?;
+        }
         match apply(app, commit, &[Changed::Snap(snap.id.clone())]).await? {
             CommitOutcome::Done => {
                 if let Some(icon) = replaced {
@@ -151,9 +171,9 @@ pub async fn ingest(
                     remarks: reading.remarks,
                 });
             }
-            // Somebody else was faster: with the name, the number, or the very file.
+            // Somebody else was faster: with the name, the number, or the very file. Or the push was renewed.
             CommitOutcome::Conflict {
-                kind: Kind::Snap | Kind::SnapRevision | Kind::Review,
+                kind: Kind::Snap | Kind::SnapRevision | Kind::Review | Kind::Push | Kind::Upload,
                 ..
             }
             | CommitOutcome::Taken {
@@ -167,32 +187,35 @@ pub async fn ingest(
     Err(App::changed_meanwhile())
 }
 
-/// The files are a revision already: it is released where that is asked for.
+/// The files are a revision already: it is released where that is asked for. None if it was decided about meanwhile.
 async fn known(
     app: &App,
     ctx: &BrandCtx,
     upload: &Upload,
     mut snap: SnapRecord,
     revision: RevisionRecord,
-    reading: Reading,
-) -> Result<Ingested, Refusal> {
+    reading: &Reading,
+) -> Result<Option<Ingested>, Refusal> {
     let mut review = review::record_of(app, &snap, revision.revision)
         .await?
         .map(|found| found.record);
     if let Some(new) = upload.release_of(revision.revision) {
         if revision.review.is_open() {
-            review = Some(review::redirect(app, ctx, &snap, &revision, &new).await?);
+            review = review::redirect(app, ctx, &snap, &revision, &new).await?;
+            if review.is_none() {
+                return Ok(None);
+            }
         } else {
             snap = releases::release(app, ctx, &snap.name, &new).await?;
         }
     }
-    Ok(Ingested {
+    Ok(Some(Ingested {
         snap,
         revision,
         review,
         new: false,
-        remarks: reading.remarks,
-    })
+        remarks: reading.remarks.clone(),
+    }))
 }
 
 impl Upload {
