@@ -505,6 +505,7 @@ fn review_record(snap: &SnapRecord, revision: u64, file: &str, state: ReviewStat
         }],
         uploader: None,
         channels: vec!["2.0/edge".parse().unwrap()],
+        release_by: None,
         percentage: Some(12.5),
         key: None,
         icon: None,

@@ -44,6 +44,9 @@ pub struct ReviewRecord {
     pub uploader: Option<AccountId>,
     /// Where it is released to when it is approved.
     pub channels: Vec<Channel>,
+    /// Who asked for that, where it was somebody else than who uploaded it.
+    #[serde(default)]
+    pub release_by: Option<AccountId>,
     /// Only to this part of the devices, out of 100.
     #[serde(default)]
     pub percentage: Option<f64>,

@@ -12,7 +12,7 @@ use super::super::snaps::{ATTEMPTS, revision};
 use super::super::{garbage, no_snap, snap};
 use super::checking::{again, policy};
 use super::{Reviewed, not_the_uploader, record_of, reviewed, unknown};
-use crate::app::{App, BrandCtx, Refusal, brands, vault_event};
+use crate::app::{App, BrandCtx, Refusal, brands, may_still, vault_event};
 use crate::domain::access::Permission;
 use crate::domain::blob::BlobId;
 use crate::domain::catalog::{Changed, RevisionRecord, SnapRecord, revision_key};
@@ -248,6 +248,24 @@ async fn admit(
         channels: review.channels.clone(),
         percentage: review.percentage,
     };
+    // Whoever asked for the release may have lost their part in the snap since.
+    let asked = review.release_by.as_ref().or(review.uploader.as_ref());
+    if let Some(asked) = asked
+        && !may_still(app, asked, snap, Permission::SnapRelease).await?
+    {
+        let channels: Vec<String> = review
+            .channels
+            .drain(..)
+            .map(|channel| channel.to_string())
+            .collect();
+        done.remarks.push(format!(
+            "cannot release revision {} to {}: who asked for it may not release {} any more; release it yourself",
+            revision.revision,
+            channels.join(", "),
+            snap.name
+        ));
+        return Ok(done);
+    }
     let mut released = snap.clone();
     match releases::put(app, &mut released, revision, &new).await {
         Ok(()) => *snap = released,
@@ -272,14 +290,15 @@ pub(in crate::app::catalog) async fn foresee_release(
     releases::put(app, &mut snap.clone(), &revision, new).await
 }
 
-/// The same file again while it waits, with other channels: it is released there when it is approved.
+/// The same file again while it waits, with other channels: it is released there when it is approved. None if it was
+/// decided about meanwhile.
 pub(in crate::app::catalog) async fn redirect(
     app: &App,
     ctx: &BrandCtx,
     snap: &SnapRecord,
     revision: &RevisionRecord,
     new: &NewRelease,
-) -> Result<ReviewRecord, Refusal> {
+) -> Result<Option<ReviewRecord>, Refusal> {
     if !ctx.may_with(snap, Permission::SnapRelease) {
         return Err(no_snap(ctx, &snap.name));
     }
@@ -288,10 +307,14 @@ pub(in crate::app::catalog) async fn redirect(
     let Versioned { mut record, version } = record_of(app, snap, revision.revision)
         .await?
         .ok_or_else(|| unknown(&snap.name, revision.revision))?;
+    if !record.state.is_open() {
+        return Ok(None);
+    }
     record.channels.clone_from(&new.channels);
+    record.release_by = ctx.account().cloned();
     record.percentage = new.percentage;
     let detail = releases::detail(new);
-    app.commit(Commit {
+    let commit = Commit {
         records: vec![Change::replace(&record, version)],
         audit: vec![vault_event(
             app,
@@ -301,9 +324,13 @@ pub(in crate::app::catalog) async fn redirect(
             &detail,
         )],
         ..Commit::default()
-    })
-    .await?;
-    Ok(record)
+    };
+    match app.storage.commit(commit).await? {
+        CommitOutcome::Conflict {
+            kind: Kind::Review, ..
+        } => Ok(None),
+        outcome => App::settle(&outcome).map(|()| Some(record)),
+    }
 }
 
 /// An upload instead of an answer: reviews of the snap that wait for the publisher, for the same architectures, end.

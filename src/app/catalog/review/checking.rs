@@ -49,6 +49,7 @@ pub(in crate::app::catalog) async fn begin(
         findings,
         uploader: ctx.account().cloned(),
         channels: upload.channels.clone(),
+        release_by: None,
         percentage: upload.percentage,
         key: upload.key.clone(),
         icon: None,
