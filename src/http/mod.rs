@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod body;
+pub mod buffer;
 pub mod canned;
 mod connection;
 pub mod device;

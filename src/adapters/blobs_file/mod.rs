@@ -8,6 +8,7 @@
 //!
 //! Several processes may share the directory. Files are readable by their owner alone.
 
+mod hands;
 mod read;
 mod staging;
 
@@ -20,6 +21,7 @@ use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 
+use self::hands::Hands;
 use self::read::{Buffers, FileBlob};
 use self::staging::{Complete, Incoming};
 use crate::domain::blob::{BlobDigest, BlobId};
@@ -37,6 +39,7 @@ struct Inner {
     root: PathBuf,
     clock: Arc<dyn Clock>,
     buffers: Arc<Buffers>,
+    hands: Arc<Hands>,
 }
 
 impl FileBlobs {
@@ -46,10 +49,12 @@ impl FileBlobs {
     /// # Errors
     /// [`BlobError::Unavailable`] if the directory cannot be made or read.
     pub fn open(root: &Path, clock: Arc<dyn Clock>) -> Result<Self, BlobError> {
+        let hands = Hands::new().map_err(|error| unavailable("start threads for files", &error))?;
         let inner = Inner {
             root: root.to_owned(),
             clock,
             buffers: Arc::default(),
+            hands: Arc::new(hands),
         };
         let prepared = make_directory(&inner.staging()).and_then(|()| {
             let _alone = inner.lock()?;

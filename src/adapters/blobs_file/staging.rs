@@ -1,5 +1,5 @@
 //! Incoming files. Hashing SHA3-384 is the slowest part; SHA-512 and writing run beside it on another thread, so that
-//! a file comes in as fast as SHA3-384 alone. Threads are held only while there is something to do.
+//! a file comes in as fast as SHA3-384 alone. Both are done by [`Hands`], which all files share.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -13,14 +13,15 @@ use bytes::Bytes;
 use rustix::fs::{Timespec, Timestamps};
 use tokio::sync::Notify;
 
+use super::hands::Hands;
 use super::{Inner, blocking, make_directory, unavailable};
 use crate::domain::blob::{BlobDigest, BlobId, BlobIdHasher, Sha512Hasher};
 use crate::ports::{BlobError, Staged, Staging};
 
 /// How much is collected before it is handed to the threads.
 const BATCH: usize = 256 << 10;
-/// Most batches that wait for a thread. So an incoming file holds at most 2 MiB.
-const QUEUE: usize = 5;
+/// Most batches that wait for a thread. So an incoming file holds at most 1 MiB.
+const QUEUE: usize = 2;
 
 const WRITING: &str = "write a staged file";
 
@@ -112,10 +113,11 @@ impl Drop for StagedFile {
     }
 }
 
-/// A value that batches are worked into, in order, on a thread that is held only while there are any.
+/// A value that batches are worked into, in order.
 #[derive(Debug)]
 struct Lane<T> {
     inner: Arc<LaneInner<T>>,
+    hands: Arc<Hands>,
 }
 
 type Batch = Arc<[Bytes]>;
@@ -137,8 +139,9 @@ struct LaneState<T> {
 }
 
 impl<T: Send + 'static> Lane<T> {
-    fn new(value: T, work: fn(&mut T, &[u8]) -> io::Result<()>) -> Self {
+    fn new(hands: Arc<Hands>, value: T, work: fn(&mut T, &[u8]) -> io::Result<()>) -> Self {
         Self {
+            hands,
             inner: Arc::new(LaneInner {
                 state: Mutex::new(LaneState {
                     waiting: VecDeque::new(),
@@ -161,7 +164,7 @@ impl<T: Send + 'static> Lane<T> {
                 lane: Arc::clone(&self.inner),
                 value: Some(value),
             };
-            tokio::task::spawn_blocking(move || worker.run());
+            self.hands.spawn(worker.run());
         }
         Ok(())
     }
@@ -201,7 +204,7 @@ struct Worker<T> {
 }
 
 impl<T> Worker<T> {
-    fn run(mut self) {
+    async fn run(mut self) {
         while let Some(value) = self.value.as_mut() {
             let batch = {
                 let mut state = self.lane.lock();
@@ -218,6 +221,8 @@ impl<T> Worker<T> {
                 self.lane.lock().failed = Some(unavailable(WRITING, &error));
                 break;
             }
+            // The other files' turn.
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -253,13 +258,15 @@ pub(super) struct Incoming {
 
 impl Incoming {
     pub(super) fn create(store: Arc<Inner>) -> io::Result<Self> {
+        let hands = Arc::clone(&store.hands);
         let staged = StagedFile::create(store)?;
         Ok(Self {
-            id: Lane::new(BlobIdHasher::default(), |hasher, piece| {
+            id: Lane::new(Arc::clone(&hands), BlobIdHasher::default(), |hasher, piece| {
                 hasher.update(piece);
                 Ok(())
             }),
             rest: Lane::new(
+                hands,
                 (Sha512Hasher::default(), Arc::clone(&staged.file)),
                 |(hasher, file), piece| {
                     (&**file).write_all(piece)?;

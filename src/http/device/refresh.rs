@@ -21,6 +21,7 @@ use crate::app::{App, Reason};
 use crate::domain::catalog::Channel;
 use crate::domain::snap::Epoch;
 use crate::http::body::{self, Text};
+use crate::http::buffer::Buffer;
 use crate::http::endpoint::{Access, BodyShape, Endpoint, with};
 use crate::http::fault::{DeviceDialect, Fault};
 use crate::http::fields;
@@ -142,7 +143,8 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
     report(app, asking, &asker, &context, &actions);
     let gates = Gates::new(&catalog, &asker, &context);
     // Written piece by piece: a device with many snaps has a long answer, and none of it is needed twice.
-    let mut out = Vec::with_capacity(512 + actions.len() * 4096);
+    let mut buffer = Buffer::with_room(512 + actions.len() * 3072);
+    let out = buffer.bytes();
     out.extend_from_slice(b"{\"results\":[");
     let mut held = Vec::new();
     for (number, action) in actions.iter().enumerate() {
@@ -171,14 +173,14 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
                     },
                     Err(error) => Err(error),
                 };
-                snap_result(&mut out, app, asking, action, &answer)?;
+                snap_result(out, app, asking, action, &answer)?;
             }
             Action::Fetch(group) => {
                 let answer = group_answer(app, &catalog, &asker, group, &max_formats).await?;
-                write(&mut out, &answer)?;
+                write(out, &answer)?;
             }
             Action::Unknown(name, key) => write(
-                &mut out,
+                out,
                 &json!({
                     "result": "error",
                     "instance-key": key,
@@ -188,9 +190,9 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
         }
     }
     out.extend_from_slice(b"],\"error-list\":");
-    write(&mut out, &notices(app, &asker, &held))?;
+    write(out, &notices(app, &asker, &held))?;
     out.push(b'}');
-    Ok(reply::bytes(StatusCode::OK, "application/json", out))
+    Ok(reply::bytes(StatusCode::OK, "application/json", buffer))
 }
 
 fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Fault<DeviceDialect>> {
