@@ -12,7 +12,7 @@ pub use placed::{SnapCtx, StoreCtx, StoresCtx, UnplacedCtx};
 
 use std::collections::BTreeSet;
 
-use grant::{Grant, Judgement};
+use grant::{Grant, Judgement, role_grants};
 
 use crate::domain::access::{
     Account, Brand, Membership, Permission, Presented, Role, Scope, StoreRecord, Token,
@@ -420,6 +420,41 @@ impl BrandCtx {
         token.account_id == snap.publisher_id
             || snap.collaborators.contains(&token.account_id)
             || (of_brand && !operator)
+    }
+
+    /// Whether somebody who is not the caller still reviews this snap: their account is there and switched on, a role of
+    /// theirs reviews it, and it is not their own.
+    ///
+    /// # Errors
+    /// If the storage is out of reach.
+    pub async fn still_reviews(
+        &self,
+        app: &App,
+        snap: &SnapRecord,
+        account: &AccountId,
+    ) -> Result<bool, Refusal> {
+        let found = app.storage.find::<Account>([account.as_str()]).await?;
+        let Some(account) = found.map(|found| found.record).filter(|found| !found.disabled) else {
+            return Ok(false);
+        };
+        let Some(brand) = app.storage.find::<Brand>([self.brand.as_str()]).await? else {
+            return Ok(false);
+        };
+        let roles = async |store: &StoreId| -> Result<Vec<Role>, Refusal> {
+            let key = [self.brand.as_str(), store.as_str(), account.id.as_str()];
+            let found = app.storage.find::<Membership>(key).await?;
+            Ok(found.map(|found| found.record.roles).unwrap_or_default())
+        };
+        let (everywhere, here) = (
+            roles(&brand.record.base_store).await?,
+            roles(&snap.store_id).await?,
+        );
+        let of_brand = snap.publisher_id.as_str() == self.brand.as_str() && everywhere.contains(&Role::Brand);
+        let own = account.id == snap.publisher_id
+            || snap.collaborators.contains(&account.id)
+            || (of_brand && !account.operator);
+        let reviews = account.operator || role_grants(Permission::SnapReview, &everywhere, &here);
+        Ok(reviews && !own)
     }
 
     /// Whether the caller may do what `permission` names to this snap (admin-api.md 1.2): publishers and collaborators

@@ -154,7 +154,7 @@ impl Grant {
 
 /// The one rule about places: a role in the base store of a brand counts everywhere in it; a role in another of its stores
 /// only there, and only for what concerns one store.
-fn role_grants(permission: Permission, brand: &[Role], here: &[Role]) -> bool {
+pub(super) fn role_grants(permission: Permission, brand: &[Role], here: &[Role]) -> bool {
     let granted = |held: &[Role]| permission.roles().iter().any(|role| held.contains(role));
     granted(brand) || (permission.within_store() && granted(here))
 }

@@ -169,7 +169,8 @@ async fn request(
 /// A second person confirms what a reviewer wanted: it is declared.
 ///
 /// # Errors
-/// `second-person-required` for who asked for it; `request-void` if they publish the snap by now; what nobody asked for is not found; `grant-refused`,
+/// `second-person-required` for who asked for it; `request-void` if who asked publishes the snap by
+/// now, or reviews it no more; what nobody asked for is not found; `grant-refused`,
 /// `changed-meanwhile`. Snaps of one's own are not found.
 pub async fn confirm(app: &App, ctx: &BrandCtx, name: &SnapName, grant: &Grant) -> Result<Standing, Refusal> {
     let found = snap(app, ctx, name, Permission::GrantConfirm).await?;
@@ -195,12 +196,12 @@ pub async fn confirm(app: &App, ctx: &BrandCtx, name: &SnapName, grant: &Grant) 
     }
     // Who asked must still be somebody who may.
     let asker = &asked.record.requested_by;
-    if *asker == found.record.publisher_id || found.record.collaborators.contains(asker) {
+    if !ctx.still_reviews(app, &found.record, asker).await? {
         return Err(Refusal::conflict(
             "request-void",
             format!(
-                "cannot confirm {} for {name}: who asked for it publishes the snap by now; a reviewer who does not has \
-                 to ask again",
+                "cannot confirm {} for {name}: who asked for it publishes the snap by now, or reviews it no more; a \
+                 reviewer has to ask again",
                 grant.interface
             ),
         ));

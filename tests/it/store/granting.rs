@@ -138,6 +138,29 @@ async fn a_reviewer_grants_and_takes_back() {
 }
 
 #[tokio::test]
+async fn who_asked_for_class_c_and_reviews_no_more_asked_for_nothing() {
+    let shop = with_gizmo().await;
+    shop.person_with("second", &["review"]).await;
+    let wanted = body("userns", "installation", "enabled", json!({}));
+    change(&shop, "second", wanted).await.ok();
+    let account = async |verb: &str| {
+        let path = format!("/accounts/second@people.example/{verb}");
+        shop.call("operator", "POST", &path, json!({})).await.ok();
+    };
+    let void = async || {
+        let refused = confirm(&shop, "admin", "userns", "installation").await;
+        assert_eq!(refused.refusal(), (409, "request-void"));
+    };
+    shop.role("second", "acme", &["view"]).await;
+    void().await;
+    shop.role("second", "acme", &["review"]).await;
+    account("disable").await;
+    void().await;
+    account("enable").await;
+    confirm(&shop, "admin", "userns", "installation").await.ok();
+}
+
+#[tokio::test]
 async fn class_c_takes_two_persons() {
     let shop = with_gizmo().await;
     let wanted = body(
