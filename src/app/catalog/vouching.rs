@@ -96,7 +96,9 @@ pub async fn add_validation(app: &App, ctx: &SnapCtx, text: &str) -> Result<Asse
         let catalog = app.catalog.current(app).await?;
         let entry = view.approved_snap_id.parse().ok();
         let entry = entry.and_then(|id: SnapId| catalog.any(&id).cloned());
-        let there = entry.is_some_and(|entry| entry.revisions.contains_key(&view.approved_snap_revision));
+        let there = entry.is_some_and(|entry| {
+            shows(ctx, &entry) && entry.revisions.contains_key(&view.approved_snap_revision)
+        });
         if !there && !view.revoked {
             return Err(differs(&format!(
                 "there is no revision {} of the snap it approves",
@@ -108,12 +110,18 @@ pub async fn add_validation(app: &App, ctx: &SnapCtx, text: &str) -> Result<Asse
     Ok(validation)
 }
 
+/// Whether who approves for a gating snap may know of another one: it is not private, or theirs to see.
+fn shows(ctx: &SnapCtx, entry: &SnapEntry) -> bool {
+    let other = &entry.record;
+    !other.private || other.id == ctx.snap().id || ctx.brand().may_with(other, Permission::SnapRead)
+}
+
 /// A validation and the name of the snap whose revision it approves.
 #[derive(Clone, Debug)]
 pub struct Approval {
     /// The validation.
     pub assertion: Assertion,
-    /// The name, where the snap is known here.
+    /// The name, where the snap is known here and the caller may know of it.
     pub approved: Option<SnapName>,
 }
 
@@ -136,7 +144,10 @@ pub async fn validations(app: &App, ctx: &SnapCtx, revoked: bool) -> Result<Vec<
         };
         if revoked || !view.revoked {
             let id = view.approved_snap_id.parse().ok();
-            let approved = id.and_then(|id: SnapId| catalog.name_of(&id).cloned());
+            let approved = id
+                .and_then(|id: SnapId| catalog.any(&id))
+                .filter(|entry| shows(ctx, entry))
+                .map(|entry| entry.record.name.clone());
             approvals.push(Approval { assertion, approved });
         }
     }

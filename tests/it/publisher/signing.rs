@@ -223,6 +223,14 @@ async fn a_gating_snap_says_what_may_come() {
         (&all[0]["revoked"], &all[0]["revision"]),
         (&json!("true"), &json!("1"))
     );
+    // Of what is private and not theirs to see neither the name is told nor which revisions there are.
+    shop.change("my-snap", |snap| snap.private = true).await;
+    let hidden = client.get(&format!("{path}?include_revoked=1")).await;
+    assert_eq!(hidden[0]["approved-snap-id"], json!(gated));
+    assert_ne!(hidden[0]["approved-snap-name"], "my-snap", "{hidden}");
+    let probe = put(validation("1", &[("revision", "2")])).await;
+    assert_eq!(probe.refusal(), (400, "assertion-differs"));
+    shop.change("my-snap", |snap| snap.private = false).await;
     for (assertion, refusal) in [
         (revoked, (409, "old-revision")),
         (validation("77", &[]), (400, "assertion-differs")),
