@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::assertions::check;
+use super::assertions::{check_with, keys_of};
 use super::catalog::missing_developer;
 use super::instance::{refuse_throwaway, root};
 use super::sign::{record, sign, stored};
@@ -12,7 +12,7 @@ use crate::domain::access::Account;
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Statement, Typed, decode};
 use crate::domain::ident::AccountId;
 use crate::domain::vault::SigningKey;
-use crate::ports::{AssertionFilter, Change, Commit, CommitOutcome, PutRule};
+use crate::ports::{Change, Commit, CommitOutcome, PutRule};
 
 /// Keys one account may have, good or not.
 const MAX_KEYS: usize = 50;
@@ -24,19 +24,7 @@ const ATTEMPTS: usize = 5;
 /// # Errors
 /// If the storage is out of reach.
 pub async fn list(app: &App, account: &AccountId) -> Result<Vec<Assertion>, Refusal> {
-    let kind = AssertionType::AccountKey;
-    let filter = AssertionFilter {
-        kind,
-        key_prefix: Vec::new(),
-        max_format: kind.info().max_format,
-    };
-    let stored = app.storage.assertions(&filter).await?;
-    let keys = stored
-        .into_iter()
-        .filter_map(|stored| decode(&stored.encoded).ok());
-    Ok(keys
-        .filter(|key| key.text("account-id") == Some(account.as_str()))
-        .collect())
+    keys_of(app, account.as_str()).await
 }
 
 /// Registers a key of the caller; its account-key. A key is registered once, and so is its name.
@@ -91,16 +79,17 @@ pub async fn register(app: &App, ctx: &OwnCtx, request: &str) -> Result<Assertio
                 "cannot register the key: it is registered already; make another one",
             ));
         }
-        if let Some(account) = missing_developer(app, ctx.account()).await? {
-            let now = app.clock.now();
-            app.commit(Commit {
-                assertions: vec![(stored(&account), PutRule::SkipOld)],
-                audit: vec![record(ctx.event(now, "", ""), &account)],
-                ..Commit::default()
-            })
-            .await?;
+        let now = app.clock.now();
+        let mut commit = Commit {
+            records: vec![Change::replace(&account.record, account.version)],
+            ..Commit::default()
+        };
+        let unsaved = missing_developer(app, ctx.account()).await?;
+        if let Some(account) = &unsaved {
+            commit.assertions.push((stored(account), PutRule::SkipOld));
+            commit.audit.push(record(ctx.event(now, "", ""), account));
         }
-        if let Err(why) = check(app, &assertion).await? {
+        if let Err(why) = check_with(app, &assertion, unsaved.as_ref()).await? {
             return Err(Refusal::invalid(
                 "assertion-refused",
                 format!("cannot register the key: {why}"),
@@ -119,20 +108,14 @@ pub async fn register(app: &App, ctx: &OwnCtx, request: &str) -> Result<Assertio
         let body = wanted.public_key.encoded().as_bytes().to_vec();
         let statement = Statement::new(AssertionType::AccountKey, headers, body);
         let account_key = sign(app, &root, statement).await?;
-        let mut event = ctx.event(
-            app.clock.now(),
-            "account-key.register",
-            wanted.account_id.as_str(),
-        );
+        let mut event = ctx.event(now, "account-key.register", wanted.account_id.as_str());
         event.detail.extend([
             ("name".to_owned(), json!(wanted.name)),
             ("public-key-sha3-384".to_owned(), json!(id)),
         ]);
-        let commit = Commit {
-            records: vec![Change::replace(&account.record, account.version)],
-            assertions: vec![(stored(&account_key), PutRule::Newer)],
-            audit: vec![event, record(ctx.event(app.clock.now(), "", ""), &account_key)],
-        };
+        commit.assertions.push((stored(&account_key), PutRule::Newer));
+        commit.audit.push(event);
+        commit.audit.push(record(ctx.event(now, "", ""), &account_key));
         match app.storage.commit(commit).await? {
             CommitOutcome::Conflict { .. } | CommitOutcome::OldRevision { .. } => {}
             outcome => {

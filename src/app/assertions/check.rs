@@ -10,7 +10,18 @@ use crate::ports::AssertionFilter;
 /// Whether `candidate` is properly signed by a chain that ends in the trusted set, and agrees with what is stored.
 /// The outer error is ours (storage), the inner one the verdict.
 pub async fn check(app: &App, candidate: &Assertion) -> Result<Result<(), CheckError>, Refusal> {
-    let database = database(app, trusted(app).await?, needs(candidate)).await?;
+    check_with(app, candidate, None).await
+}
+
+/// The same, with an assertion that is to be stored together with `candidate`.
+pub(in crate::app) async fn check_with(
+    app: &App,
+    candidate: &Assertion,
+    unsaved: Option<&Assertion>,
+) -> Result<Result<(), CheckError>, Refusal> {
+    let mut found = fetched(app, needs(candidate)).await?;
+    found.extend(unsaved.cloned());
+    let database = over(trusted(app).await?, found)?;
     Ok(database.check(candidate, app.clock.now()))
 }
 
@@ -20,6 +31,10 @@ pub(super) async fn database(
     roots: Vec<Assertion>,
     needs: impl IntoIterator<Item = Need>,
 ) -> Result<Database<MemoryBackstore>, Refusal> {
+    over(roots, fetched(app, needs).await?)
+}
+
+async fn fetched(app: &App, needs: impl IntoIterator<Item = Need>) -> Result<Vec<Assertion>, Refusal> {
     let mut found = Vec::new();
     for need in needs {
         match need {
@@ -27,6 +42,10 @@ pub(super) async fn database(
             Need::KeysOfAccount(account) => found.extend(keys_of(app, &account).await?),
         }
     }
+    Ok(found)
+}
+
+fn over(roots: Vec<Assertion>, found: Vec<Assertion>) -> Result<Database<MemoryBackstore>, Refusal> {
     Database::new(roots, [], found.into_iter().collect()).map_err(|error| {
         tracing::error!(%error, "the trusted set is damaged");
         Refusal::new(
@@ -45,16 +64,26 @@ async fn one(app: &App, reference: &Ref) -> Result<Option<Assertion>, Refusal> {
     assertion(app, reference).await
 }
 
-async fn keys_of(app: &App, account: &str) -> Result<Vec<Assertion>, Refusal> {
+/// The account-keys of an account. Of those of others only the text is looked at: reading keys is what takes time.
+pub(in crate::app) async fn keys_of(app: &App, account: &str) -> Result<Vec<Assertion>, Refusal> {
     let kind = AssertionType::AccountKey;
     let filter = AssertionFilter {
         kind,
         key_prefix: Vec::new(),
         max_format: kind.info().max_format,
     };
+    let line = format!("\naccount-id: {account}\n");
     let all = app.storage.assertions(&filter).await?;
-    let keys = all.iter().filter_map(|stored| decode(&stored.encoded).ok());
+    let keys = all
+        .iter()
+        .filter(|stored| has(&stored.encoded, &line))
+        .filter_map(|stored| decode(&stored.encoded).ok());
     Ok(keys
         .filter(|key| key.text("account-id") == Some(account))
         .collect())
+}
+
+/// Whether the text of an assertion may have this line; all of it is UTF-8.
+fn has(encoded: &[u8], line: &str) -> bool {
+    std::str::from_utf8(encoded).is_ok_and(|text| text.contains(line))
 }

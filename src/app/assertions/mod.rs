@@ -6,6 +6,7 @@ mod import;
 mod lookup;
 
 pub use check::check;
+pub(super) use check::{check_with, keys_of};
 pub use export::{Search, export};
 pub use import::{Imported, MAX_IMPORT, import};
 pub use lookup::{Lookup, LookupError, Sequence, find};

@@ -114,6 +114,12 @@ async fn a_key_is_registered_once_by_its_owner() {
         let answer = register(&Client::new(&shop, who), &request).await;
         assert_eq!(answer.refusal(), refusal, "{answer:?}");
     }
+    // What is refused leaves nothing behind.
+    let theirs = Shop::account("pub2");
+    let forged = text(&request(&shop, &other, &theirs, "forged")).replace("name: forged", "name: forted");
+    let refused = register(&Client::new(&shop, "pub2"), &forged).await;
+    assert_eq!(refused.refusal(), (400, "assertion-refused"));
+    assert!(shop.assertion(T::Account, [&theirs]).await.is_none());
     let none = client.request("POST", "/dev/api/account/account-key").body("{}");
     assert_eq!(answer(none).await.refusal(), (401, "login-required"));
 }
