@@ -26,6 +26,9 @@ use crate::ports::Key;
 use super::credentials::{Binding, Credential, Resolution, resolve};
 use super::{App, Reason, Refusal};
 
+/// Up to this many stores an account's roles are looked up store by store; of more, they are searched.
+const FEW_STORES: usize = 16;
+
 /// Who calls: an authenticated account with what its token allows.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -264,10 +267,15 @@ impl Caller {
         }
     }
 
-    /// The caller's roles in all stores. Asked store by store: of those there are few, of members many.
+    /// The caller's roles in all stores. Asked store by store while there are few: of members there are many.
     async fn memberships(&self, app: &App) -> Result<Vec<Membership>, Refusal> {
+        let stores = app.storage.all::<StoreRecord>(Key(Vec::new())).await?;
+        if stores.len() > FEW_STORES {
+            let found = app.storage.all_of::<Membership>(&self.account).await?;
+            return Ok(found.into_iter().map(|found| found.record).collect());
+        }
         let mut mine = Vec::new();
-        for store in app.storage.all::<StoreRecord>(Key(Vec::new())).await? {
+        for store in stores {
             let store = store.record;
             let key = [store.brand_id.as_str(), store.id.as_str(), self.account.as_str()];
             if let Some(found) = app.storage.find::<Membership>(key).await? {

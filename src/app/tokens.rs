@@ -283,7 +283,5 @@ pub(super) async fn log_in_with(
 
 /// Every token of an account, expired ones too.
 pub(super) async fn of_account(app: &App, account: &AccountId) -> Result<Vec<Versioned<Token>>, Refusal> {
-    let mut tokens = app.storage.all::<Token>(Key(Vec::new())).await?;
-    tokens.retain(|found| found.record.account_id == *account);
-    Ok(tokens)
+    Ok(app.storage.all_of::<Token>(account).await?)
 }

@@ -11,7 +11,7 @@ use crate::domain::catalog::{
     CatalogHead, DeltaRecord, DeviceReport, Inclusion, PushRecord, RevisionRecord, ShareInvite, SnapRecord,
     UploadRecord, device_uuid, revision_key,
 };
-use crate::domain::ident::DeviceId;
+use crate::domain::ident::{AccountId, DeviceId};
 use crate::domain::review::{GrantRequest, ReviewRecord};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SigningKey};
 
@@ -154,6 +154,14 @@ pub struct StoredRecord {
     pub json: Vec<u8>,
 }
 
+impl StoredRecord {
+    /// Whether its field `account-id` is `account`. Records are written without spaces, and quotes in texts are escaped.
+    pub fn is_of(&self, account: &AccountId) -> bool {
+        let field = format!("\"account-id\":\"{account}\"");
+        std::str::from_utf8(&self.json).is_ok_and(|text| text.contains(&field))
+    }
+}
+
 /// What must be true of a record for a change to apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -229,6 +237,10 @@ pub trait Registry: Send + Sync {
 
     /// All records whose key starts with the parts of `prefix` (an empty prefix: all), ordered by key.
     async fn records(&self, kind: Kind, prefix: &Key) -> Result<Vec<StoredRecord>, StoreError>;
+
+    /// All records of the kind whose field `account-id` is `account`, ordered by key: tokens and memberships of somebody,
+    /// without those of all others leaving the engine.
+    async fn records_of(&self, kind: Kind, account: &AccountId) -> Result<Vec<StoredRecord>, StoreError>;
 }
 
 /// A record with the version it was read at.
@@ -273,6 +285,15 @@ impl dyn super::Storage {
             .await?
             .map(Versioned::try_from)
             .transpose()
+    }
+
+    /// All records of type `R` whose field `account-id` is `account`.
+    pub async fn all_of<R: Record>(&self, account: &AccountId) -> Result<Vec<Versioned<R>>, StoreError> {
+        self.records_of(R::KIND, account)
+            .await?
+            .into_iter()
+            .map(Versioned::try_from)
+            .collect()
     }
 
     /// All records of type `R` below `prefix`.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hallmark::domain::access::{Account, Role, StoreInvite, StoreRecord};
+use hallmark::domain::access::{Account, Limits, Membership, Role, StoreInvite, StoreRecord, Token};
 use hallmark::domain::audit::Actor;
 use hallmark::domain::blob::BlobId;
 use hallmark::domain::catalog::SnapRecord;
+use hallmark::domain::ident::AccountId;
 use hallmark::domain::review::{
     Act, Attribute, Finding, GrantRequest, ReviewRecord, ReviewState, Severity, Side,
 };
@@ -244,6 +245,57 @@ pub(crate) async fn records_are_listed_by_key_prefix_in_order(engine: &dyn Engin
             .unwrap()
             .is_empty()
     );
+}
+
+pub(crate) async fn records_of_an_account_are_found_among_those_of_others(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    let (ada, bob) = (account("ada").id, account("bob").id);
+    let token = |id: &str, of: &AccountId, description: &str| Token {
+        id: id.to_owned(),
+        account_id: of.clone(),
+        hash: format!("hash of {id}"),
+        description: description.to_owned(),
+        permissions: None,
+        words: Vec::new(),
+        limits: Limits::default(),
+        brand_id: None,
+        person: true,
+        publisher: false,
+        created: at(0),
+        expires: at(60),
+    };
+    // What somebody writes into a text does not make it another's.
+    let lie = format!("\"account-id\":\"{ada}\"");
+    for one in [token("c", &ada, ""), token("a", &ada, ""), token("b", &bob, &lie)] {
+        done(&*storage, only(Change::create(&one))).await;
+    }
+    for (store, of) in [("one", &ada), ("two", &bob), ("three", &ada)] {
+        let membership = Membership {
+            brand_id: "brand".parse().unwrap(),
+            store_id: store.parse().unwrap(),
+            account_id: of.clone(),
+            roles: vec![Role::View],
+            changed: at(0),
+        };
+        done(&*storage, only(Change::create(&membership))).await;
+    }
+    let tokens = async |of: &AccountId| {
+        let all = storage.all_of::<Token>(of).await.unwrap();
+        all.into_iter().map(|found| found.record.id).collect::<Vec<_>>()
+    };
+    assert_eq!(tokens(&ada).await, ["a", "c"]);
+    assert_eq!(tokens(&bob).await, ["b"]);
+    assert!(tokens(&account("eve").id).await.is_empty());
+    let stores = storage.all_of::<Membership>(&ada).await.unwrap();
+    let stores: Vec<&str> = stores
+        .iter()
+        .map(|found| found.record.store_id.as_str())
+        .collect();
+    assert_eq!(stores, ["one", "three"]);
+    let first = storage.all_of::<Token>(&ada).await.unwrap().remove(0);
+    assert_eq!(first.version, 1);
+    done(&*storage, only(Change::delete(&first.record, first.version))).await;
+    assert_eq!(tokens(&ada).await, ["c"]);
 }
 
 pub(crate) async fn one_of_many_racing_creations_wins(engine: &dyn Engine) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::Memory;
+use crate::domain::ident::AccountId;
 use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, Registry, StoreError, StoredRecord};
 
 #[derive(Clone, Debug)]
@@ -135,6 +136,16 @@ impl Registry for Memory {
             .rows
             .range(from..)
             .take_while(|((k, key), _)| *k == kind && key.0.starts_with(&prefix.0));
+        Ok(matching.map(|(_, row)| row.record.clone()).collect())
+    }
+
+    async fn records_of(&self, kind: Kind, account: &AccountId) -> Result<Vec<StoredRecord>, StoreError> {
+        tokio::task::yield_now().await;
+        let state = self.lock()?;
+        let rows = state.records.rows.range((kind, Key(Vec::new()))..);
+        let matching = rows
+            .take_while(|((k, _), _)| *k == kind)
+            .filter(|(_, row)| row.record.is_of(account));
         Ok(matching.map(|(_, row)| row.record.clone()).collect())
     }
 }

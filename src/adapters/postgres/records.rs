@@ -7,6 +7,7 @@ use tokio_postgres::types::{Json, ToSql};
 
 use super::writer::Fault;
 use super::{Postgres, failed, signed, unsigned};
+use crate::domain::ident::AccountId;
 use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, Registry, StoreError, StoredRecord};
 
 /// JSON exactly as it was written: the column type `json` keeps the text.
@@ -43,6 +44,27 @@ impl Registry for Postgres {
 
     async fn records(&self, kind: Kind, prefix: &Key) -> Result<Vec<StoredRecord>, StoreError> {
         self.select(kind, prefix).await
+    }
+
+    async fn records_of(&self, kind: Kind, account: &AccountId) -> Result<Vec<StoredRecord>, StoreError> {
+        let columns = kind.key_parts();
+        let sql = format!(
+            "SELECT version, doc, {all} FROM {table} WHERE {of} = $1 ORDER BY {all}",
+            all = columns.join(", "),
+            table = kind.name(),
+            of = if columns.contains(&"account_id") {
+                "account_id"
+            } else {
+                "doc->>'account-id'"
+            },
+        );
+        let client = self.client().await?;
+        let statement = client.prepare_cached(&sql).await.map_err(failed)?;
+        let rows = client
+            .query(&statement, &[&account.as_str()])
+            .await
+            .map_err(failed)?;
+        rows.iter().map(|row| record(row, columns.len())).collect()
     }
 }
 

@@ -37,7 +37,7 @@ use self::settle::{Place, Settler};
 use self::writer::{Answer, Writer};
 use crate::domain::assertion::{AssertionType, PrimaryKey, Ref};
 use crate::domain::audit::{AuditEntry, AuditEvent, ChainHead, Checkpoint};
-use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
+use crate::domain::ident::{AccountId, BrandId, DeviceId, KeyId, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::claim::Approval;
 use crate::domain::vault::{ClaimOutcome, Reservation, SerialClaim, SerialRow, Standing};
@@ -230,6 +230,16 @@ impl Registry for Sled {
         let prefix = prefix.clone();
         self.read(move |view| registry::records(view, kind, &prefix))
             .await
+    }
+
+    async fn records_of(&self, kind: Kind, account: &AccountId) -> Result<Vec<StoredRecord>, StoreError> {
+        let account = account.clone();
+        self.read(move |view| {
+            let mut all = registry::records(view, kind, &Key(Vec::new()))?;
+            all.retain(|record| record.is_of(&account));
+            Ok(all)
+        })
+        .await
     }
 }
 
