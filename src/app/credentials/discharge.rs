@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::root::host;
 use super::seal::{CaveatId, Purpose, Said, macaroon, read, text};
-use super::verify::{SINGLE, names_token};
+use super::verify::{Resolution, SINGLE, names_token, resolve};
 use super::{Binding, Credential, Narrowing, expired, unusable};
 use crate::app::tokens::{fresh, log_in_with};
 use crate::app::{App, Caller, Password, Reason, Refusal, login};
@@ -126,8 +126,13 @@ pub async fn refresh(app: &App, old: &str) -> Result<Discharged, Refusal> {
     discharge(app, caveat_id, &id, token.expires.min(caveat.expires))
 }
 
-/// One macaroon that is worth what `credential` is, for clients that keep a single text. It ends with its token.
-pub async fn exchange(app: &App, credential: Option<&Credential>) -> Result<String, Refusal> {
+/// One macaroon that is worth what `credential` is, for clients that keep a single text. It ends with its token, or with
+/// the discharge if that came bound.
+pub async fn exchange(
+    app: &App,
+    credential: Option<&Credential>,
+    binding: Binding,
+) -> Result<String, Refusal> {
     let credential = credential.ok_or_else(|| {
         Refusal::new(
             Reason::Unauthenticated,
@@ -135,10 +140,15 @@ pub async fn exchange(app: &App, credential: Option<&Credential>) -> Result<Stri
             "cannot exchange credentials: none were sent",
         )
     })?;
-    let token = Caller::identify_as(app, credential, Binding::Any)
+    let token = Caller::identify_as(app, credential, binding)
         .await?
         .token()
         .clone();
+    let until = match resolve(app, credential, binding)? {
+        Resolution::Token(_) => None,
+        Resolution::Macaroons(resolved) => resolved.exchanged_until(),
+    };
+    let expires = until.map_or(token.expires, |until| until.min(token.expires));
     let identifier = format!(
         "{}{}",
         SINGLE,
@@ -147,7 +157,7 @@ pub async fn exchange(app: &App, credential: Option<&Credential>) -> Result<Stri
     let key = Purpose::Single.key(&app.secrets, &identifier);
     let said = [
         Said::Token(token.id.clone()),
-        Said::Expires(token.expires),
+        Said::Expires(expires),
         Said::Narrowed(Narrowing::of(&token)),
     ];
     text(&macaroon(host(app), &key, &identifier, &said)?)
@@ -160,5 +170,5 @@ pub async fn exchange_secret(app: &App, secret: &str) -> Result<String, Refusal>
         Some(token) => Credential::Token(token),
         None => Credential::Single(secret.to_owned().into()),
     };
-    exchange(app, Some(&credential)).await
+    exchange(app, Some(&credential), Binding::Bound).await
 }

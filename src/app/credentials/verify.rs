@@ -19,6 +19,8 @@ pub(in crate::app) struct Resolved {
     expires: Option<Timestamp>,
     /// When only its discharge ends.
     fresh_until: Option<Timestamp>,
+    /// The discharge came bound: who has it cannot refresh it.
+    bound: bool,
     narrowings: Vec<Narrowing>,
 }
 
@@ -26,6 +28,12 @@ impl Resolved {
     /// The id of the token.
     pub(in crate::app) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// When what is given in exchange for it ends at the latest; none = with its token. A discharge that came bound may have
+    /// leaked with a request, and is not to become good for longer by being exchanged.
+    pub(super) fn exchanged_until(&self) -> Option<Timestamp> {
+        self.fresh_until.filter(|_| self.bound)
     }
 
     /// What it leaves of `token`, now.
@@ -93,6 +101,7 @@ fn single(secrets: &Secrets, text: &str) -> Option<Resolved> {
         token: said.token?,
         expires: said.expires,
         fresh_until: None,
+        bound: false,
         narrowings: said.narrowings,
     })
 }
@@ -118,6 +127,7 @@ fn pair(secrets: &Secrets, root: &str, discharge: &str, binding: Binding) -> Opt
         token: of_discharge.token?,
         expires: of_root.expires,
         fresh_until: of_discharge.expires,
+        bound: as_sent,
         narrowings,
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{Input, Json, Outcome, Publisher};
-use crate::app::credentials::{self, Asked, MAX_LIFE};
+use crate::app::credentials::{self, Asked, Binding, MAX_LIFE};
 use crate::app::{App, Caller, OwnCtx, Password, Place, Reason, Refusal, SnapCtx, login};
 use crate::domain::access::limits::MAX_ENTRIES;
 use crate::domain::access::vocabulary::Vocabulary;
@@ -48,7 +48,7 @@ pub(super) fn endpoints(publisher: &Publisher) -> Vec<Endpoint> {
         publisher.open_post(
             "/v1/tokens/usso/exchange",
             "Exchange macaroons, the discharge as it is, for one text",
-            exchange,
+            exchange_unbound,
         ),
         publisher.open_post(
             "/v1/tokens/offline/exchange",
@@ -240,9 +240,22 @@ struct Anything {}
 
 /// `POST /v1/tokens/exchange` and its kin: macaroons come in `Authorization`, or as a list in `Macaroons`.
 async fn exchange(app: App, input: Input<Json<Anything>>) -> Outcome<Json<MacaroonView>> {
+    exchange_as(&app, input, Binding::Bound).await
+}
+
+/// `POST /v1/tokens/usso/exchange`: the discharge may be as the log-in gave it (admin-api.md 2.2).
+async fn exchange_unbound(app: App, input: Input<Json<Anything>>) -> Outcome<Json<MacaroonView>> {
+    exchange_as(&app, input, Binding::Any).await
+}
+
+async fn exchange_as(
+    app: &App,
+    input: Input<Json<Anything>>,
+    binding: Binding,
+) -> Outcome<Json<MacaroonView>> {
     let Json(Anything {}) = input.body;
     let credential = input.presented.credential()?;
-    let macaroon = credentials::exchange(&app, credential).await?;
+    let macaroon = credentials::exchange(app, credential, binding).await?;
     Ok(Json(MacaroonView { macaroon }))
 }
 

@@ -521,6 +521,56 @@ async fn holders_narrow_what_they_hand_on() {
 }
 
 #[tokio::test]
+async fn what_leaked_with_a_request_is_not_exchanged_for_something_that_lasts() {
+    let office = office().await;
+    let mine = root(&office, all()).await;
+    let proof = discharged(&office, &mine, WHO, PASSWORD).await;
+    let leaked = header(&mine, &proof);
+    let unbound = format!("Macaroon root={mine}, discharge={proof}");
+    let exchanged =
+        async |path: &str, authorization: &str| with(&office, "POST", path, authorization, json!({})).await;
+    for path in [
+        "/v1/tokens/exchange",
+        "/v1/tokens/dashboard/exchange",
+        "/api/v2/tokens/exchange",
+    ] {
+        refused(&exchanged(path, &unbound).await, "invalid-token", path);
+    }
+    let mut singles = Vec::new();
+    for (path, authorization, lasts) in [
+        ("/v1/tokens/exchange", &leaked, false),
+        ("/v1/tokens/dashboard/exchange", &leaked, false),
+        ("/api/v2/tokens/exchange", &leaked, false),
+        ("/v1/tokens/usso/exchange", &leaked, false),
+        ("/v1/tokens/usso/exchange", &unbound, true),
+    ] {
+        let answer = exchanged(path, authorization).await;
+        let single = answer.body["macaroon"].as_str().unwrap().to_owned();
+        singles.push((path, single, lasts));
+    }
+    // One of them again, for itself: it ends no later.
+    let again = exchanged("/v1/tokens/exchange", &format!("Macaroon {}", singles[0].1)).await;
+    let again = again.body["macaroon"].as_str().unwrap().to_owned();
+    singles.push(("again", again, false));
+    office.advance(30 * DAY - 1);
+    for (path, single, _) in &singles {
+        assert_eq!(
+            whoami(&office, &format!("Macaroon {single}")).await.status,
+            200,
+            "{path}"
+        );
+    }
+    office.advance(1);
+    for (path, single, lasts) in &singles {
+        let answer = whoami(&office, &format!("Macaroon {single}")).await;
+        match lasts {
+            true => assert_eq!(answer.status, 200, "{path}"),
+            false => refused(&answer, "token-expired", path),
+        }
+    }
+}
+
+#[tokio::test]
 async fn credentials_are_exchanged_for_one_text_that_is_worth_no_more() {
     let office = office().await;
     let mine = root(&office, all()).await;
