@@ -109,6 +109,8 @@ permissions! {
     OwnCredentials "own-credentials" Own [];
     /// Register assertion keys of one's own account.
     OwnKeys "own-keys" Own [];
+    /// Have validation sets and confdb-schemas served that one's own keys, or those of a brand one acts for, have signed.
+    OwnVouch "own-vouch" Own [];
     /// Create brands, list all of them.
     BrandManage "brand-manage" Instance [];
     /// See a brand.
@@ -200,6 +202,7 @@ impl Permission {
             | Self::OwnAccount
             | Self::OwnCredentials
             | Self::OwnKeys
+            | Self::OwnVouch
             | Self::BrandRoleGrant
             | Self::BrandManage
             | Self::BrandRead

@@ -66,10 +66,10 @@ const DASHBOARD: &[Word] = words! { Dashboard:
     "edit_account" [OwnAccount];
     "modify_account_key" [OwnKeys, KeyManage, KeyRead, BrandRead];
     "package_access" [SnapRead, SnapReadAll, BrandRead, ImageBuild];
-    "package_manage" [SnapEdit, CollaboratorManage];
+    "package_manage" [SnapEdit, CollaboratorManage, OwnVouch];
     "package_metrics" [];
     "package_purchase" [];
-    "package_push" [SnapPublish];
+    "package_push" [SnapPublish, OwnVouch];
     "package_register" [SnapRegister];
     "package_release" [SnapRelease];
     "package_update" [SnapEdit];
@@ -88,7 +88,7 @@ const GATEWAY: &[Word] = words! { Gateway:
     "account-manage-metadata" [OwnAccount];
     "account-register-package" [SnapRegister];
     "account-view-packages" [SnapRead, SnapReadAll, BrandRead];
-    "package-manage" [SnapEdit, SnapPublish, SnapRelease, CollaboratorManage, SnapRead];
+    "package-manage" [SnapEdit, SnapPublish, SnapRelease, CollaboratorManage, SnapRead, OwnVouch];
     "package-manage-acl" [CollaboratorManage, SnapRead];
     "package-manage-metadata" [SnapEdit, SnapRead];
     "package-manage-releases" [SnapRelease, SnapRead];

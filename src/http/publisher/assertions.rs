@@ -67,7 +67,7 @@ pub(super) fn endpoints(publisher: &Publisher) -> Vec<Endpoint> {
         ),
         publisher.post(
             "/api/v2/validation-sets",
-            P::OwnRead,
+            P::OwnVouch,
             "Keep a signed validation set",
             add_set,
         ),

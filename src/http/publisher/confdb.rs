@@ -37,7 +37,7 @@ pub(super) fn endpoints(publisher: &Publisher) -> Vec<Endpoint> {
         ),
         publisher.post(
             "/api/v2/confdb-schemas",
-            P::OwnRead,
+            P::OwnVouch,
             "Keep a signed confdb-schema",
             add,
         ),
