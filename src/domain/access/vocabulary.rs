@@ -64,7 +64,7 @@ static WORDS: std::sync::LazyLock<Vec<Word>> = std::sync::LazyLock::new(|| [DASH
 
 const DASHBOARD: &[Word] = words! { Dashboard:
     "edit_account" [OwnAccount];
-    "modify_account_key" [OwnKeys, KeyManage, KeyRead, BrandRead];
+    "modify_account_key" [OwnKeys, KeyRead, BrandRead];
     "package_access" [SnapRead, SnapReadAll, BrandRead, ImageBuild];
     "package_manage" [SnapEdit, CollaboratorManage, OwnVouch];
     "package_metrics" [];
@@ -78,13 +78,14 @@ const DASHBOARD: &[Word] = words! { Dashboard:
     "store_admin" [
         MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, ModelManage, ModelRead,
         SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, SerialKeyManage, KeyRead,
-        AssertionRead, BrandEdit, FeaturedManage, TrackManage, AuditRead, SnapRead, SnapReadAll
+        AssertionRead, BrandEdit, FeaturedManage, TrackManage, GrantConfirm, AuditRead, SnapRead,
+        SnapReadAll
     ];
-    "store_review" [SnapDeclare, SnapRead, SnapReadAll, BrandRead];
+    "store_review" [SnapDeclare, SnapReview, SnapRead, SnapReadAll, BrandRead];
 };
 
 const GATEWAY: &[Word] = words! { Gateway:
-    "account-manage-keys" [OwnKeys, KeyManage, KeyRead, BrandRead];
+    "account-manage-keys" [OwnKeys, KeyRead, BrandRead];
     "account-manage-metadata" [OwnAccount];
     "account-register-package" [SnapRegister];
     "account-view-packages" [SnapRead, SnapReadAll, BrandRead];
@@ -102,12 +103,14 @@ const GATEWAY: &[Word] = words! { Gateway:
     "store-admin" [
         MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, ModelManage, ModelRead,
         SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, SerialKeyManage, KeyRead,
-        AssertionRead, BrandEdit, FeaturedManage, TrackManage, AuditRead, SnapRead, SnapReadAll
+        AssertionRead, BrandEdit, FeaturedManage, TrackManage, GrantConfirm, AuditRead, SnapRead,
+        SnapReadAll
     ];
     "store-manage" [
         MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, ModelManage, ModelRead,
         SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, SerialKeyManage, KeyRead,
-        AssertionRead, BrandEdit, FeaturedManage, TrackManage, AuditRead, SnapRead, SnapReadAll
+        AssertionRead, BrandEdit, FeaturedManage, TrackManage, GrantConfirm, AuditRead, SnapRead,
+        SnapReadAll
     ];
     "store-view" [MemberRead, BrandRead, ModelRead, SerialRead, DeviceRead, RemodelRead, KeyRead, SnapRead, SnapReadAll];
 };
@@ -163,6 +166,20 @@ mod tests {
         }
         assert_eq!(permissions_of("snap-read"), Some(vec![Permission::SnapRead]));
         assert_eq!(permissions_of("package_everything"), None);
+    }
+
+    #[test]
+    fn words_for_a_store_cover_reviews_and_those_for_ones_own_keys_leave_the_brands_alone() {
+        let of = |word: &str| permissions_of(word).unwrap();
+        assert!(of("store_review").contains(&Permission::SnapReview));
+        for word in ["store_admin", "store-admin", "store-manage"] {
+            assert!(of(word).contains(&Permission::GrantConfirm), "{word}");
+        }
+        for word in ["modify_account_key", "account-manage-keys"] {
+            assert!(of(word).contains(&Permission::OwnKeys), "{word}");
+            assert!(!of(word).contains(&Permission::KeyManage), "{word}");
+        }
+        assert!(!of("package_access").contains(&Permission::OwnVouch));
     }
 
     #[test]
