@@ -1,6 +1,7 @@
 //! Accounts: people who can log in.
 
 use super::invites::Newcomer;
+use super::tokens::of_account;
 use super::{App, InstanceCtx, OwnCtx, Password, Refusal, catalog, members};
 use crate::domain::access::Account;
 use crate::domain::access::secret::random_letters;
@@ -9,7 +10,7 @@ use crate::ports::{Change, Commit, CommitOutcome, Key, Versioned};
 
 /// Longest display name, in characters.
 const MAX_NAME: usize = 128;
-/// How many made-up usernames are tried.
+/// How many made-up usernames are tried, and how often a change is when the account changed at the same time.
 const ATTEMPTS: usize = 8;
 
 /// An account somebody shall have.
@@ -185,64 +186,70 @@ pub async fn show(app: &App, _ctx: &InstanceCtx, email: &Email) -> Result<Accoun
 pub enum Standing {
     /// It may.
     Enabled,
-    /// It may not, and its tokens are dead.
+    /// It may not, and its tokens are revoked.
     Disabled,
 }
 
-/// Switches an account on or off. Nobody switches themselves off, so an operator always remains; nor is the last
-/// administrator of a base store switched off.
+/// Switches an account on or off. Off, its tokens are revoked: on again, it begins with a log-in. Nobody switches
+/// themselves off, so an operator always remains; nor is the last administrator of a base store switched off.
 ///
 /// # Errors
-/// `own-account`, `last-administrator`; `changed-meanwhile` if somebody else changed one of these at the same time.
+/// `own-account`, `last-administrator`; `changed-meanwhile` if others keep changing these at the same time.
 pub async fn set_standing(
     app: &App,
     ctx: &InstanceCtx,
     email: &Email,
     standing: Standing,
 ) -> Result<Account, Refusal> {
-    let Versioned { mut record, version } = by_email(app, email).await?;
-    let disabled = standing == Standing::Disabled;
-    if record.disabled == disabled {
-        return Ok(record);
-    }
-    let mut records = Vec::new();
-    if let Some(actor) = ctx.account() {
-        if *actor == record.id {
-            return Err(Refusal::conflict(
-                "own-account",
-                "cannot disable your own account: another operator must do it",
-            ));
+    for _ in 0..ATTEMPTS {
+        let Versioned { mut record, version } = by_email(app, email).await?;
+        let disabled = standing == Standing::Disabled;
+        if record.disabled == disabled {
+            return Ok(record);
         }
-        // The actor's own record takes part, so that two operators cannot disable each other at the same time.
-        if let Some(own) = app.storage.find::<Account>([actor.as_str()]).await?
-            && !own.record.disabled
-        {
-            records.push(Change::replace(&own.record, own.version));
+        let mut records = Vec::new();
+        if let Some(actor) = ctx.account() {
+            if *actor == record.id {
+                return Err(Refusal::conflict(
+                    "own-account",
+                    "cannot disable your own account: another operator must do it",
+                ));
+            }
+            // The actor's own record takes part, so that two operators cannot disable each other at the same time.
+            if let Some(own) = app.storage.find::<Account>([actor.as_str()]).await?
+                && !own.record.disabled
+            {
+                records.push(Change::replace(&own.record, own.version));
+            } else {
+                return Err(App::changed_meanwhile());
+            }
+        }
+        record.disabled = disabled;
+        if disabled {
+            record.reset = None;
+            for token in of_account(app, &record.id).await? {
+                records.push(Change::delete(&token.record, token.version));
+            }
+            records.extend(members::left_without(app, &record).await?);
+        }
+        records.push(Change::replace(&record, version));
+        let action = if disabled {
+            "account.disable"
         } else {
-            return Err(App::changed_meanwhile());
+            "account.enable"
+        };
+        let commit = Commit {
+            records,
+            audit: vec![ctx.event(app.clock.now(), action, record.id.as_str())],
+            ..Commit::default()
+        };
+        match app.storage.commit(commit).await? {
+            // They logged in at this moment, or a token ended by itself.
+            CommitOutcome::Conflict { .. } => {}
+            outcome => return App::settle(&outcome).map(|()| record),
         }
     }
-    record.disabled = disabled;
-    if disabled {
-        record.reset = None;
-    }
-    records.push(Change::replace(&record, version));
-    if disabled {
-        records.extend(members::left_without(app, &record).await?);
-    }
-    let action = if disabled {
-        "account.disable"
-    } else {
-        "account.enable"
-    };
-    let event = ctx.event(app.clock.now(), action, record.id.as_str());
-    app.commit(Commit {
-        records,
-        audit: vec![event],
-        ..Commit::default()
-    })
-    .await?;
-    Ok(record)
+    Err(App::changed_meanwhile())
 }
 
 /// The account with this e-mail address.

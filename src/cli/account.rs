@@ -18,7 +18,7 @@ pub(super) enum Verb {
     List(List),
     /// Show one account
     Show(Named),
-    /// Switch an account off: it can no longer log in and its tokens are dead
+    /// Switch an account off: it can no longer log in, and its tokens are revoked for good
     Disable(Named),
     /// Switch a disabled account on again
     Enable(Named),

@@ -300,7 +300,7 @@ async fn usernames_are_made_up_until_one_is_free_but_given_ones_are_not_changed(
 }
 
 #[tokio::test]
-async fn disabling_ends_everything_and_enabling_brings_it_back() {
+async fn disabling_ends_everything_for_good_and_enabling_lets_log_in_again() {
     let office = Office::new().await;
     let operator = office.token(OPERATOR).await;
     let token = office.token("admin@acme.example").await;
@@ -338,8 +338,14 @@ async fn disabling_ends_everything_and_enabling_brings_it_back() {
             .call("GET", "/hallmark/v1/whoami", Some(&token), Value::Null)
             .await
             .status,
-        200
+        401,
+        "what was stolen does not come back"
     );
+    let fresh = office.token("admin@acme.example").await;
+    let own = office
+        .call("GET", "/hallmark/v1/whoami", Some(&fresh), Value::Null)
+        .await;
+    assert_eq!(own.status, 200);
     assert_eq!(switch(OPERATOR, "disable").await.code(), "own-account");
     assert_eq!(switch("who@acme.example", "disable").await.status, 404);
     let made: Vec<String> = actions(&office).await;

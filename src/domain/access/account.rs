@@ -29,7 +29,7 @@ pub struct Account {
     pub password: Option<String>,
     /// Instance operator: above all brands (decisions.md 10).
     pub operator: bool,
-    /// May no longer log in; tokens are dead.
+    /// May no longer log in; its tokens went when it was switched off.
     pub disabled: bool,
     /// What log-ins demand besides the password, once it is confirmed.
     #[serde(default)]
