@@ -3,9 +3,9 @@
 use super::invites::Newcomer;
 use super::tokens::of_account;
 use super::{App, InstanceCtx, OwnCtx, Password, Refusal, catalog, members};
-use crate::domain::access::Account;
 use crate::domain::access::secret::random_letters;
-use crate::domain::ident::{AccountId, Email, Username};
+use crate::domain::access::{Account, Membership};
+use crate::domain::ident::{AccountId, BrandId, Email, StoreId, Username};
 use crate::ports::{Change, Commit, CommitOutcome, Key, Versioned};
 
 /// Longest display name, in characters.
@@ -55,6 +55,7 @@ pub async fn create(
             display_name: new.display_name.clone().unwrap_or_else(|| username.to_string()),
             username,
             password: hash.clone(),
+            unproven: false,
             operator: new.operator,
             second_factor: None,
             provider: None,
@@ -102,7 +103,8 @@ fn check_display_name(name: Option<&str>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The account of somebody who accepts an invite; to be stored with what they are invited to.
+/// The account of somebody who accepts an invite; to be stored with what they are invited to. Who sent the invite may
+/// have accepted it too, so the address is not proven by that.
 pub(super) fn invited(
     app: &App,
     email: &Email,
@@ -123,6 +125,7 @@ pub(super) fn invited(
             .unwrap_or_else(|| username.to_string()),
         username,
         password: Some(password),
+        unproven: true,
         operator: false,
         second_factor: None,
         provider: None,
@@ -257,7 +260,37 @@ pub(super) async fn by_email(app: &App, email: &Email) -> Result<Versioned<Accou
     app.storage
         .find_unique::<Account>("email", email.as_str())
         .await?
-        .ok_or_else(|| Refusal::not_found(format!("cannot find account {email}: there is none")))
+        .ok_or_else(|| absent(email))
+}
+
+/// The account with this e-mail address, as far as a store may know of it: where nobody has shown that the address is
+/// theirs, members only.
+pub(super) async fn known_in(
+    app: &App,
+    brand: &BrandId,
+    store: &StoreId,
+    email: &Email,
+) -> Result<Versioned<Account>, Refusal> {
+    let found = by_email(app, email).await?;
+    if found.record.unproven {
+        let key = [brand.as_str(), store.as_str(), found.record.id.as_str()];
+        let member = app.storage.find::<Membership>(key).await?;
+        member.ok_or_else(|| absent(email))?;
+    }
+    Ok(found)
+}
+
+/// The account with this e-mail address, if it is proven, for who names somebody to a brand that has no members yet.
+pub(super) async fn proven(app: &App, email: &Email) -> Result<Versioned<Account>, Refusal> {
+    let found = by_email(app, email).await?;
+    if found.record.unproven {
+        return Err(absent(email));
+    }
+    Ok(found)
+}
+
+fn absent(email: &Email) -> Refusal {
+    Refusal::not_found(format!("cannot find account {email}: there is none"))
 }
 
 /// An account id nobody has: 32 random letters and digits.

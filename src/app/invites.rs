@@ -2,11 +2,12 @@
 //! (admin-api.md 1.4).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde_json::json;
 
 use super::members::{self, Assignment, Member};
-use super::{App, Password, Refusal, StoreCtx, accounts};
+use super::{App, Password, Refusal, StoreCtx, accounts, login};
 use crate::domain::access::invite::INVITE_LIFE;
 use crate::domain::access::{
     Account, InviteAction, InviteStatus, InviteText, Membership, Role, StoreInvite, StoreRecord,
@@ -250,8 +251,22 @@ pub struct Preview {
     pub invite: StoreInvite,
     /// The store it is into.
     pub store: StoreRecord,
-    /// Whether its receiver has an account; else accepting takes a password for a new one.
+    /// Whether its receiver has an account.
     pub known: bool,
+    /// The password accepting takes.
+    pub takes: Takes,
+}
+
+/// The password accepting an invite takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// One for the account that accepting makes.
+    New,
+    /// That of the account: nobody has shown that its e-mail address is theirs, so who holds the text need not be who
+    /// holds the account.
+    Own,
+    /// None.
+    Nothing,
 }
 
 /// What is offered to who holds the text of an invite.
@@ -260,18 +275,29 @@ pub struct Preview {
 /// Not found if it is unknown, was used or replaced, has expired or was taken back: all the same.
 pub async fn preview(app: &App, text: &str) -> Result<Preview, Refusal> {
     let (invite, store) = pending(app, text).await?;
-    let known = account_of(app, &invite.record.email).await?.is_some();
+    let account = account_of(app, &invite.record.email).await?;
+    let takes = match &account {
+        None => Takes::New,
+        Some(found) if must_prove(app, &store, &found.record).await? => Takes::Own,
+        Some(_) => Takes::Nothing,
+    };
     Ok(Preview {
         invite: invite.record,
         store,
-        known,
+        known: account.is_some(),
+        takes,
     })
+}
+
+/// Whether accepting takes the password of an account that is there.
+async fn must_prove(app: &App, store: &StoreRecord, account: &Account) -> Result<bool, Refusal> {
+    Ok(account.unproven && membership_of(app, store, account).await?.is_none())
 }
 
 /// Somebody new, as far as they say who they are.
 #[derive(Clone, Debug, Default)]
 pub struct Newcomer {
-    /// The password of the new account.
+    /// The password of the new account, or that of theirs where the invite takes it.
     pub password: Option<Password>,
     /// Public name; none = made from the e-mail address.
     pub username: Option<Username>,
@@ -282,9 +308,15 @@ pub struct Newcomer {
 /// Accepts an invite, once: the roles are added to those its receiver has in the store. Who has no account gets one.
 ///
 /// # Errors
-/// Those of [`preview`]; `password-required` without an account, `account-exists` with one and a password;
-/// `brand-account`; what is wrong with the new account.
-pub async fn accept(app: &App, text: &str, newcomer: Newcomer) -> Result<Member, Refusal> {
+/// Those of [`preview`]; `password-required` without an account or with an unproven one, `account-exists` with another one
+/// and a password; `brand-account`; what is wrong with the new account, or with the password.
+pub async fn accept(
+    app: &App,
+    peer: Option<IpAddr>,
+    text: &str,
+    newcomer: Newcomer,
+) -> Result<Member, Refusal> {
+    let mut proved = None;
     let mut hashed = None;
     for _ in 0..ATTEMPTS {
         let (invite, store) = pending(app, text).await?;
@@ -296,8 +328,15 @@ pub async fn accept(app: &App, text: &str, newcomer: Newcomer) -> Result<Member,
         };
         let account = match account_of(app, email).await? {
             Some(found) if found.record.disabled => return Err(no_invite()),
+            Some(found) if must_prove(app, &store, &found.record).await? => {
+                if proved.as_ref() != Some(&found.record.id) {
+                    login::prove(app, peer, &found.record, own_password(&newcomer, email)?).await?;
+                    proved = Some(found.record.id.clone());
+                }
+                found.record
+            }
             Some(found) => {
-                if newcomer.password.is_some() {
+                if newcomer.password.is_some() && proved.is_none() {
                     return Err(Refusal::conflict(
                         "account-exists",
                         format!(
@@ -358,6 +397,18 @@ pub async fn accept(app: &App, text: &str, newcomer: Newcomer) -> Result<Member,
         }
     }
     Err(App::changed_meanwhile())
+}
+
+fn own_password(newcomer: &Newcomer, email: &Email) -> Result<Password, Refusal> {
+    newcomer.password.clone().ok_or_else(|| {
+        Refusal::invalid(
+            "password-required",
+            format!(
+                "cannot accept the invite: nobody has shown yet that {email} is theirs; give the password of the account, \
+                 or ask whoever runs this server for a new one"
+            ),
+        )
+    })
 }
 
 fn no_invite() -> Refusal {

@@ -100,6 +100,23 @@ pub(super) async fn check_password(
     Ok(account)
 }
 
+/// Whether somebody knows the password of an account, within the same limits on guessing.
+pub(super) async fn prove(
+    app: &App,
+    peer: Option<IpAddr>,
+    account: &Account,
+    password: Password,
+) -> Result<(), Refusal> {
+    let hash = account.password.clone();
+    if verify(app, peer, account.email.as_str(), password, hash).await? {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "invalid-credentials",
+        "cannot do this: the password of the account is another one",
+    ))
+}
+
 /// What answers a wrong name and a wrong password alike.
 pub(super) fn wrong() -> Refusal {
     Refusal::new(
@@ -152,7 +169,8 @@ pub async fn change_password(
         .ok_or_else(App::changed_meanwhile)
 }
 
-/// Sets somebody's password, for who owns the data directory. All log-ins of the account end.
+/// Sets somebody's password, for who owns the data directory. All log-ins of the account end. Who is handed the password
+/// is who the e-mail address belongs to, so that the address is proven.
 pub async fn reset_password(
     app: &App,
     ctx: &InstanceCtx,
@@ -181,7 +199,7 @@ pub(super) enum Ends<'a> {
 impl Ends<'_> {
     fn concerns(self, token: &Token) -> bool {
         match self {
-            Self::LogIns { but } => token.person && but != Some(token.id.as_str()),
+            Self::LogIns { but } => token.is_log_in() && but != Some(token.id.as_str()),
             Self::All => true,
         }
     }
@@ -205,11 +223,13 @@ pub(super) async fn set_password(
         if !still(&record) {
             return Ok(None);
         }
+        // Others than the account's holder set it for the owner of the address, or its owner by a link.
+        let taken_over = !matches!(ends, Ends::LogIns { but: Some(_) }) && record.prove();
         record.password = Some(hash.to_owned());
         record.reset = None;
         let mut records = vec![Change::replace(&record, version)];
         for token in of_account(app, account).await? {
-            if ends.concerns(&token.record) {
+            if taken_over || ends.concerns(&token.record) {
                 records.push(Change::delete(&token.record, token.version));
             }
         }

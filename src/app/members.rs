@@ -172,16 +172,15 @@ pub async fn assign(
     Err(App::changed_meanwhile())
 }
 
-/// Those of the named who have no account.
-pub async fn unknown(app: &App, wanted: &[Assignment]) -> Result<Vec<Email>, Refusal> {
+/// Those of the named who have no account the store may know of.
+pub async fn unknown(app: &App, ctx: &StoreCtx, wanted: &[Assignment]) -> Result<Vec<Email>, Refusal> {
+    let store = ctx.store();
     let mut unknown = Vec::new();
     for one in wanted.iter().take(MAX_CHANGES) {
-        let found = app
-            .storage
-            .find_unique::<Account>("email", one.email.as_str())
-            .await?;
-        if found.is_none() {
-            unknown.push(one.email.clone());
+        match super::accounts::known_in(app, &store.brand_id, &store.id, &one.email).await {
+            Ok(_) => {}
+            Err(refusal) if refusal.reason == Reason::NotFound => unknown.push(one.email.clone()),
+            Err(refusal) => return Err(refusal),
         }
     }
     Ok(unknown)
@@ -229,7 +228,8 @@ impl<'c> Changing<'c> {
 
     async fn assign(&mut self, wanted: &Assignment, keep: Keep, confirmed: Confirmed) -> Result<(), Refusal> {
         let store = &self.store.record;
-        let account = match super::accounts::by_email(self.app, &wanted.email).await {
+        let known = super::accounts::known_in(self.app, &store.brand_id, &store.id, &wanted.email).await;
+        let account = match known {
             Err(refusal) if refusal.reason == Reason::NotFound => {
                 return Err(no_account(&wanted.email, store));
             }

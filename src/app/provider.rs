@@ -11,10 +11,11 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::login::{Session, begin_session, event};
+use super::tokens::of_account;
 use super::{App, InstanceCtx, Reason, Refusal, accounts, second_factor};
 use crate::domain::access::secret::random_letters;
 use crate::domain::access::{Account, Admission, NotAdmitted, ProviderIdentity, admit};
-use crate::domain::ident::{AccountId, Email};
+use crate::domain::ident::Email;
 use crate::domain::time::Timestamp;
 use crate::ports::{
     Change, Claimed, Commit, CommitOutcome, Errand, IdentityError, IdentityProvider, Versioned,
@@ -229,7 +230,9 @@ async fn enter(
             Admission::Bind => named,
             Admission::Open => None,
         };
+        // What is asked of an unproven account somebody else may have set: it goes when the account is bound.
         if let Some(found) = &found
+            && !found.record.unproven
             && checked.as_ref() != Some(&found.record.id)
         {
             second_factor::check(app, &found.record, otp).await?;
@@ -239,7 +242,7 @@ async fn enter(
             return begin_session(app, found.record.clone(), "web", Some(&claimed.issuer)).await;
         }
         let commit = match (found, &email) {
-            (Some(found), _) => bind(app, found.record.id, claimed).await?,
+            (Some(found), _) => bind(app, &found.record, claimed).await?,
             (None, Some(email)) => Some(open(app, email, claimed, attempt)?),
             (None, None) => None,
         };
@@ -259,20 +262,29 @@ async fn enter(
 }
 
 /// Binds an account to who has its e-mail address for the provider. None = it changed meanwhile: look again.
-async fn bind(app: &App, id: AccountId, claimed: &Claimed) -> Result<Option<(Account, Commit)>, Refusal> {
+async fn bind(app: &App, found: &Account, claimed: &Claimed) -> Result<Option<(Account, Commit)>, Refusal> {
     // The code of the second factor has changed the record.
-    let Some(Versioned { mut record, version }) = app.storage.find::<Account>([id.as_str()]).await? else {
+    let Some(Versioned { mut record, version }) = app.storage.find::<Account>([found.id.as_str()]).await?
+    else {
         return Ok(None);
     };
-    if record.provider.is_some() || record.disabled {
+    if record.provider.is_some() || record.disabled || record.unproven != found.unproven {
         return Ok(None);
     }
     let identity = identity(app, claimed);
     let mut event = event(app, &record.id, "account.provider.bind", record.id.as_str());
     event.detail.extend(told(&identity));
     record.provider = Some(identity);
+    let mut records = Vec::new();
+    if record.prove() {
+        event.detail.insert("address-proven".to_owned(), true.into());
+        for token in of_account(app, &record.id).await? {
+            records.push(Change::delete(&token.record, token.version));
+        }
+    }
+    records.push(Change::replace(&record, version));
     let commit = Commit {
-        records: vec![Change::replace(&record, version)],
+        records,
         audit: vec![event],
         ..Commit::default()
     };
@@ -289,6 +301,7 @@ fn open(app: &App, email: &Email, claimed: &Claimed, attempt: usize) -> Result<(
         display_name: claimed.name.clone().unwrap_or_else(|| username.to_string()),
         username,
         password: None,
+        unproven: false,
         operator: false,
         disabled: false,
         second_factor: None,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::login::new_password;
+use super::login::{ask_secret, new_password};
 use super::output::Format;
 use super::remote::{Client, native, secret_file};
 use super::{BrandArg, CliError, Column, Cx};
@@ -222,7 +222,18 @@ impl Accept {
         let token = secret_file(&self.invite_file)?;
         let mut body = json!({"token": token.as_str()});
         let offer = client.post(&native(&["invites", "show"]), &body).await?;
-        if offer.get("has-account") == Some(&Value::Bool(false)) {
+        let (known, takes) = (offer.get("has-account"), offer.get("takes-password"));
+        if known == Some(&Value::Bool(true)) && takes == Some(&Value::Bool(true)) {
+            cx.out
+                .note("nobody has shown yet that the e-mail address is theirs: this takes the password of its account");
+            let password = match &self.password_file {
+                Some(path) => secret_file(path)?,
+                None => ask_secret("Password: ", "--password-file")?,
+            };
+            if let Some(fields) = body.as_object_mut() {
+                fields.insert("password".to_owned(), json!(password.as_str()));
+            }
+        } else if known == Some(&Value::Bool(false)) {
             let password = new_password(self.password_file.as_deref())?;
             if let Some(fields) = body.as_object_mut() {
                 fields.insert("password".to_owned(), json!(password.as_str()));

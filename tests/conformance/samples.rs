@@ -163,6 +163,7 @@ pub(crate) fn account(name: &str) -> Account {
         username: name.parse().unwrap(),
         display_name: format!("{name} Ω"),
         password: None,
+        unproven: false,
         operator: false,
         second_factor: None,
         provider: None,

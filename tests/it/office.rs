@@ -215,6 +215,7 @@ impl Office {
                 .unwrap(),
             display_name: email.to_owned(),
             password: None,
+            unproven: false,
             operator: false,
             second_factor: None,
             provider: None,

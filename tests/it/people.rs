@@ -746,6 +746,7 @@ async fn ten_thousand_members_are_listed_at_once() {
             username: format!("member-{number}").parse().unwrap(),
             display_name: "<b>Member</b>".to_owned(),
             password: None,
+            unproven: false,
             operator: false,
             second_factor: None,
             provider: None,

@@ -30,7 +30,7 @@ pub(super) async fn resolve(app: &App, ctx: &BrandCtx, named: Option<&str>) -> R
     let publisher = match (named, ctx.account()) {
         (Some(text), _) if text == ctx.brand().as_str() => of_brand(app, ctx).await?,
         (Some(text), _) => {
-            let account = find(app, text).await?.ok_or_else(|| absent(text))?;
+            let account = find(app, ctx, text).await?.ok_or_else(|| absent(text))?;
             of_account(account)
         }
         (None, Some(account)) => {
@@ -56,7 +56,7 @@ pub(super) async fn named(app: &App, ctx: &BrandCtx, text: &str) -> Result<Optio
     if text == ctx.brand().as_str() {
         return Ok(Some(ctx.brand().clone().into()));
     }
-    Ok(find(app, text).await?.map(|account| account.id))
+    Ok(find(app, ctx, text).await?.map(|account| account.id))
 }
 
 /// The `account` assertion of somebody who uploads for the publisher, where there is none yet.
@@ -79,9 +79,10 @@ pub(super) async fn username(app: &App, id: &AccountId) -> Result<Option<String>
     Ok(account.and_then(|account| account.text("username").map(str::to_owned)))
 }
 
-async fn find(app: &App, text: &str) -> Result<Option<Account>, Refusal> {
+async fn find(app: &App, ctx: &BrandCtx, text: &str) -> Result<Option<Account>, Refusal> {
     if text.contains('@') {
-        return match accounts::by_email(app, &Email::normal(text)?).await {
+        let base = brands::show(app, ctx).await?.base_store;
+        return match accounts::known_in(app, ctx.brand(), &base, &Email::normal(text)?).await {
             Ok(found) => Ok(Some(found.record)),
             Err(refusal) if refusal.reason == crate::app::Reason::NotFound => Ok(None),
             Err(refusal) => Err(refusal),

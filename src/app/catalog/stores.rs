@@ -242,7 +242,9 @@ async fn first_members(
                 ),
             ));
         }
-        let account = accounts::by_email(app, &email).await?.record;
+        let account = accounts::known_in(app, &store.brand_id, &store.id, &email)
+            .await?
+            .record;
         members::check_first(app, ctx.brand(), &account, &roles).await?;
         let membership = Membership {
             brand_id: store.brand_id.clone(),

@@ -5,7 +5,7 @@ use futures_util::future::{try_join, try_join_all};
 use super::{
     Parts, account_key_statement, instance, key_event, refuse_throwaway, root, secrets_bytes, uninitialised,
 };
-use crate::app::accounts::{by_email, made_up_username, random_id};
+use crate::app::accounts::{made_up_username, proven, random_id};
 use crate::app::sign::{record, sign, stored};
 use crate::app::{App, InstanceCtx, Password, Reason, Refusal, Secrets, catalog};
 use crate::domain::access::secret::random_letters;
@@ -172,7 +172,7 @@ pub async fn create_brand(app: &App, ctx: &InstanceCtx, new: NewBrand) -> Result
         return Err(taken());
     }
     let admin = match &new.admin {
-        Some(email) => Some(by_email(app, email).await?.record.id),
+        Some(email) => Some(proven(app, email).await?.record.id),
         None => ctx.account().cloned(),
     };
     let root = root(app).await?;
@@ -376,6 +376,7 @@ async fn administrator(
         display_name: username.to_string(),
         username,
         password: Some(app.guard.passwords.hash(password, app.entropy.as_ref()).await?),
+        unproven: false,
         operator: true,
         second_factor: None,
         provider: None,

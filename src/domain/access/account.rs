@@ -27,6 +27,10 @@ pub struct Account {
     pub display_name: String,
     /// argon2id, PHC string; none = cannot log in with a password.
     pub password: Option<String>,
+    /// Nobody has shown that the e-mail address is theirs: the account was made by accepting an invite, whose text the
+    /// inviter has too. Until then it is known only in stores it is a member of (D-53).
+    #[serde(default)]
+    pub unproven: bool,
     /// Instance operator: above all brands (decisions.md 10).
     pub operator: bool,
     /// May no longer log in; its tokens went when it was switched off.
@@ -45,6 +49,31 @@ pub struct Account {
 }
 
 impl Account {
+    /// Who the e-mail address belongs to has come. What somebody else may have set on an unproven account goes: password
+    /// and second factor. True if so; its tokens have to go in the same commit.
+    pub fn prove(&mut self) -> bool {
+        if !self.unproven {
+            return false;
+        }
+        self.unproven = false;
+        self.password = None;
+        self.second_factor = None;
+        true
+    }
+
+    /// Whether a log-in that was proved to `before`, the account as it was then, counts for the account as it is now: it is
+    /// not switched off, and what was proved is not another password, second factor or person of a provider by now.
+    pub fn admits(&self, before: &Account) -> bool {
+        let factor = |account: &Account| {
+            let factor = account.second_factor.as_ref().filter(|factor| factor.confirmed);
+            factor.map(|factor| factor.sealed.clone())
+        };
+        !self.disabled
+            && self.password == before.password
+            && self.provider == before.provider
+            && factor(self) == factor(before)
+    }
+
     /// Whether log-ins demand a second factor.
     pub fn has_second_factor(&self) -> bool {
         self.second_factor.as_ref().is_some_and(|factor| factor.confirmed)
@@ -248,5 +277,10 @@ impl Token {
         self.limits = std::mem::take(&mut self.limits).and(&presented.limits);
         self.person &= presented.person;
         self.expires = self.expires.min(presented.expires);
+    }
+
+    /// Whether a log-in made it, of a person or of a publisher client: it ends with the password that was given for it.
+    pub fn is_log_in(&self) -> bool {
+        self.person || self.publisher
     }
 }

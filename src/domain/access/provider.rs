@@ -89,6 +89,7 @@ mod tests {
             username: "jo".parse().unwrap(),
             display_name: "Jo".to_owned(),
             password: None,
+            unproven: false,
             operator: false,
             disabled,
             second_factor: None,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::accounts::email;
 use super::brands::MemberView;
 use super::{Created, Input, Json, Native, Outcome};
-use crate::app::invites::{self, Newcomer, Preview, Sent};
+use crate::app::invites::{self, Newcomer, Preview, Sent, Takes};
 use crate::app::members::Assignment;
 use crate::app::{App, Password, Refusal, StoreCtx};
 use crate::domain::access::{InviteAction, InviteStatus, Permission, Role, StoreInvite};
@@ -143,12 +143,19 @@ struct PreviewView {
     email: Email,
     roles: BTreeSet<Role>,
     expires_at: Timestamp,
-    /// Without one, accepting takes a password.
+    /// Without one, accepting takes a password for a new one.
     has_account: bool,
+    /// Whether accepting takes a password: a new one, or that of an account whose e-mail address is not proven.
+    takes_password: bool,
 }
 
 async fn show(app: App, input: Input<Json<ShowBody>>) -> Outcome<Json<PreviewView>> {
-    let Preview { invite, store, known } = invites::preview(&app, &input.body.0.token).await?;
+    let Preview {
+        invite,
+        store,
+        known,
+        takes,
+    } = invites::preview(&app, &input.body.0.token).await?;
     Ok(Json(PreviewView {
         store_id: store.id,
         store_name: store.name,
@@ -156,6 +163,7 @@ async fn show(app: App, input: Input<Json<ShowBody>>) -> Outcome<Json<PreviewVie
         roles: invite.roles,
         expires_at: invite.expires,
         has_account: known,
+        takes_password: takes != Takes::Nothing,
     }))
 }
 
@@ -183,5 +191,7 @@ async fn accept(app: App, input: Input<Json<AcceptBody>>) -> Outcome<Json<Member
         username,
         display_name,
     };
-    Ok(Json(invites::accept(&app, &token, newcomer).await?.into()))
+    Ok(Json(
+        invites::accept(&app, input.peer, &token, newcomer).await?.into(),
+    ))
 }

@@ -392,7 +392,7 @@ struct UsersView {
 /// Replaces the roles of each named account; none removes it. The client offers an invite when somebody has no account.
 async fn assign(app: App, ctx: StoreCtx, input: Input<SchemaList<RolesBody>>) -> Outcome<Json<UsersView>> {
     let wanted = RolesBody::read(input.body.0)?;
-    let unknown = members::unknown(&app, &wanted).await?;
+    let unknown = members::unknown(&app, &ctx, &wanted).await?;
     if let Some(email) = unknown.first() {
         return Err(Refusal::invalid(
             "store-users-no-match",

@@ -13,7 +13,7 @@ use super::parts::{Cut, Line, empty, facts, line, mark, post_button, post_form, 
 use super::route::{self, Outcome, Request, Visit, Web, done_at, status_of};
 use super::sign_in::{self, wrong};
 use super::stores::{below_stores, of_store};
-use crate::app::invites::{self, Newcomer, Preview, Sent};
+use crate::app::invites::{self, Newcomer, Preview, Sent, Takes};
 use crate::app::members::{Assignment, Member};
 use crate::app::{App, FormMark, Password, Refusal, StoreCtx};
 use crate::domain::access::{InviteAction, InviteStatus, Permission, Role, StoreInvite};
@@ -230,7 +230,9 @@ fn offer(
     entered: &Entered,
     again: Option<&Refusal>,
 ) -> Response {
-    let Preview { invite, store, known } = preview;
+    let Preview {
+        invite, store, takes, ..
+    } = preview;
     sign_in::for_visitor(app, request, |mark| {
         let body = html! {
             (facts(&[
@@ -244,7 +246,13 @@ fn offer(
                 (post_form(mark, ACCEPT, html! {
                     input type="hidden" name="invite" value=(text);
                     input type="hidden" name="accept" value="yes";
-                    @if !known {
+                    @if *takes == Takes::Own {
+                        p { "Nobody has shown yet that this e-mail address is theirs: accepting takes the password of its account. "
+                            "Is that not yours, ask whoever runs this server for a new one." }
+                        (line(Line { name: "password", label: "Password", kind: "password", required: true,
+                            complete: "current-password", longest: 1024, ..Line::default() }))
+                    }
+                    @if *takes == Takes::New {
                         p { "You have no account here yet: accepting makes one." }
                         (line(Line { name: "password", label: "Password", kind: "password", required: true,
                             complete: "new-password", longest: 1024, hint: "12 characters or more.", ..Line::default() }))
@@ -288,7 +296,7 @@ async fn answer(app: &App, mut request: Request) -> Response {
         return offer(app, &request, (text, &preview), &entered, None);
     }
     let accepted = match newcomer(&form, &preview, &entered) {
-        Ok(newcomer) => invites::accept(app, text, newcomer).await,
+        Ok(newcomer) => invites::accept(app, request.address(), text, newcomer).await,
         Err(refusal) => Err(refusal),
     };
     match accepted {
@@ -298,8 +306,16 @@ async fn answer(app: &App, mut request: Request) -> Response {
 }
 
 fn newcomer(form: &Form, preview: &Preview, entered: &Entered) -> Result<Newcomer, Refusal> {
-    if preview.known {
-        return Ok(Newcomer::default());
+    let password = Some(Password::from(form.raw("password").to_owned()));
+    match preview.takes {
+        Takes::Nothing => return Ok(Newcomer::default()),
+        Takes::Own => {
+            return Ok(Newcomer {
+                password,
+                ..Newcomer::default()
+            });
+        }
+        Takes::New => {}
     }
     if form.raw("password") != form.raw("again") {
         return Err(Refusal::invalid(
@@ -309,7 +325,7 @@ fn newcomer(form: &Form, preview: &Preview, entered: &Entered) -> Result<Newcome
     }
     let username = Some(&entered.username).filter(|text| !text.is_empty());
     Ok(Newcomer {
-        password: Some(Password::from(form.raw("password").to_owned())),
+        password,
         username: username.map(|text| text.parse::<Username>()).transpose()?,
         display_name: Some(entered.name.clone()).filter(|text| !text.is_empty()),
     })

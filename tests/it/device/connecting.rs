@@ -167,6 +167,7 @@ async fn builder(field: &Field, roles: &[Role]) -> String {
         username: name.parse().unwrap(),
         display_name: name.clone(),
         password: None,
+        unproven: false,
         operator: false,
         second_factor: None,
         provider: None,

@@ -454,3 +454,162 @@ async fn ten_thousand_invites_are_as_many_as_there_may_be() {
         .ok();
     send(&shop, "newer@crowd.example", json!(["view"])).await.ok();
 }
+
+async fn store(shop: &Shop, id: &str) {
+    let made = json!({"id": id, "name": id, "parent": "acme", "kind": "ecosystem"});
+    shop.call("admin", "POST", "/stores", made).await.ok();
+}
+
+async fn invited(shop: &Shop, by: &str, store: &str, email: &str) -> String {
+    let body = json!({"email": email, "roles": ["view"]});
+    let path = format!("/stores/{store}/invites");
+    secret(&shop.call(by, "POST", &path, body).await.ok())
+}
+
+async fn log_in(shop: &Shop, email: &str, password: &str) -> u16 {
+    let login = shop
+        .http
+        .post(format!("http://{}/hallmark/v1/login", shop.address))
+        .body(json!({"email": email, "password": password}).to_string());
+    answer(login).await.status
+}
+
+#[tokio::test]
+async fn who_invites_an_address_and_accepts_in_its_place_is_known_in_that_store_only() {
+    const CEO: &str = "ceo@acme.example";
+    let shop = Shop::new().await;
+    store(&shop, "kiosk").await;
+    shop.person("mallory", &[], false).await;
+    shop.role("mallory", "kiosk", &["admin"]).await;
+    let text = invited(&shop, "mallory", "kiosk", CEO).await;
+    open(&shop, "accept", json!({"token": text, "password": PASSWORD}))
+        .await
+        .ok();
+    assert_eq!(log_in(&shop, CEO, PASSWORD).await, 201);
+
+    // Nobody else takes the account for the person.
+    let body = json!([{"email": CEO, "roles": ["admin"]}]);
+    let api = shop.api("admin", "POST", "/api/v2/stores/acme/users", body).await;
+    assert_eq!(api.refusal(), (400, "store-users-no-match"));
+    for who in ["admin", "operator"] {
+        let path = format!("/stores/acme/members/{CEO}");
+        let put = shop.call(who, "PUT", &path, json!({"roles": ["admin"]})).await;
+        assert_eq!(put.refusal(), (404, "resource-not-found"), "{who}");
+    }
+    let member = format!("{CEO}=administrator");
+    let arguments = [
+        "store",
+        "create",
+        "acme-two",
+        "--name",
+        "Two",
+        "--parent",
+        "acme",
+        "--kind",
+        "ecosystem",
+        "--member",
+        &member,
+    ];
+    assert_ne!(shop.run("admin", &arguments).await.status, 0);
+    let body = json!({"name": "gizmo", "publisher": CEO});
+    let register = shop.call("operator", "POST", "/snaps", body).await;
+    assert_eq!(register.status, 404, "{register:?}");
+    // Where it was invited, it is a member like others.
+    let path = format!("/stores/kiosk/members/{CEO}");
+    shop.call("admin", "PUT", &path, json!({"roles": ["view", "review"]}))
+        .await
+        .ok();
+
+    // Invited elsewhere, it takes the password of the account besides: who holds the text need not hold the account.
+    let text = invited(&shop, "admin", "acme", CEO).await;
+    let offer = open(&shop, "show", json!({"token": text})).await.ok();
+    assert_eq!(
+        (&offer["has-account"], &offer["takes-password"]),
+        (&json!(true), &json!(true))
+    );
+    let without = open(&shop, "accept", json!({"token": text})).await;
+    assert_eq!(without.refusal(), (400, "password-required"));
+    let wrong = open(
+        &shop,
+        "accept",
+        json!({"token": text, "password": "the real one's password"}),
+    )
+    .await;
+    assert_eq!(wrong.refusal(), (400, "invalid-credentials"));
+    let right = open(&shop, "accept", json!({"token": text, "password": PASSWORD})).await;
+    assert_eq!(right.ok()["store-id"], "acme");
+    let path = format!("/stores/acme/members/{CEO}");
+    shop.call("admin", "PUT", &path, json!({"roles": ["access"]}))
+        .await
+        .ok();
+}
+
+#[tokio::test]
+async fn a_password_that_the_operator_set_proves_the_address_and_ends_what_was_before() {
+    use hallmark::app::{InstanceCtx, login};
+    use hallmark::domain::access::Token;
+    use hallmark::ports::Key;
+    const CEO: &str = "ceo@acme.example";
+    let shop = Shop::new().await;
+    let text = secret(&send(&shop, CEO, json!(["view"])).await.ok());
+    open(&shop, "accept", json!({"token": text, "password": PASSWORD}))
+        .await
+        .ok();
+    assert_eq!(log_in(&shop, CEO, PASSWORD).await, 201);
+    let new = "handed over in person".to_owned();
+    let account = login::reset_password(
+        &shop.app,
+        &InstanceCtx::local(),
+        &CEO.parse().unwrap(),
+        new.clone().into(),
+    )
+    .await
+    .unwrap();
+    assert!(!account.unproven);
+    let tokens = shop.app.storage.all::<Token>(Key(Vec::new())).await.unwrap();
+    assert!(tokens.iter().all(|found| found.record.account_id != account.id));
+    assert_eq!(log_in(&shop, CEO, PASSWORD).await, 401);
+    assert_eq!(log_in(&shop, CEO, &new).await, 201);
+    store(&shop, "kiosk").await;
+    let path = format!("/stores/kiosk/members/{CEO}");
+    shop.call("admin", "PUT", &path, json!({"roles": ["admin"]}))
+        .await
+        .ok();
+}
+
+#[tokio::test]
+async fn who_only_sees_a_snap_in_another_store_does_not_read_who_makes_it() {
+    let shop = Shop::new().await;
+    let hello = [snap_file("hello", "1", "")];
+    shop.upload("pub", "release=edge", &hello).await.ok();
+    store(&shop, "kiosk").await;
+    shop.call("admin", "PUT", "/stores/kiosk/snaps/hello", Value::Null)
+        .await
+        .ok();
+    shop.person("guest", &[], false).await;
+    shop.role("guest", "kiosk", &["view"]).await;
+    let path = "/v1/snap/hello/collaborators";
+    let shown = shop.api("pub", "GET", path, Value::Null).await.ok();
+    assert_eq!(shown["publisher"]["email"], "pub@people.example");
+    let hidden = shop.api("guest", "GET", path, Value::Null).await;
+    assert_eq!(hidden.refusal(), (404, "resource-not-found"));
+}
+
+#[tokio::test]
+async fn a_token_that_may_only_read_has_nothing_served_in_its_accounts_name() {
+    let shop = Shop::new().await;
+    shop.limited("pub", "reads", &["snap-read", "snap-read-all"])
+        .await;
+    shop.limited("pub", "vouches", &["own-vouch"]).await;
+    for path in ["/api/v2/validation-sets", "/api/v2/confdb-schemas"] {
+        let refused = shop.api("reads", "POST", path, json!({})).await;
+        assert_eq!(refused.refusal(), (403, "macaroon-permission-required"), "{path}");
+        let read = shop.api("vouches", "POST", path, json!({})).await;
+        assert_eq!(read.status, 400, "{path} {read:?}");
+        assert_eq!(
+            shop.api("reads", "GET", path, Value::Null).await.status,
+            200,
+            "{path}"
+        );
+    }
+}

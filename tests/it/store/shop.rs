@@ -121,6 +121,7 @@ impl Shop {
             username: format!("{name}-name").parse().unwrap(),
             display_name: name.to_uppercase(),
             password: None,
+            unproven: false,
             operator,
             second_factor: None,
             provider: None,

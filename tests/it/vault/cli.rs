@@ -38,6 +38,7 @@ impl Desk {
             username: "jo-doe".parse().unwrap(),
             display_name: "Jo".to_owned(),
             password: None,
+            unproven: false,
             operator: false,
             second_factor: None,
             provider: None,

@@ -135,6 +135,7 @@ async fn ten_thousand_members_come_in_pages_and_fast() {
             username: format!("m{number:05}").parse().unwrap(),
             display_name: format!("Member {number}"),
             password: None,
+            unproven: false,
             operator: false,
             second_factor: None,
             provider: None,

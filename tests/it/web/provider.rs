@@ -182,6 +182,87 @@ async fn an_account_is_found_by_its_address_once_and_by_its_subject_ever_after()
 }
 
 #[tokio::test]
+async fn who_took_somebodys_address_by_an_invite_is_out_when_they_come_themselves() {
+    let (double, shop) = Double::new().await;
+    // Mallory's password, second factor and tokens.
+    change(&shop, "view", |account| account.unproven = true).await;
+    let email = "view@people.example".parse().unwrap();
+    login::reset_password(
+        &shop.app,
+        &InstanceCtx::local(),
+        &email,
+        PASSWORD.to_owned().into(),
+    )
+    .await
+    .unwrap();
+    change(&shop, "view", |account| account.unproven = true).await;
+    password_works(&shop, "view").await;
+    let held = shop
+        .app
+        .storage
+        .find_unique::<Account>("email", email.as_str())
+        .await;
+    let held = held.unwrap().unwrap().record.id;
+    shop.limited("admin", "program", &[]).await;
+    let Versioned { mut record, version } = shop
+        .app
+        .storage
+        .find::<Token>(["program"])
+        .await
+        .unwrap()
+        .unwrap();
+    record.account_id = held.clone();
+    shop.commit(Commit {
+        records: vec![Change::replace(&record, version)],
+        ..Commit::default()
+    })
+    .await;
+    change(&shop, "view", |account| {
+        account.second_factor = Some(hallmark::domain::access::SecondFactor {
+            sealed: "of somebody else".to_owned(),
+            confirmed: true,
+            last_step: 0,
+            recovery: Vec::new(),
+            since: shop.clock.now(),
+        });
+    })
+    .await;
+
+    double.says(Lie::None, json!({"email": email, "sub": "the-real-one"}));
+    let browser = Browser::new(&shop);
+    let seen = sign_in(&double, &browser, "").await;
+    assert_eq!(
+        (seen.status, seen.location()),
+        (303, "/start"),
+        "no code of theirs is asked for"
+    );
+    browser.get("/start").await.shows("Welcome, VIEW");
+    let now = account(&shop, email.as_str()).await.record;
+    assert!(!now.unproven && now.password.is_none() && now.second_factor.is_none());
+    let tokens = shop.app.storage.all::<Token>(Key(Vec::new())).await.unwrap();
+    let left: Vec<&Token> = tokens
+        .iter()
+        .map(|found| &found.record)
+        .filter(|token| token.account_id == held)
+        .collect();
+    assert!(left.len() == 1 && left[0].description == "web", "{left:?}");
+    let refused = login::login(
+        &shop.app,
+        None,
+        email.as_str(),
+        PASSWORD.to_owned().into(),
+        None,
+        "test",
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(refused.code, "invalid-credentials");
+    // Bound once, nothing of theirs goes again.
+    browser.get("/start").await.shows("Welcome, VIEW");
+    assert_eq!(sign_in(&double, &Browser::new(&shop), "").await.status, 303);
+}
+
+#[tokio::test]
 async fn only_the_browser_that_left_comes_back_once_and_in_time() {
     let (double, shop) = Double::new().await;
     let (browser, other) = (Browser::new(&shop), Browser::new(&shop));
