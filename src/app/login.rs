@@ -64,7 +64,7 @@ pub(super) async fn begin_session(
     if let Some(issuer) = issuer {
         event.detail.insert("provider".to_owned(), issuer.into());
     }
-    log_in_with(app, &token, event, MAX_LOG_INS, |other| other.person).await?;
+    log_in_with(app, &account, &token, event, MAX_LOG_INS, |other| other.person).await?;
     Ok(Session { account, token, text })
 }
 
@@ -312,7 +312,7 @@ async fn verify(
     Ok(right)
 }
 
-async fn own_account(app: &App, ctx: &OwnCtx) -> Result<Versioned<Account>, Refusal> {
+pub(super) async fn own_account(app: &App, ctx: &OwnCtx) -> Result<Versioned<Account>, Refusal> {
     let gone = || Refusal::not_found("cannot find your account: it is gone");
     app.storage.find([ctx.account().as_str()]).await?.ok_or_else(gone)
 }

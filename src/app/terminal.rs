@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::login::MAX_LOG_INS;
 use super::tokens::{LOGIN_LIFE, fresh, log_in_with};
-use super::{App, OwnCtx, Reason, Refusal};
+use super::{App, OwnCtx, Reason, Refusal, login};
 use crate::domain::access::Token;
 use crate::domain::time::Timestamp;
 
@@ -117,6 +117,10 @@ pub fn read(app: &App, text: &str) -> Result<Request, Refusal> {
 /// `terminal-expired`, `terminal-known`.
 pub async fn let_in(app: &App, ctx: &OwnCtx, text: &str) -> Result<Token, Refusal> {
     let request = read(app, text)?;
+    // In this order: what ends the caller's log-in after this is seen when the new one is recorded.
+    let account = login::own_account(app, ctx).await?.record;
+    let token = app.storage.find::<Token>([ctx.token().id.as_str()]).await?;
+    token.ok_or_else(login::wrong)?;
     let (mut token, _) = fresh(app, ctx.account(), &request.description, LOGIN_LIFE);
     token.hash.clone_from(&request.hash);
     token.person = true;
@@ -127,7 +131,7 @@ pub async fn let_in(app: &App, ctx: &OwnCtx, text: &str) -> Result<Token, Refusa
         "value-taken" => Refusal::conflict("terminal-known", "cannot let the terminal in: it is in already"),
         _ => refusal,
     };
-    log_in_with(app, &token, event, MAX_LOG_INS, |other| other.person)
+    log_in_with(app, &account, &token, event, MAX_LOG_INS, |other| other.person)
         .await
         .map_err(known)?;
     Ok(token)

@@ -1,9 +1,9 @@
 //! API tokens: made for a person's log-in or by a person for programs, limited in scope, brand and time.
 
-use super::{App, OwnCtx, Refusal};
+use super::{App, OwnCtx, Refusal, login};
 use crate::domain::access::limits::MAX_ENTRIES;
 use crate::domain::access::secret::random_letters;
-use crate::domain::access::{Limits, Permission, Token, TokenText};
+use crate::domain::access::{Account, Limits, Permission, Token, TokenText};
 use crate::domain::audit::AuditEvent;
 use crate::domain::ident::{AccountId, BrandId, IdentError};
 use crate::domain::time::Timestamp;
@@ -17,6 +17,8 @@ pub const DEFAULT_LIFE: i64 = 90 * 86_400;
 pub const MAX_LIFE: i64 = 3650 * 86_400;
 /// Tokens one account may have at a time.
 pub const MAX_TOKENS: usize = 500;
+/// How often a log-in is recorded anew because the account changed at the same time; others log in too.
+const ATTEMPTS: usize = 20;
 /// Longest description, in characters.
 const MAX_DESCRIPTION: usize = 200;
 
@@ -240,45 +242,53 @@ pub(super) fn fresh(app: &App, account: &AccountId, description: &str, life: i64
     (token, text)
 }
 
-/// Records the token of a log-in. Of those of its kind the account keeps `most`; the oldest end. Keeps scripts that log
-/// in anew every time from filling the database.
+/// Records the token of a log-in that was proved to `account`, as it was then. Of those of its kind the account keeps
+/// `most`; the oldest end. Keeps scripts that log in anew every time from filling the database.
+///
+/// The account takes part: what ends its log-ins (another password, a second factor, being switched off) ends those that
+/// were under way too.
+///
+/// # Errors
+/// `invalid-credentials` if what was proved is no longer enough.
 pub(super) async fn log_in_with(
     app: &App,
+    account: &Account,
     token: &Token,
     event: AuditEvent,
     most: usize,
     of_kind: impl Fn(&Token) -> bool,
 ) -> Result<(), Refusal> {
-    let mut others = of_account(app, &token.account_id).await?;
-    others.retain(|found| of_kind(&found.record));
-    others.sort_by(|a, b| (a.record.created, &a.record.id).cmp(&(b.record.created, &b.record.id)));
-    let surplus = (others.len() + 1).saturating_sub(most);
-    let oldest = others.iter().take(surplus);
-    let mut records: Vec<Change> = oldest
-        .map(|found| Change::delete(&found.record, found.version))
-        .collect();
-    records.push(Change::create(token));
-    let audit = vec![event];
-    let commit = Commit {
-        records,
-        audit: audit.clone(),
-        ..Commit::default()
-    };
-    match app.storage.commit(commit).await? {
-        // Another log-in cleared the same old ones away: good enough for this one too.
-        CommitOutcome::Conflict { .. } => {
-            let records = vec![Change::create(token)];
-            app.commit(Commit {
-                records,
-                audit,
-                ..Commit::default()
-            })
-            .await
-        }
-        other @ (CommitOutcome::Done | CommitOutcome::Taken { .. } | CommitOutcome::OldRevision { .. }) => {
-            App::settle(&other)
+    for _ in 0..ATTEMPTS {
+        let now = app.storage.find::<Account>([account.id.as_str()]).await?;
+        let now = now
+            .filter(|now| now.record.admits(account))
+            .ok_or_else(login::wrong)?;
+        let mut others = of_account(app, &account.id).await?;
+        others.retain(|found| of_kind(&found.record));
+        others.sort_by(|a, b| (a.record.created, &a.record.id).cmp(&(b.record.created, &b.record.id)));
+        let surplus = (others.len() + 1).saturating_sub(most);
+        let oldest = others.iter().take(surplus);
+        let mut records: Vec<Change> = oldest
+            .map(|found| Change::delete(&found.record, found.version))
+            .collect();
+        records.push(Change::create(token));
+        records.push(Change::replace(&now.record, now.version));
+        let commit = Commit {
+            records,
+            audit: vec![event.clone()],
+            ..Commit::default()
+        };
+        match app.storage.commit(commit).await? {
+            // The account changed, or another log-in cleared the same old ones away.
+            CommitOutcome::Conflict { .. } => {}
+            other @ (CommitOutcome::Done
+            | CommitOutcome::Taken { .. }
+            | CommitOutcome::OldRevision { .. }) => {
+                return App::settle(&other);
+            }
         }
     }
+    Err(App::changed_meanwhile())
 }
 
 /// Every token of an account, expired ones too.

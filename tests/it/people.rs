@@ -429,6 +429,47 @@ async fn a_new_password_ends_other_log_ins_but_not_tokens_of_programs() {
     );
 }
 
+/// Passwords are checked two at a time, so a log-in may wait while the password changes: it is not to live on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_log_in_under_way_does_not_outlive_the_password_it_was_given() {
+    let office = Arc::new(Office::new().await);
+    person(&office, "jo@acme.example").await;
+    let here = log_in(&office, "jo@acme.example", PASSWORD, 1).await;
+    let here = text(&here.body, "token").to_owned();
+    let changing = tokio::spawn({
+        let office = Arc::clone(&office);
+        async move {
+            let body = json!({"current": PASSWORD, "new": "another long password"});
+            office
+                .call("PUT", "/hallmark/v1/password", Some(&here), body)
+                .await
+                .status
+        }
+    });
+    let mut under_way = Vec::new();
+    while !changing.is_finished() && under_way.len() < 200 {
+        let (office, from) = (Arc::clone(&office), 2 + u8::try_from(under_way.len()).unwrap());
+        under_way.push(tokio::spawn(async move {
+            log_in(&office, "jo@acme.example", PASSWORD, from).await
+        }));
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(changing.await.unwrap(), 204);
+    assert!(!under_way.is_empty());
+    for one in under_way {
+        let answer = one.await.unwrap();
+        if answer.status == 201 {
+            let token = text(&answer.body, "token");
+            let own = office
+                .call("GET", "/hallmark/v1/whoami", Some(token), Value::Null)
+                .await;
+            assert_eq!(own.status, 401, "it ended with the password");
+        } else {
+            assert!([401, 503].contains(&answer.status), "{answer:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn who_owns_the_data_directory_sets_a_password_and_ends_all_log_ins() {
     use hallmark::app::login;

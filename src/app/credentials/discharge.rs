@@ -96,7 +96,7 @@ async fn record(app: &App, account: &Account, caveat: &CaveatId) -> Result<Token
     };
     event.detail.insert("token".to_owned(), token.id.clone().into());
     event.detail.insert("client".to_owned(), "publisher".into());
-    log_in_with(app, &token, event, MAX_LOG_INS, |other| other.publisher).await?;
+    log_in_with(app, account, &token, event, MAX_LOG_INS, |other| other.publisher).await?;
     Ok(token)
 }
 
