@@ -142,8 +142,8 @@ pub async fn whoami(app: &App, ctx: &OwnCtx) -> Result<Identity, Refusal> {
     })
 }
 
-/// Changes the caller's own password, which has to be given once more. Other log-ins of the account end;
-/// tokens made for programs stay.
+/// Changes the caller's own password, which has to be given once more. Other log-ins of the account end, those of
+/// publisher clients too; tokens made for programs stay.
 pub async fn change_password(
     app: &App,
     ctx: &OwnCtx,

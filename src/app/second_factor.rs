@@ -77,7 +77,7 @@ pub async fn enrol(app: &App, ctx: &OwnCtx) -> Result<Enrolment, Refusal> {
             "account.second-factor.enrol",
             account.id.as_str(),
         );
-        Ok((Vec::new(), event))
+        Ok(event)
     })
     .await?;
     let totp = totp(secret.as_ref(), Some(&account))?;
@@ -88,8 +88,8 @@ pub async fn enrol(app: &App, ctx: &OwnCtx) -> Result<Enrolment, Refusal> {
     })
 }
 
-/// Proves that the application has the secret. From now on log-ins demand a code; the account's other log-ins end. The
-/// answer is the recovery codes, each good for one log-in; shown once.
+/// Proves that the application has the secret. From now on log-ins demand a code; the account's other log-ins end,
+/// those of publisher clients too: they were made with the password alone. The answer is the recovery codes, each good for one log-in; shown once.
 ///
 /// # Errors
 /// `no-second-factor`, `second-factor-exists`, `invalid-otp`, `too-many-failures`.
@@ -98,13 +98,8 @@ pub async fn confirm(app: &App, ctx: &OwnCtx, code: &str) -> Result<Vec<Zeroizin
         .map(|_| random_letters(RECOVERY_LENGTH, |buffer| app.entropy.fill(buffer)))
         .collect();
     guess(app, ctx.account())?;
-    let others: Vec<_> = of_account(app, ctx.account())
-        .await?
-        .into_iter()
-        .filter(|found| found.record.person && found.record.id != ctx.token().id)
-        .map(|found| Change::delete(&found.record, found.version))
-        .collect();
-    change(app, ctx.account(), |account| {
+    let own = Some(ctx.token().id.as_str());
+    change_and_end(app, ctx.account(), own, |account| {
         let id = account.id.clone();
         let factor = account.second_factor.as_mut().ok_or_else(absent)?;
         if factor.confirmed {
@@ -118,7 +113,7 @@ pub async fn confirm(app: &App, ctx: &OwnCtx, code: &str) -> Result<Vec<Zeroizin
         factor.recovery = codes.iter().map(|code| hash(code)).collect();
         factor.since = app.clock.now();
         let event = ctx.event(app.clock.now(), "account.second-factor.confirm", id.as_str());
-        Ok((others.clone(), event))
+        Ok(event)
     })
     .await
     .map_err(in_request)?;
@@ -140,7 +135,7 @@ pub async fn disable(app: &App, ctx: &OwnCtx, code: &str) -> Result<(), Refusal>
         }
         account.second_factor = None;
         let event = ctx.event(app.clock.now(), "account.second-factor.disable", id.as_str());
-        Ok((Vec::new(), event))
+        Ok(event)
     })
     .await
     .map_err(in_request)?;
@@ -161,7 +156,7 @@ pub async fn remove(app: &App, ctx: &InstanceCtx, email: &Email) -> Result<Accou
             "account.second-factor.remove",
             account.id.as_str(),
         );
-        Ok((Vec::new(), event))
+        Ok(event)
     })
     .await
 }
@@ -220,7 +215,7 @@ pub(super) async fn check(app: &App, account: &Account, code: Option<&str>) -> R
         if recovered {
             event.detail.insert("left".to_owned(), left.into());
         }
-        Ok((Vec::new(), event))
+        Ok(event)
     })
     .await?;
     forgive(app, &account.id);
@@ -357,16 +352,34 @@ async fn read(app: &App, id: &AccountId) -> Result<Versioned<Account>, Refusal> 
     app.storage.find([id.as_str()]).await?.ok_or_else(gone)
 }
 
-/// Changes an account, with what goes with it, in one step; again if somebody was faster.
+/// Changes an account in one step; again if somebody was faster.
 async fn change(
     app: &App,
     id: &AccountId,
-    mut act: impl FnMut(&mut Account) -> Result<(Vec<Change>, AuditEvent), Refusal>,
+    act: impl FnMut(&mut Account) -> Result<AuditEvent, Refusal>,
+) -> Result<Account, Refusal> {
+    change_and_end(app, id, None, act).await
+}
+
+/// The same; with the id of a token, all other log-ins of the account end in that step.
+async fn change_and_end(
+    app: &App,
+    id: &AccountId,
+    but: Option<&str>,
+    mut act: impl FnMut(&mut Account) -> Result<AuditEvent, Refusal>,
 ) -> Result<Account, Refusal> {
     for _ in 0..ATTEMPTS {
         let Versioned { mut record, version } = read(app, id).await?;
-        let (mut records, event) = act(&mut record)?;
-        records.push(Change::replace(&record, version));
+        let event = act(&mut record)?;
+        let mut records = vec![Change::replace(&record, version)];
+        if let Some(own) = but {
+            // Read anew each time: one of them may have ended by itself.
+            let others = of_account(app, id).await?;
+            let others = others
+                .iter()
+                .filter(|found| found.record.is_log_in() && found.record.id != own);
+            records.extend(others.map(|found| Change::delete(&found.record, found.version)));
+        }
         let commit = Commit {
             records,
             audit: vec![event],

@@ -391,6 +391,12 @@ async fn a_new_password_ends_other_log_ins_but_not_tokens_of_programs() {
     let program = office
         .call("POST", "/hallmark/v1/tokens", Some(here), json!({"for": "admin"}))
         .await;
+    let publishing = office
+        .token_with("jo@acme.example", |token| {
+            token.person = false;
+            token.publisher = true;
+        })
+        .await;
     let change = async |current: &str, new: &str| {
         office
             .call(
@@ -410,6 +416,7 @@ async fn a_new_password_ends_other_log_ins_but_not_tokens_of_programs() {
     for (token, status) in [
         (here, 200),
         (text(&elsewhere.body, "token"), 401),
+        (publishing.as_str(), 401),
         (text(&program.body, "token"), 200),
     ] {
         assert_eq!(

@@ -100,6 +100,13 @@ async fn nothing_is_demanded_before_it_is_confirmed_and_a_code_at_every_log_in_t
     let totp = application(again.body["secret"].as_str().unwrap());
     let other = jo.office.token(WHO).await;
     let program = jo.office.token_with(WHO, |token| token.person = false).await;
+    let publishing = jo
+        .office
+        .token_with(WHO, |token| {
+            token.person = false;
+            token.publisher = true;
+        })
+        .await;
     let answer = jo
         .call("PUT", "second-factor", json!({"code": jo.code(&totp, 0)}))
         .await;
@@ -110,7 +117,12 @@ async fn nothing_is_demanded_before_it_is_confirmed_and_a_code_at_every_log_in_t
         answer.body
     );
     let whoami = |token: String| async move { token };
-    for (token, status) in [(other, 401), (program, 200), (jo.token.clone(), 200)] {
+    for (token, status) in [
+        (other, 401),
+        (publishing, 401),
+        (program, 200),
+        (jo.token.clone(), 200),
+    ] {
         let token = whoami(token).await;
         let answer = jo
             .office
