@@ -135,6 +135,33 @@ async fn somebody_with_an_account_accepts_without_a_password() {
 }
 
 #[tokio::test]
+async fn an_account_whose_address_is_not_proven_accepts_with_its_password() {
+    let shop = shop().await;
+    let admin = Browser::of(&shop, "admin");
+    let fields = [("email", "partner@else.example"), ("role", "view")];
+    let first = text(&admin.post(INVITES, &fields).await);
+    let partner = Browser::new(&shop);
+    let newcomer = [
+        ("invite", &*first),
+        ("accept", "yes"),
+        ("password", PASSWORD),
+        ("again", PASSWORD),
+    ];
+    accept(&partner, &newcomer).await.shows("is now viewer");
+    let second = text(&admin.post("/brands/acme/stores/acme/invites", &fields).await);
+    let offered = accept(&partner, &[("invite", &second)]).await;
+    offered.shows("Nobody has shown yet").shows("name=\"password\"");
+    assert!(!offered.text.contains("name=\"again\""), "{offered:?}");
+    let accepted = async |password: &str| {
+        let fields = [("invite", &*second), ("accept", "yes"), ("password", password)];
+        accept(&partner, &fields).await
+    };
+    assert_eq!(accepted("").await.status, 400);
+    assert_eq!(accepted("of somebody else").await.status, 400);
+    accepted(PASSWORD).await.shows("is now viewer");
+}
+
+#[tokio::test]
 async fn an_invite_is_renewed_taken_back_and_opened_again() {
     let shop = shop().await;
     let admin = Browser::of(&shop, "admin");

@@ -1,7 +1,7 @@
 //! Links that set a new password: good once, for a day, until a newer one, for accounts that are switched on.
 
-use hallmark::domain::access::{Account, ResetText, Token};
-use hallmark::ports::{AuditFilter, Clock as _, Key};
+use hallmark::domain::access::{Account, ResetText, SecondFactor, Token};
+use hallmark::ports::{AuditFilter, Change, Clock as _, Commit, Key, Versioned};
 use serde_json::{Value, json};
 use totp_rs::{Builder, Secret};
 
@@ -338,4 +338,36 @@ async fn operators_make_links_on_the_page_of_accounts() {
     let admin = Browser::of(&shop, "admin");
     assert!(admin.submit(action, &[]).await.absent(), "for operators only");
     assert!(!reset_of(&shop, "view").await);
+}
+
+#[tokio::test]
+async fn a_link_proves_the_address_of_an_account_that_was_made_by_an_invite() {
+    let shop = Shop::new().await;
+    give_password(&shop, "view").await;
+    // Whoever accepted in the owner's place has made themselves at home.
+    let found = shop.app.storage.find::<Account>([&*Shop::account("view")]).await;
+    let Versioned { mut record, version } = found.unwrap().unwrap();
+    record.unproven = true;
+    record.second_factor = Some(SecondFactor {
+        sealed: "of somebody else".to_owned(),
+        confirmed: true,
+        last_step: 0,
+        recovery: Vec::new(),
+        since: shop.clock.now(),
+    });
+    shop.commit(Commit {
+        records: vec![Change::replace(&record, version)],
+        ..Commit::default()
+    })
+    .await;
+    let path = link(&shop, "view").await;
+    set(&Browser::new(&shop), &path, NEW, NEW)
+        .await
+        .shows("Your new password is set");
+    assert!(
+        signs_in(&shop, "view", NEW).await,
+        "without a code of somebody else's"
+    );
+    let now = shop.app.storage.find::<Account>([&*Shop::account("view")]).await;
+    assert!(!now.unwrap().unwrap().record.unproven);
 }
