@@ -78,9 +78,6 @@ pub async fn list(app: &App, ctx: &BrandCtx) -> Result<Vec<SnapRecord>, Refusal>
 /// One snap with its revisions; who has no part in it sees those that devices may get, and not who helps with it.
 pub async fn show(app: &App, ctx: &SnapCtx) -> Result<Detail, Refusal> {
     let mut snap = ctx.snap().clone();
-    if !ctx.takes_part() {
-        snap.collaborators.clear();
-    }
     let mut revisions: Vec<RevisionRecord> = app
         .storage
         .all::<RevisionRecord>([snap.id.as_str()])
@@ -90,6 +87,10 @@ pub async fn show(app: &App, ctx: &SnapCtx) -> Result<Detail, Refusal> {
         .filter(|revision| ctx.takes_part() || revision.review.is_approved())
         .collect();
     revisions.reverse();
+    if !ctx.takes_part() {
+        snap.collaborators.clear();
+        snap.newest_revision = revisions.first().map_or(0, |newest| newest.revision);
+    }
     let publisher = publishers::username(app, &snap.publisher_id).await?;
     Ok(Detail {
         snap,

@@ -593,6 +593,16 @@ async fn who_only_sees_a_snap_in_another_store_does_not_read_who_makes_it() {
     assert_eq!(shown["publisher"]["email"], "pub@people.example");
     let hidden = shop.api("guest", "GET", path, Value::Null).await;
     assert_eq!(hidden.refusal(), (404, "resource-not-found"));
+    // Nor who helps, and how many revisions wait for a reviewer.
+    shop.collaborate("hello", "pub2").await;
+    let held = [snap_file("hello", "2", "plugs: {snapd-control: null}\n")];
+    shop.upload("pub", "", &held).await.ok();
+    let told = async |who: &str| {
+        let shown = shop.call(who, "GET", "/snaps/hello", Value::Null).await.ok();
+        (shown["collaborators"].clone(), shown["newest-revision"].clone())
+    };
+    assert_eq!(told("pub").await, (json!([Shop::account("pub2")]), json!(2)));
+    assert_eq!(told("guest").await, (json!([]), json!(1)));
 }
 
 #[tokio::test]
