@@ -26,8 +26,9 @@ use crate::ports::Key;
 use super::credentials::{Binding, Credential, Resolution, resolve};
 use super::{App, Reason, Refusal};
 
-/// Up to this many stores an account's roles are looked up store by store; of more, they are searched.
-const FEW_STORES: usize = 16;
+/// Up to this many stores an account's roles are looked up store by store; of more, they are searched among those of all
+/// members, of whom there may be ten thousand.
+const FEW_STORES: usize = 256;
 
 /// Who calls: an authenticated account with what its token allows.
 #[derive(Clone, Debug)]
