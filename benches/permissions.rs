@@ -81,6 +81,7 @@ async fn instance() -> (App, Credential) {
         reports: Arc::default(),
         models: Arc::default(),
         provider: None,
+        post: None,
     }
     .into();
     let now = clock.now();

@@ -8,6 +8,7 @@ pub mod passphrase;
 pub mod postgres;
 pub mod seal;
 pub mod sled;
+pub mod smtp;
 pub mod softkey;
 pub mod squashfs;
 pub mod system;

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde_json::json;
+use zeroize::Zeroizing;
 
+use super::mail::{self, Letter};
 use super::members::{self, Assignment, Member};
 use super::{App, Password, Refusal, StoreCtx, accounts, login};
 use crate::domain::access::invite::INVITE_LIFE;
@@ -21,6 +23,8 @@ use crate::ports::{Change, Commit, CommitOutcome, Versioned};
 pub const MAX_INVITES: usize = 10_000;
 /// How often accepting is tried again because somebody changed the same records.
 const ATTEMPTS: usize = 5;
+/// The page on which invites are accepted.
+pub const PAGE: &str = "/login/invite";
 
 /// An invite that was sent, with the text that accepts it: handed on once, and kept as a hash.
 #[derive(Clone, Debug)]
@@ -29,6 +33,20 @@ pub struct Sent {
     pub invite: StoreInvite,
     /// What its receiver needs; none where it was taken back.
     pub secret: Option<InviteText>,
+    /// The same was mailed to its receiver.
+    pub mailed: bool,
+}
+
+impl Sent {
+    /// Where its receiver accepts it.
+    pub fn url(&self, app: &App) -> Option<Zeroizing<String>> {
+        self.secret.as_ref().map(|secret| url(app, secret))
+    }
+}
+
+fn url(app: &App, secret: &InviteText) -> Zeroizing<String> {
+    let server = app.settings.public_url.trim_end_matches('/');
+    Zeroizing::new(format!("{server}{PAGE}?text={}", secret.reveal()))
 }
 
 /// The invites of a store, by e-mail address. Accepted ones are no more.
@@ -77,15 +95,51 @@ pub async fn send(app: &App, ctx: &StoreCtx, wanted: &[Assignment]) -> Result<Ve
             None => Change::create(&invite),
         });
         commit.audit.push(event(app, ctx, "invite.send", &invite));
+        let mailed = post(app, store, &invite, &secret, &mut commit)?;
         sent.push(Sent {
             invite,
             secret: Some(secret),
+            mailed,
         });
     }
     if !commit.records.is_empty() {
         app.commit(commit).await?;
+        mail::wake(app);
     }
     Ok(sent)
+}
+
+/// Puts a letter with what accepts an invite into the commit that makes it, where this server sends mail.
+fn post(
+    app: &App,
+    store: &StoreRecord,
+    invite: &StoreInvite,
+    secret: &InviteText,
+    commit: &mut Commit,
+) -> Result<bool, Refusal> {
+    if !mail::is_on(app) {
+        return Ok(false);
+    }
+    let roles: Vec<&str> = invite.roles.iter().map(|role| role.label()).collect();
+    let body = format!(
+        "You are invited to the store {} ({}) at {}, as {}.\n\n\
+         To accept, open this address until {}. It works once:\n\n{}\n\n\
+         If you do not know what this is about, do nothing.\n",
+        store.name,
+        store.id,
+        app.settings.public_url,
+        roles.join(", "),
+        invite.expires,
+        *url(app, secret),
+    );
+    let letter = Letter {
+        to: invite.email.clone(),
+        subject: format!("Invite to the store {}", store.name),
+        body: body.into(),
+        until: invite.expires,
+    };
+    commit.records.push(mail::write(app, &letter)?);
+    Ok(true)
 }
 
 /// What makes room for new invites where a store has as many as it may: invites go that cannot be accepted any more.
@@ -150,13 +204,19 @@ pub async fn act(app: &App, ctx: &StoreCtx, wanted: &[(Email, InviteAction)]) ->
         commit.records.push(Change::replace(&record, version));
         let name = format!("invite.{}", action.name());
         commit.audit.push(event(app, ctx, &name, &record));
+        let mailed = match &secret {
+            Some(secret) => post(app, store, &record, secret, &mut commit)?,
+            None => false,
+        };
         sent.push(Sent {
             invite: record,
             secret,
+            mailed,
         });
     }
     if !commit.records.is_empty() {
         app.commit(commit).await?;
+        mail::wake(app);
     }
     Ok(sent)
 }

@@ -16,6 +16,19 @@ pub const WINDOW: i64 = 900;
 /// Pairs that are remembered at most (about 100 bytes each). When full, the oldest that are not locked go first.
 pub const MAX_PAIRS: usize = 20_000;
 
+/// The network an address belongs to: of IPv6 the first 48 bits. Whoever has a line or a server gets up to that many
+/// networks of 64 bits to themselves, so these are no bound; others on the same 48 bits share, as behind one IPv4 address.
+pub fn network(peer: Option<IpAddr>) -> String {
+    match peer.map(|peer| peer.to_canonical()) {
+        None => "local".to_owned(),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => {
+            let [a, b, c, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}")
+        }
+    }
+}
+
 /// Counts failures. In memory only: a restart forgives.
 #[derive(Debug, Default)]
 pub struct Lockout {
@@ -103,6 +116,20 @@ fn make_room(pairs: &mut HashMap<Pair, Failures>, now: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_one_client_may_have_is_one_network() {
+        for (peer, expected) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:0:5::1", "2001:db8:0"),
+            ("2001:db8:0:ff05:ffff::9", "2001:db8:0"),
+            ("2001:db8:1:5::1", "2001:db8:1"),
+        ] {
+            assert_eq!(network(Some(peer.parse().unwrap())), expected);
+        }
+        assert_eq!(network(None), "local");
+    }
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix(1_700_000_000 + seconds)

@@ -23,6 +23,7 @@ pub mod key_roll;
 pub mod keys;
 pub mod lockout;
 pub mod login;
+pub mod mail;
 pub mod members;
 pub mod model_service;
 pub mod models;
@@ -141,6 +142,8 @@ pub struct Guard {
     pub logins: Lockout,
     /// Wrong API keys, by presented key and peer.
     pub api_keys: Lockout,
+    /// Links for new passwords that were asked for, by network.
+    pub resets: Lockout,
     /// Hashing, a few at a time.
     pub passwords: Passwords,
     /// Files that come in from anybody.
@@ -194,6 +197,8 @@ pub struct AppState {
     pub secrets: Arc<Secrets>,
     /// Who people may sign in with besides their password.
     pub provider: Option<provider::Provider>,
+    /// Who takes letters to people; none = nothing is mailed.
+    pub post: Option<mail::Post>,
     /// Settings.
     pub settings: Arc<Settings>,
     /// Guards against guessing; `Arc::default()`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::audit::{CHECKPOINT_EVERY, Checkpoints};
 use super::catalog::{expiry, garbage, releases};
-use super::{App, Refusal, serial_job, tokens};
+use super::{App, Refusal, mail, serial_job, tokens};
 
 /// How often expired tokens and branches are cleared away, in rounds of [`CHECKPOINT_EVERY`]: once an hour.
 const SWEEP_EVERY: u32 = 60;
@@ -43,6 +43,9 @@ async fn rounds(app: App, stop: impl Future<Output = ()>, every: Duration) {
         if round % SWEEP_EVERY == 0 {
             if let Err(error) = tokens::sweep(&app).await {
                 tracing::error!(%error, "cannot clear expired tokens away");
+            }
+            if let Err(error) = mail::sweep(&app).await {
+                tracing::error!(%error, "cannot clear letters away that are no use");
             }
             if let Err(error) = releases::expire(&app).await {
                 tracing::error!(%error, "cannot close branches whose time is over");

@@ -136,6 +136,8 @@ const SENT: &[Column] = &[
     Column::field("Status", "status"),
     Column::field("Expires", "expires-at"),
     Column::field("Invite", "token"),
+    Column::field("Link", "url"),
+    Column::field("Mailed", "mailed"),
 ];
 
 impl Verb {
@@ -211,7 +213,7 @@ impl Invited {
 fn hint(cx: &Cx, sent: &Value) {
     if cx.out.format() == Format::Table && sent.get("token").is_some_and(Value::is_string) {
         cx.out.note(
-            "the text of the invite is shown only now; hand it to its receiver, who runs `hallmark member accept FILE` with it",
+            "the invite is shown only now; hand it to its receiver, who opens the link or runs `hallmark member accept FILE` with the text",
         );
     }
 }

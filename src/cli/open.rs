@@ -13,14 +13,16 @@ use crate::adapters::oidc::{Oidc, OidcOptions};
 use crate::adapters::passphrase::{NEXT, Passphrase, PassphraseError};
 use crate::adapters::seal::MasterKey;
 use crate::adapters::sled::{Sled, SledOptions};
+use crate::adapters::smtp::{Protection, Smtp, SmtpOptions};
 use crate::adapters::softkey::{DEFAULT_QUEUE, SoftKeys};
 use crate::adapters::squashfs::Squashfs;
 use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::adapters::vcdiff::Vcdiff;
 use crate::app::instance::{self, Parts};
+use crate::app::mail::Post;
 use crate::app::provider::Provider;
 use crate::app::{App, ReadLimits, Settings};
-use crate::config::{BlobsUrl, Config, ConfigError, DatabaseUrl, Flags, LogFilter, Source};
+use crate::config::{BlobsUrl, Config, ConfigError, DatabaseUrl, Flags, LogFilter, MailSecurity, Source};
 use crate::domain::assertion::Limits;
 use crate::domain::vault::{Instance, Kdf};
 use crate::http::local::SOCKET;
@@ -213,6 +215,7 @@ pub fn parts(
         clock,
         entropy: Arc::new(SystemEntropy::default()),
         provider: None,
+        post: None,
         settings: Arc::new(Settings {
             public_url,
             request_id_life: config.request_id_life.value.0.into(),
@@ -264,6 +267,50 @@ fn provider(config: &Config, clock: &Arc<dyn Clock>) -> Result<Option<Provider>,
     }))
 }
 
+/// The mail server that the settings name. It is not connected to before there is a letter.
+fn post(config: &Config, public_url: &str) -> Result<Option<Post>, CliError> {
+    let Some(host) = &config.smtp_host.value.0 else {
+        return Ok(None);
+    };
+    let cannot = |why: &str| CliError::Failed(format!("cannot send mail by {}: {why}", host.as_str()));
+    let security = config.smtp_security.value;
+    let from = config.smtp_from.value.0.as_ref();
+    let from = from.ok_or_else(|| cannot("set smtp-from (HALLMARK_SMTP_FROM) too"))?;
+    let login = match (&config.smtp_user.value.0, &config.smtp_password_file.value.0) {
+        (Some(user), Some(file)) => Some((user.0.clone(), secret_file(&file.0)?)),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(cannot("set both smtp-user and smtp-password-file, or neither"));
+        }
+    };
+    if login.is_some() && security == MailSecurity::None && !host.is_here() {
+        return Err(cannot(
+            "the password would go over an open connection; set smtp-security to starttls or tls",
+        ));
+    }
+    let options = SmtpOptions {
+        host: host.as_str().to_owned(),
+        port: config.mail_port(),
+        protection: match security {
+            MailSecurity::StartTls => Protection::StartTls,
+            MailSecurity::Tls => Protection::Tls,
+            MailSecurity::None => Protection::None,
+        },
+        login,
+        from: from.0.clone(),
+        own_name: host_of(public_url),
+    };
+    let mailer = Smtp::new(options).map_err(|error| cannot(&error.to_string()))?;
+    Ok(Some(Post::new(Arc::new(mailer))))
+}
+
+/// The host in the address of this server.
+fn host_of(public_url: &str) -> String {
+    let url = url::Url::parse(public_url).ok();
+    let host = url.as_ref().and_then(url::Url::host_str);
+    host.unwrap_or("localhost").to_owned()
+}
+
 /// Opens the instance the settings name. `bound` is the address it listens on, if it does.
 pub async fn app(config: &Config, bound: Option<SocketAddr>) -> Result<App, CliError> {
     let storage = storage(config).await?;
@@ -274,6 +321,7 @@ pub async fn app(config: &Config, bound: Option<SocketAddr>) -> Result<App, CliE
     let mut parts = parts(config, storage, seal, config.public_url(bound))?;
     if bound.is_some() {
         parts.provider = provider(config, &parts.clock)?;
+        parts.post = post(config, &parts.settings.public_url)?;
     }
     Ok(instance::open(parts).await?)
 }

@@ -91,6 +91,7 @@ impl Running {
         );
         let reports = app::store::reports(app.clone(), drained.clone().cancelled_owned());
         let pushes = app::catalog::push::pushes(app.clone(), drained.clone().cancelled_owned());
+        let letters = app::mail::deliver(app.clone(), drained.clone().cancelled_owned());
         let serving = server.run(Listener::Tcp(listener), stop.clone());
         let tasks = vec![
             tokio::spawn(async move {
@@ -105,6 +106,7 @@ impl Running {
             tokio::spawn(deltas),
             tokio::spawn(reports),
             tokio::spawn(pushes),
+            tokio::spawn(letters),
         ];
         Ok(Self {
             app,

@@ -1,9 +1,11 @@
 //! All settings in one place: flags win over the environment, that over `hallmark.yaml`, that over defaults; each value
 //! remembers where it came from (contract.md 1).
 
+mod mail;
 mod sign_in;
 mod values;
 
+pub use mail::{HostName, MailSecurity, Port, Sender};
 pub use sign_in::{Issuer, Label, Scopes, Word};
 use values::Shown;
 pub use values::{
@@ -246,6 +248,18 @@ settings! {
     oidc_trust_email: Switch, "oidc-trust-email", "HALLMARK_OIDC_TRUST_EMAIL", Switch(false);
     /// Make accounts for people of the provider who have none
     oidc_open_accounts: Switch, "oidc-open-accounts", "HALLMARK_OIDC_OPEN_ACCOUNTS", Switch(false);
+    /// The mail server (SMTP) that takes letters to people; without one nothing is mailed
+    smtp_host: Maybe<HostName>, "smtp-host", "HALLMARK_SMTP_HOST", Maybe(None);
+    /// Its port; else the usual one: 587 for starttls, 465 for tls, 25 for none
+    smtp_port: Maybe<Port>, "smtp-port", "HALLMARK_SMTP_PORT", Maybe(None);
+    /// How the connection to it is protected: `starttls`, `tls` or `none`
+    smtp_security: MailSecurity, "smtp-security", "HALLMARK_SMTP_SECURITY", MailSecurity::StartTls;
+    /// Who this server is for the mail server; none where it does not ask
+    smtp_user: Maybe<Word>, "smtp-user", "HALLMARK_SMTP_USER", Maybe(None);
+    /// File with the password for the mail server
+    smtp_password_file: Maybe<FilePath>, "smtp-password-file", "HALLMARK_SMTP_PASSWORD_FILE", Maybe(None);
+    /// The address letters are from
+    smtp_from: Maybe<Sender>, "smtp-from", "HALLMARK_SMTP_FROM", Maybe(None);
     /// Accept the throw-away keys that ship with the project: never in production
     dev: Switch, "dev", "HALLMARK_DEV", Switch(false);
 }
@@ -330,6 +344,12 @@ impl Config {
         }
     }
 
+    /// The port of the mail server: the usual one, unless told otherwise.
+    pub fn mail_port(&self) -> u16 {
+        let usual = self.smtp_security.value.usual_port();
+        self.smtp_port.value.0.map_or(usual, |port| port.0)
+    }
+
     /// The value of a setting whose default follows from other settings.
     fn derived(&self, name: &str) -> Option<String> {
         match name {
@@ -338,6 +358,7 @@ impl Config {
             "blobs-url" => Some(self.blobs().to_string()),
             "key-passphrase-file" => Some(self.passphrase_file().display().to_string()),
             "oidc-name" => Some(self.provider_name()),
+            "smtp-port" => Some(self.mail_port().to_string()),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod blob;
 pub mod catalog;
 pub mod ident;
+pub mod mail;
 pub mod review;
 pub mod snap;
 pub mod time;

@@ -12,6 +12,7 @@ use crate::domain::catalog::{
     UploadRecord, device_uuid, revision_key,
 };
 use crate::domain::ident::{AccountId, DeviceId};
+use crate::domain::mail::OutgoingMail;
 use crate::domain::review::{GrantRequest, ReviewRecord};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SigningKey};
 
@@ -39,6 +40,7 @@ pub enum Kind {
     Upload,
     Push,
     ShareInvite,
+    OutgoingMail,
     Device,
     /// The one record about the last changes of the catalogue; key `["head"]`.
     Catalog,
@@ -66,6 +68,7 @@ impl Kind {
         Kind::Upload,
         Kind::Push,
         Kind::ShareInvite,
+        Kind::OutgoingMail,
         Kind::Device,
         Kind::Catalog,
     ];
@@ -92,6 +95,7 @@ impl Kind {
             Self::Upload => "upload",
             Self::Push => "push",
             Self::ShareInvite => "share_invite",
+            Self::OutgoingMail => "outgoing_mail",
             Self::Device => "device",
             Self::Catalog => "catalog",
         }
@@ -101,7 +105,9 @@ impl Kind {
     pub fn key_parts(self) -> &'static [&'static str] {
         match self {
             Self::Instance | Self::Catalog => &["name"],
-            Self::Account | Self::Brand | Self::Store | Self::Token | Self::Snap => &["id"],
+            Self::Account | Self::Brand | Self::Store | Self::Token | Self::Snap | Self::OutgoingMail => {
+                &["id"]
+            }
             Self::SnapRevision => &["snap_id", "revision"],
             Self::Inclusion => &["store_id", "snap_id"],
             Self::Delta => &["snap_id", "source", "target"],
@@ -508,6 +514,13 @@ impl Record for PushRecord {
     const KIND: Kind = Kind::Push;
     fn key(&self) -> Key {
         Key::from([self.id_hash.as_str()])
+    }
+}
+
+impl Record for OutgoingMail {
+    const KIND: Kind = Kind::OutgoingMail;
+    fn key(&self) -> Key {
+        Key::from([self.id.as_str()])
     }
 }
 

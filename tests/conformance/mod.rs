@@ -59,6 +59,7 @@ macro_rules! conformance_tests {
         $crate::conformance_cases! { $engine;
             registry: a_record_is_created_replaced_and_deleted_by_version,
             an_invite_is_found_by_its_secret_until_it_is_accepted,
+            letters_wait_in_order_of_time_and_are_claimed_by_one,
             a_unique_value_belongs_to_one_record, a_unique_value_is_free_again_after_change_or_deletion,
             records_are_listed_by_key_prefix_in_order, records_of_an_account_are_found_among_those_of_others, one_of_many_racing_creations_wins,
             racing_replacements_of_one_version_let_one_through, records_survive_a_restart,

@@ -8,6 +8,7 @@ use hallmark::domain::audit::Actor;
 use hallmark::domain::blob::BlobId;
 use hallmark::domain::catalog::SnapRecord;
 use hallmark::domain::ident::AccountId;
+use hallmark::domain::mail::OutgoingMail;
 use hallmark::domain::review::{
     Act, Attribute, Finding, GrantRequest, ReviewRecord, ReviewState, Severity, Side,
 };
@@ -566,4 +567,43 @@ fn review_record(snap: &SnapRecord, revision: u64, file: &str, state: ReviewStat
     };
     review.step(at(0), Actor::System, Act::Check, state, "");
     review
+}
+
+pub(crate) async fn letters_wait_in_order_of_time_and_are_claimed_by_one(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    let letter = |random: &str, time: i64| {
+        OutgoingMail::new(random, format!("sealed {random}"), at(time), at(time + 60))
+    };
+    for (random, time) in [("b", 3), ("a", 20), ("c", 1)] {
+        done(&*storage, only(Change::create(&letter(random, time)))).await;
+    }
+    let first = letter("c", 1);
+    let outcomes = race(8, |_| {
+        let (storage, mut mine) = (storage.clone(), first.clone());
+        mine.claim(at(30));
+        async move { storage.commit(only(Change::replace(&mine, 1))).await.unwrap() }
+    })
+    .await;
+    let claimed = outcomes
+        .iter()
+        .filter(|outcome| **outcome == CommitOutcome::Done)
+        .count();
+    assert_eq!(claimed, 1);
+    let restarted = restart(engine, storage).await;
+    let waiting = restarted.all::<OutgoingMail>(Key::from([])).await.unwrap();
+    let sealed: Vec<&str> = waiting.iter().map(|found| found.record.sealed.as_str()).collect();
+    assert_eq!(sealed, ["sealed c", "sealed b", "sealed a"]);
+    assert_eq!(
+        (waiting[0].record.attempts, waiting[0].version),
+        (1, 2),
+        "the claim outlives a restart"
+    );
+    done(&*restarted, only(Change::delete(&first, 2))).await;
+    assert!(
+        restarted
+            .find::<OutgoingMail>(first.key())
+            .await
+            .unwrap()
+            .is_none()
+    );
 }

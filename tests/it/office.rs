@@ -102,6 +102,7 @@ impl Office {
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
             provider: None,
+            post: None,
             secrets: Arc::new(Secrets {
                 nonce_key: [1; 32],
                 session_key: [2; 32],

@@ -18,6 +18,7 @@ use crate::domain::catalog::{
     UploadRecord,
 };
 use crate::domain::ident::{BrandId, DeviceId, ModelName};
+use crate::domain::mail::OutgoingMail;
 use crate::domain::review::{GrantRequest, ReviewRecord};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SerialState, SigningKey};
 use crate::ports::{Kind, Record, StoreError};
@@ -106,6 +107,7 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::Upload => parse::<UploadRecord>(&json),
             Kind::Push => parse::<PushRecord>(&json),
             Kind::ShareInvite => parse::<ShareInvite>(&json),
+            Kind::OutgoingMail => parse::<OutgoingMail>(&json),
             Kind::Device => parse::<DeviceReport>(&json),
             Kind::Catalog => parse::<CatalogHead>(&json),
         }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::garbage;
+use crate::app::lockout::network;
 use crate::app::{App, Reason, Refusal};
 use crate::domain::blob::{BlobDigest, BlobId};
 use crate::domain::catalog::{PushRecord, UploadId, UploadRecord};
@@ -164,19 +165,6 @@ fn too_many(why: &str) -> Refusal {
         format!("cannot take the file: {why}; try again later"),
     )
     .after(TRY_AGAIN)
-}
-
-/// The network an address belongs to: of IPv6 the first 48 bits. Whoever has a line or a server gets up to that many
-/// networks of 64 bits to themselves, so these are no bound; others on the same 48 bits share, as behind one IPv4 address.
-fn network(peer: Option<IpAddr>) -> String {
-    match peer.map(|peer| peer.to_canonical()) {
-        None => "local".to_owned(),
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => {
-            let [a, b, c, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}")
-        }
-    }
 }
 
 impl Receiving {
@@ -346,23 +334,4 @@ pub async fn sweep(app: &App) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_one_client_may_have_is_one_network() {
-        for (peer, expected) in [
-            ("192.0.2.7", "192.0.2.7"),
-            ("::ffff:192.0.2.7", "192.0.2.7"),
-            ("2001:db8:0:5::1", "2001:db8:0"),
-            ("2001:db8:0:ff05:ffff::9", "2001:db8:0"),
-            ("2001:db8:1:5::1", "2001:db8:1"),
-        ] {
-            assert_eq!(network(Some(peer.parse().unwrap())), expected);
-        }
-        assert_eq!(network(None), "local");
-    }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use zeroize::Zeroizing;
 
+use super::mail::Post;
 use super::provider::Provider;
 use super::sign::public_key;
 use super::{App, AppState, Guard, Reason, Refusal, Secrets, Settings};
@@ -45,6 +46,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// Who people may sign in with besides their password.
     pub provider: Option<Provider>,
+    /// Who takes letters to people; none = nothing is mailed.
+    pub post: Option<Post>,
     /// Settings.
     pub settings: Arc<Settings>,
 }
@@ -62,6 +65,7 @@ impl Parts {
             entropy: self.entropy,
             secrets: Arc::new(secrets),
             provider: self.provider,
+            post: self.post,
             settings: self.settings,
             guard: Arc::new(Guard::default()),
             catalog: Arc::default(),

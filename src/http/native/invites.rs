@@ -83,11 +83,19 @@ struct SentView {
     invite: InviteView,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    /// The address of the page that accepts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// Whether it was mailed to its receiver.
+    mailed: bool,
 }
 
 impl SentView {
-    fn of(sent: Sent, now: Timestamp) -> Self {
+    fn of(app: &App, sent: Sent) -> Self {
+        let now = app.clock.now();
         Self {
+            url: sent.url(app).map(|url| url.to_string()),
+            mailed: sent.mailed,
             invite: InviteView::of(sent.invite, now),
             token: sent.secret.map(|secret| secret.reveal().to_owned()),
         }
@@ -119,14 +127,14 @@ async fn send(app: App, ctx: StoreCtx, input: Input<Json<SendBody>>) -> Outcome<
     };
     let sent = invites::send(&app, &ctx, &[wanted]).await?.pop();
     let sent = sent.ok_or_else(App::changed_meanwhile)?;
-    Ok(Created(SentView::of(sent, app.clock.now())))
+    Ok(Created(SentView::of(&app, sent)))
 }
 
 async fn act(app: App, ctx: StoreCtx, input: Input) -> Outcome<Json<SentView>> {
     let (email, action): (_, InviteAction) = (email(&input)?, input.variable("action")?);
     let sent = invites::act(&app, &ctx, &[(email, action)]).await?.pop();
     let sent = sent.ok_or_else(App::changed_meanwhile)?;
-    Ok(Json(SentView::of(sent, app.clock.now())))
+    Ok(Json(SentView::of(&app, sent)))
 }
 
 #[derive(Deserialize)]

@@ -13,7 +13,7 @@ use super::parts::{Cut, Line, empty, facts, line, mark, post_button, post_form, 
 use super::route::{self, Outcome, Request, Visit, Web, done_at, status_of};
 use super::sign_in::{self, wrong};
 use super::stores::{below_stores, of_store};
-use crate::app::invites::{self, Newcomer, Preview, Sent, Takes};
+use crate::app::invites::{self, Newcomer, PAGE as ACCEPT, Preview, Sent, Takes};
 use crate::app::members::{Assignment, Member};
 use crate::app::{App, FormMark, Password, Refusal, StoreCtx};
 use crate::domain::access::{InviteAction, InviteStatus, Permission, Role, StoreInvite};
@@ -21,14 +21,14 @@ use crate::domain::ident::Username;
 use crate::domain::time::Timestamp;
 use crate::http::endpoint::{Access, BodyShape, Endpoint};
 
-/// Where invites are accepted.
-const ACCEPT: &str = "/login/invite";
-
 pub(super) fn endpoints(web: &Web, app: &App) -> Vec<Endpoint> {
     use Permission as P;
     let (shown, sent) = (app.clone(), app.clone());
     let show = route::request(Method::GET, ACCEPT)
-        .then(move |request| std::future::ready(ask(&shown, &request, &html! {}, StatusCode::OK)))
+        .then(move |request| {
+            let app = shown.clone();
+            async move { come(&app, request).await }
+        })
         .boxed();
     let accept = route::request(Method::POST, ACCEPT)
         .then(move |request| {
@@ -61,7 +61,7 @@ pub(super) fn endpoints(web: &Web, app: &App) -> Vec<Endpoint> {
             "Resend, revoke or open an invite",
             act,
         ),
-        Endpoint::get(ACCEPT, Access::Open, "Page: accept an invite", show),
+        Endpoint::get(ACCEPT, Access::Open, "Page: accept an invite", show).with_query(vec!["text"]),
         Endpoint::post(ACCEPT, Access::Open, "Accept an invite", accept).with_body(Some(body)),
     ]
 }
@@ -175,26 +175,45 @@ async fn act(visit: Visit<StoreCtx, Form>) -> Outcome {
 /// Shows the text of an invite, this once; what has none was taken back.
 fn shown(visit: &Visit<StoreCtx, Form>, mut sent: Vec<Sent>) -> Outcome {
     let one = sent.pop().ok_or_else(App::changed_meanwhile)?;
+    let url = one.url(&visit.app);
     let Sent {
         invite,
         secret: Some(text),
+        mailed,
     } = one
     else {
         return Ok(done_at(&of_members(&visit.ctx), "invite-revoked"));
     };
-    let place = format!("{}{ACCEPT}", visit.app.settings.public_url.trim_end_matches('/'));
     let body = html! {
-        p { "Copy the text now and hand it to " strong { (invite.email) } ": it is shown this once, and nothing is mailed." }
+        @if mailed {
+            p { "A letter with the link is on its way to " strong { (invite.email) } ". If it does not arrive, hand on what is below: "
+                "it is shown this once." }
+        } @else {
+            p { "Copy the link or the text now and hand it to " strong { (invite.email) } ": it is shown this once, and nothing is mailed." }
+        }
+        @if let Some(url) = &url { (secret("link", "Link", url)) }
         (secret("invite", "Invite", text.reveal()))
         (facts(&[
             ("For", html! { (invite.email) }),
             ("Roles", html! { (labels(&invite)) }),
             ("Good until", time(invite.expires)),
-            ("Accepted at", html! { code { (place) } ", or with " code { "hallmark member accept" } }),
+            ("Accepted", html! { "with the link, or with the text and " code { "hallmark member accept" } }),
         ]))
         p { a href=(of_members(&visit.ctx)) { "To the members" } }
     };
     Ok(below_members(visit, Page::new("Invite", body)).into())
+}
+
+/// The page a link leads to shows its invite. Opening it spends nothing: programs look at links in mail.
+async fn come(app: &App, request: Request) -> Response {
+    let text = request.asked("text");
+    if text.is_empty() {
+        return ask(app, &request, &html! {}, StatusCode::OK);
+    }
+    match invites::preview(app, text).await {
+        Ok(preview) => offer(app, &request, (text, &preview), &Entered::default(), None),
+        Err(refusal) => ask(app, &request, &wrong(&refusal), status_of(&refusal)),
+    }
 }
 
 /// The page that asks for the text of an invite, with what was wrong the last time.

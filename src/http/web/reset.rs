@@ -1,4 +1,4 @@
-//! The page a link leads to that sets a new password.
+//! Passwords that were forgotten: asking for a link by mail, and the page a link leads to.
 
 use http::{Method, StatusCode};
 use maud::{Markup, html};
@@ -10,10 +10,27 @@ use super::parts::{Line, line, post_form};
 use super::route::{self, Request, status_of};
 use super::sign_in::{for_visitor, form_of, is_of_visitor, wrong};
 use crate::app::password_reset::{self, PAGE};
-use crate::app::{App, Password, Refusal};
+use crate::app::{App, Password, Refusal, mail};
 use crate::http::endpoint::{Access, BodyShape, Endpoint};
 
+/// Where a link is asked for.
+pub(super) const FORGOTTEN: &str = "/login/forgotten";
+
 pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
+    let (asking, asked) = (app.clone(), app.clone());
+    let ask_page = route::request(Method::GET, FORGOTTEN)
+        .then(move |request| std::future::ready(ask(&asking, &request, None)))
+        .boxed();
+    let ask_sent = route::request(Method::POST, FORGOTTEN)
+        .then(move |request| {
+            let app = asked.clone();
+            async move { post(&app, request).await }
+        })
+        .boxed();
+    let asking_body = BodyShape {
+        media: "application/x-www-form-urlencoded",
+        fields: &["mark", "email"],
+    };
     let (shown, sent) = (app.clone(), app.clone());
     let show = route::request(Method::GET, PAGE)
         .then(move |request| {
@@ -32,10 +49,71 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
         fields: &["mark", "text", "password", "again"],
     };
     vec![
+        Endpoint::get(FORGOTTEN, Access::Open, "Page: forgot the password", ask_page),
+        Endpoint::post(
+            FORGOTTEN,
+            Access::Open,
+            "Mail a link that sets a new password",
+            ask_sent,
+        )
+        .with_body(Some(asking_body)),
         Endpoint::get(PAGE, Access::Open, "Page: set a new password with a link", show)
             .with_query(vec!["text"]),
         Endpoint::post(PAGE, Access::Open, "Set a new password with a link", set).with_body(Some(body)),
     ]
+}
+
+/// The page that asks whom to mail a link to, with what was wrong the last time.
+fn ask(app: &App, request: &Request, again: Option<&Refusal>) -> Response {
+    if !mail::is_on(app) {
+        let said = html! {
+            p { "This server sends no mail. Ask an operator for a link: they make one with "
+                code { "hallmark account reset-password" } "." }
+        };
+        let page = Page::new("Forgot your password?", to_sign_in(&said));
+        return Frame::default().around(page.with_status(StatusCode::NOT_FOUND));
+    }
+    for_visitor(app, request, |mark| {
+        let body = html! {
+            @if let Some(refusal) = again { (wrong(refusal)) }
+            p { "You get a letter with a link that sets a new password." }
+            div class="narrow" {
+                (post_form(mark, FORGOTTEN, html! {
+                    (line(Line { name: "email", label: "E-mail address", kind: "email", required: true,
+                        complete: "username", longest: 254, ..Line::default() }))
+                    button class="main" { "Mail a link" }
+                }))
+            }
+            p class="quiet" { a href="/login" { "Back to the sign-in page" } }
+        };
+        Page::new("Forgot your password?", body).with_status(again.map_or(StatusCode::OK, status_of))
+    })
+}
+
+async fn post(app: &App, mut request: Request) -> Response {
+    let form = match form_of(&mut request).await {
+        Ok(form) => form,
+        Err(answer) => return *answer,
+    };
+    if !mail::is_on(app) {
+        return ask(app, &request, None);
+    }
+    if !is_of_visitor(app, &request, &form) {
+        return route::not_ours(Frame::default());
+    }
+    match password_reset::request(app, request.address(), form.raw("email")).await {
+        // The same whether or not there is such an account.
+        Ok(()) => {
+            let said = html! {
+                p class="done" role="status" {
+                    "If there is an account with this address and a password, a link is on its way. It is good for 24 hours."
+                }
+                p { "Within 15 minutes only one is sent. Nothing comes? Look among unwanted mail, or ask an operator." }
+            };
+            Frame::default().around(Page::new("Look at your mail", to_sign_in(&said)))
+        }
+        Err(refusal) => ask(app, &request, Some(&refusal)),
+    }
 }
 
 /// The page of a link. Opening it spends nothing: programs look at links in mail.

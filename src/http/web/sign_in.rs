@@ -10,10 +10,11 @@ use super::cookies::{self, Cookies, from_our_pages};
 use super::form::Form;
 use super::frame::{Frame, Page};
 use super::parts::{Line, line, post_form, with_query};
+use super::reset::FORGOTTEN;
 use super::route::{self, Answer, Outcome, Request, Stop, Visit, Web, see_other, status_of};
 use super::session::Session;
 use crate::app::login::{self, Session as LogIn};
-use crate::app::{App, FormMark, OwnCtx, Password, Refusal};
+use crate::app::{App, FormMark, OwnCtx, Password, Refusal, mail};
 use crate::domain::access::Permission;
 use crate::http::body::Unread;
 use crate::http::endpoint::{Access, BodyShape, Endpoint};
@@ -70,7 +71,8 @@ pub(super) fn page(
 ) -> Response {
     let provider = app.provider.as_ref().map(|provider| provider.door.label());
     for_visitor(app, request, |mark| {
-        Page::new("Sign in", form(mark, next, email, wrong, provider)).with_status(status)
+        let form = form(mark, next, email, wrong, provider);
+        Page::new("Sign in", html! { (form) (lost(app)) }).with_status(status)
     })
 }
 
@@ -128,9 +130,20 @@ fn form(mark: &FormMark, next: &str, email: &str, wrong: Option<&str>, provider:
             }
         }
         p class="quiet" { "You were invited? " a href="/login/invite" { "Accept the invite" } "." }
+    }
+}
+
+/// What to do without a password.
+fn lost(app: &App) -> Markup {
+    html! {
+        @if mail::is_on(app) {
+            p class="quiet" { a href=(FORGOTTEN) { "Forgot your password?" } }
+        }
         p class="quiet" {
-            "The first password is printed by " code { "hallmark init" } " or " code { "hallmark quickstart" }
-            ". Lost it? Ask an operator for a link (" code { "hallmark account reset-password" } ")."
+            "The first password is printed by " code { "hallmark init" } " or " code { "hallmark quickstart" } "."
+            @if !mail::is_on(app) {
+                " Lost it? Ask an operator for a link (" code { "hallmark account reset-password" } ")."
+            }
         }
     }
 }

@@ -83,6 +83,7 @@ pub(crate) fn parts(
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy::default()),
         provider: None,
+        post: None,
         settings: settings(dev),
     }
 }

@@ -167,6 +167,7 @@ impl Factory {
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy::default()),
             provider: None,
+            post: None,
             secrets: Arc::new(Secrets {
                 nonce_key: [1; 32],
                 session_key: [2; 32],
