@@ -162,7 +162,14 @@ pub async fn create(app: &App, ctx: &OwnCtx, new: NewToken) -> Result<(Token, To
     Ok((token, text))
 }
 
-/// The caller's tokens that are still good, oldest first.
+/// Whether the caller's token is as good as `other` one of theirs, so that it may show or revoke it: what is made for some
+/// brand, stores or snaps only has no say over what is made for more.
+fn has_say_over(ctx: &OwnCtx, other: &Token) -> bool {
+    let own = ctx.token();
+    own.id == other.id || (own.brand_id.is_none() && own.limits.is_none())
+}
+
+/// The caller's tokens that are still good, oldest first. A limited token is shown itself alone.
 pub async fn list(app: &App, ctx: &OwnCtx) -> Result<Vec<Token>, Refusal> {
     let now = app.clock.now();
     let mut tokens: Vec<Token> = of_account(app, ctx.account())
@@ -170,16 +177,16 @@ pub async fn list(app: &App, ctx: &OwnCtx) -> Result<Vec<Token>, Refusal> {
         .into_iter()
         .map(|found| found.record)
         .collect();
-    tokens.retain(|token| token.expires > now);
+    tokens.retain(|token| token.expires > now && has_say_over(ctx, token));
     tokens.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
     Ok(tokens)
 }
 
-/// Revokes one of the caller's tokens.
+/// Revokes one of the caller's tokens. A limited token revokes itself alone.
 pub async fn revoke(app: &App, ctx: &OwnCtx, id: &str) -> Result<(), Refusal> {
     let absent = || Refusal::not_found(format!("cannot revoke token {id:?}: you have no such token"));
     let found = app.storage.find::<Token>([id]).await?.ok_or_else(absent)?;
-    if found.record.account_id != *ctx.account() {
+    if found.record.account_id != *ctx.account() || !has_say_over(ctx, &found.record) {
         return Err(absent());
     }
     let event = ctx.event(app.clock.now(), "token.revoke", &found.record.id);

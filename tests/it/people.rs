@@ -992,6 +992,51 @@ async fn a_token_for_a_program_has_its_scopes_its_brand_and_its_end() {
 }
 
 #[tokio::test]
+async fn a_limited_token_has_no_say_over_the_others_of_its_owner() {
+    let office = Office::new().await;
+    let admin = office.token("admin@acme.example").await;
+    let make = async |body: Value| {
+        let made = office
+            .call("POST", "/hallmark/v1/tokens", Some(&admin), body)
+            .await;
+        assert_eq!(made.status, 201, "{made:?}");
+        (
+            text(&made.body, "id").to_owned(),
+            text(&made.body, "token").to_owned(),
+        )
+    };
+    let (free_id, free) = make(json!({"for": "admin"})).await;
+    for limit in [json!({"brand-id": "acme"}), json!({"store-ids": ["acme"]})] {
+        let mut body = json!({"for": "admin"});
+        body.as_object_mut()
+            .unwrap()
+            .extend(limit.as_object().unwrap().clone());
+        let (id, token) = make(body).await;
+        let list = office
+            .call("GET", "/hallmark/v1/tokens", Some(&token), Value::Null)
+            .await;
+        let ids: Vec<&str> = list
+            .body
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| text(row, "id"))
+            .collect();
+        assert_eq!(ids, [id.as_str()], "{limit}");
+        let path = format!("/hallmark/v1/tokens/{free_id}");
+        let other = office.call("DELETE", &path, Some(&token), Value::Null).await;
+        assert_eq!(other.status, 404, "{limit}");
+        let path = format!("/hallmark/v1/tokens/{id}");
+        let own = office.call("DELETE", &path, Some(&token), Value::Null).await;
+        assert_eq!(own.status, 204, "{limit}");
+    }
+    let list = office
+        .call("GET", "/hallmark/v1/tokens", Some(&free), Value::Null)
+        .await;
+    assert_eq!(list.body.as_array().unwrap().len(), 2, "{:?}", list.body);
+}
+
+#[tokio::test]
 async fn tokens_are_revoked_by_their_owner_only() {
     let office = Office::new().await;
     let admin = office.token("admin@acme.example").await;
