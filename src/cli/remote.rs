@@ -11,6 +11,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{BrandArg, CliError, Output};
+use crate::domain::ident::StoreId;
 
 /// Where a server listens unless told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8380";
@@ -87,6 +88,7 @@ pub struct Client {
     server: String,
     token: Option<Zeroizing<String>>,
     brand: Option<String>,
+    store: Option<String>,
 }
 
 impl std::fmt::Debug for Client {
@@ -151,6 +153,7 @@ impl Client {
             server: server.trim_end_matches('/').to_owned(),
             token: None,
             brand: None,
+            store: None,
         })
     }
 
@@ -165,7 +168,14 @@ impl Client {
             server: "http://localhost".to_owned(),
             token: None,
             brand: None,
+            store: None,
         })
+    }
+
+    /// The same for calls that take the store they are about from a header.
+    pub fn about_store(mut self, store: Option<&StoreId>) -> Self {
+        self.store = store.map(ToString::to_string);
+        self
     }
 
     /// The server's address.
@@ -258,6 +268,9 @@ impl Client {
         let mut request = self.http.request(method, url);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.as_str());
+        }
+        if let Some(store) = &self.store {
+            request = request.header("snap-device-store", store);
         }
         request = match content {
             Content::Empty => request,

@@ -70,6 +70,7 @@ impl Family {
                 (Some("snaps"), Some("auth"), Some("request-id" | "devices")) => Self::Vault,
                 _ => Self::Device,
             },
+            ("v2", "metadata") => Self::Publisher,
             ("v2" | "download" | "", _) => Self::Device,
             ("dev", "api") | ("api", "v2") | ("unscanned-upload" | "publishergw", _) => Self::Publisher,
             ("v1", "tokens" | "snap" | "brand") => Self::Publisher,

@@ -8,8 +8,8 @@ use super::StoreError;
 use crate::domain::access::{Account, Brand, Membership, StoreInvite, StoreRecord, Token};
 use crate::domain::blob::BlobId;
 use crate::domain::catalog::{
-    CatalogHead, DeltaRecord, DeviceReport, Inclusion, PushRecord, RevisionRecord, ShareInvite, SnapRecord,
-    UploadRecord, device_uuid, revision_key,
+    CatalogHead, DeltaRecord, DeviceReport, Inclusion, Override, PushRecord, RevisionRecord, ShareInvite,
+    SnapRecord, UploadRecord, device_uuid, revision_key,
 };
 use crate::domain::ident::{AccountId, DeviceId};
 use crate::domain::mail::OutgoingMail;
@@ -34,6 +34,7 @@ pub enum Kind {
     Snap,
     SnapRevision,
     Inclusion,
+    Override,
     Delta,
     Review,
     GrantRequest,
@@ -62,6 +63,7 @@ impl Kind {
         Kind::Snap,
         Kind::SnapRevision,
         Kind::Inclusion,
+        Kind::Override,
         Kind::Delta,
         Kind::Review,
         Kind::GrantRequest,
@@ -89,6 +91,7 @@ impl Kind {
             Self::Snap => "snap",
             Self::SnapRevision => "snap_revision",
             Self::Inclusion => "inclusion",
+            Self::Override => "revision_override",
             Self::Delta => "delta",
             Self::Review => "review",
             Self::GrantRequest => "grant_request",
@@ -110,6 +113,7 @@ impl Kind {
             }
             Self::SnapRevision => &["snap_id", "revision"],
             Self::Inclusion => &["store_id", "snap_id"],
+            Self::Override => &["store_id", "snap_id", "channel", "architecture"],
             Self::Delta => &["snap_id", "source", "target"],
             Self::Review => &["store_id", "snap_id", "revision"],
             Self::GrantRequest => &["snap_id", "side", "interface", "attribute"],
@@ -448,6 +452,14 @@ impl Record for Inclusion {
     const KIND: Kind = Kind::Inclusion;
     fn key(&self) -> Key {
         Key::from([self.store_id.as_str(), self.snap_id.as_str()])
+    }
+}
+
+impl Record for Override {
+    const KIND: Kind = Kind::Override;
+    fn key(&self) -> Key {
+        let (store, snap) = (self.store_id.as_str(), self.snap_id.as_str());
+        Key::from([store, snap, &self.channel.to_string(), self.architecture.as_str()])
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hallmark::domain::access::{Account, Limits, Membership, Role, StoreInvite, StoreRecord, Token};
 use hallmark::domain::audit::Actor;
 use hallmark::domain::blob::BlobId;
-use hallmark::domain::catalog::SnapRecord;
+use hallmark::domain::catalog::{Override, SnapRecord};
 use hallmark::domain::ident::AccountId;
 use hallmark::domain::mail::OutgoingMail;
 use hallmark::domain::review::{
@@ -606,4 +606,65 @@ pub(crate) async fn letters_wait_in_order_of_time_and_are_claimed_by_one(engine:
             .unwrap()
             .is_none()
     );
+}
+
+pub(crate) async fn overrides_are_listed_by_store_and_snap(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    let (first, second) = (snap_record('a', "gizmo"), snap_record('b', "widget"));
+    let store = |id: &str| {
+        let brand = "brand-one".parse().unwrap();
+        StoreRecord::new(id.parse().unwrap(), brand, id.to_owned(), at(0))
+    };
+    let pin = |store: &str, snap: &SnapRecord, channel: &str, architecture: &str, revision| Override {
+        store_id: store.parse().unwrap(),
+        snap_id: snap.id.clone(),
+        channel: channel.parse().unwrap(),
+        architecture: architecture.parse().unwrap(),
+        revision,
+        since: at(0),
+    };
+    let mut commit = Commit {
+        records: vec![
+            Change::create(&first),
+            Change::create(&second),
+            Change::create(&store("one")),
+            Change::create(&store("one-more")),
+        ],
+        ..Commit::default()
+    };
+    let pins = [
+        pin("one", &first, "stable", "amd64", 2),
+        pin("one", &first, "stable", "arm64", 3),
+        pin("one", &first, "2.0/edge/fix", "all", 4),
+        pin("one", &second, "stable", "all", 5),
+        pin("one-more", &first, "stable", "amd64", 6),
+    ];
+    commit.records.extend(pins.iter().map(Change::create));
+    done(&*storage, commit).await;
+    let storage = restart(engine, storage).await;
+    let listed = async |key: Key| {
+        let all = storage.all::<Override>(key).await.unwrap();
+        all.into_iter().map(|found| found.record).collect::<Vec<_>>()
+    };
+    let [amd64, arm64, fix, widget, other] = pins;
+    assert_eq!(
+        listed(Key::from(["one"])).await,
+        [fix.clone(), amd64.clone(), arm64.clone(), widget]
+    );
+    let gizmo = Key::from(["one", first.id.as_str()]);
+    assert_eq!(listed(gizmo.clone()).await, [fix.clone(), amd64.clone(), arm64]);
+    assert_eq!(listed(Key::from(["one-more"])).await, [other]);
+    // The place is the key: another revision there is the same record.
+    let again = pin("one", &first, "stable", "amd64", 9);
+    let outcome = storage.commit(only(Change::create(&again))).await.unwrap();
+    let conflict = CommitOutcome::Conflict {
+        kind: Kind::Override,
+        key: amd64.key(),
+    };
+    assert_eq!(outcome, conflict);
+    done(&*storage, only(Change::replace(&again, 1))).await;
+    done(&*storage, only(Change::delete(&fix, 1))).await;
+    let left = listed(gizmo).await;
+    assert_eq!(left.first(), Some(&again));
+    assert_eq!(left.len(), 2);
 }

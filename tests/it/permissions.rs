@@ -248,6 +248,9 @@ fn body(endpoint: &Endpoint, about: About) -> String {
         (_, "/dev/api/register-name") => {
             format!("{{\"snap_name\": \"no name\", \"store\": \"{}\"}}", about.brand)
         }
+        (_, "/v2/metadata/overrides") => format!(
+            "[{{\"snap_name\": \"{name}\", \"revision\": null, \"channel\": \"stable\", \"series\": \"16\"}}]"
+        ),
         ("POST", "/v1/snap") => format!("{{\"name\": \"no name\", \"store\": \"{}\"}}", about.brand),
         _ => "no JSON".to_owned(),
     }
@@ -443,6 +446,7 @@ fn concern(endpoint: &Endpoint) -> Concern {
         "/dev/api/snap-push",
         "/dev/api/snap-release",
         "/dev/api/snaps/metrics",
+        "/v2/metadata/overrides",
     ];
     if endpoint.path.contains("/{snap}")
         || endpoint.path.contains("/{snap-id}")
@@ -469,6 +473,8 @@ fn opens(endpoint: &Endpoint, permission: Permission, role: Role, about: About) 
         Concern::OneStore => in_view,
         // What is done to a snap is decided where it is registered; who sees the store sees the snap. Publishers see
         // only their own.
+        // Pins are a store's own, whosever the snap is; no store is named, and this is the caller's only one.
+        Concern::OneSnap if permission == Permission::OverrideManage => in_view,
         Concern::OneSnap => in_view && permission == Permission::SnapRead && role_sees_all(role),
         Concern::ListOfStores => true,
         Concern::Brand => false,

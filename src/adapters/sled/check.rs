@@ -14,8 +14,8 @@ use crate::domain::access::{Account, Brand, Membership, StoreInvite, StoreRecord
 use crate::domain::assertion::AssertionType;
 use crate::domain::audit::{AuditEvent, ChainHead, entry_hash};
 use crate::domain::catalog::{
-    CatalogHead, DeltaRecord, DeviceReport, Inclusion, PushRecord, RevisionRecord, ShareInvite, SnapRecord,
-    UploadRecord,
+    CatalogHead, DeltaRecord, DeviceReport, Inclusion, Override, PushRecord, RevisionRecord, ShareInvite,
+    SnapRecord, UploadRecord,
 };
 use crate::domain::ident::{BrandId, DeviceId, ModelName};
 use crate::domain::mail::OutgoingMail;
@@ -101,6 +101,7 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::Snap => parse::<SnapRecord>(&json),
             Kind::SnapRevision => parse::<RevisionRecord>(&json),
             Kind::Inclusion => parse::<Inclusion>(&json),
+            Kind::Override => parse::<Override>(&json),
             Kind::Delta => parse::<DeltaRecord>(&json),
             Kind::Review => parse::<ReviewRecord>(&json),
             Kind::GrantRequest => parse::<GrantRequest>(&json),

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::grant::{Grant, Judgement, within};
 use super::{Authorized, BrandCtx, Caller, NamedBy, Place, no_brand};
-use crate::app::{App, Refusal};
+use crate::app::{App, Reason, Refusal};
 use crate::domain::access::{Permission, Role, Scope, StoreRecord};
 use crate::domain::audit::AuditEvent;
 use crate::domain::catalog::{SnapRecord, Viewer, sees};
 use crate::domain::ident::{AccountId, BrandId, SnapId, SnapName, StoreId};
 use crate::domain::time::Timestamp;
-use crate::ports::Versioned;
+use crate::ports::{Key, Versioned};
 
 /// Leave to do something with one snap.
 #[derive(Clone, Debug)]
@@ -369,6 +369,38 @@ impl UnplacedCtx {
     /// Leave for this store.
     pub async fn store(&self, app: &App, store: &StoreId) -> Result<StoreCtx, Refusal> {
         self.place(app, Place::Store(store.clone())).await
+    }
+
+    /// Leave for the only store in which the caller has it; none where they have it in no store.
+    ///
+    /// # Errors
+    /// `store-required` where there are several; what a limit of the token forbids is marked with it.
+    pub async fn only_store(&self, app: &App) -> Result<Option<StoreCtx>, Refusal> {
+        let mut found: Vec<StoreCtx> = Vec::new();
+        let mut limited = None;
+        for store in app.storage.all::<StoreRecord>(Key(Vec::new())).await? {
+            match self.store(app, &store.record.id).await {
+                Ok(leave) => found.push(leave),
+                Err(refusal) if refusal.limit.is_some() => limited = Some(refusal),
+                Err(refusal) if refusal.reason == Reason::NotFound => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        if found.len() > 1 {
+            let names: Vec<&str> = found.iter().map(|leave| leave.store().id.as_str()).collect();
+            return Err(Refusal::invalid(
+                "store-required",
+                format!(
+                    "cannot tell which store is meant: name one of yours with --store, or in the header \
+                     Snap-Device-Store ({})",
+                    names.join(", ")
+                ),
+            ));
+        }
+        match (found.pop(), limited) {
+            (None, Some(refusal)) => Err(refusal),
+            (leave, _) => Ok(leave),
+        }
     }
 
     /// Leave for this brand, or the only one of the caller's.

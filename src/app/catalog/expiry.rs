@@ -11,7 +11,7 @@ use crate::app::{App, Refusal};
 use crate::domain::access::StoreRecord;
 use crate::domain::assertion::{AssertionType, Typed, decode};
 use crate::domain::audit::{Actor, AuditEvent};
-use crate::domain::catalog::{Changed, DeltaRecord, RevisionRecord, SnapRecord, expired};
+use crate::domain::catalog::{Changed, DeltaRecord, Override, RevisionRecord, SnapRecord, expired};
 use crate::domain::review::ReviewRecord;
 use crate::ports::{AssertionFilter, Change, Commit, CommitOutcome, Key, Versioned};
 
@@ -31,10 +31,12 @@ pub(in crate::app) async fn expire(app: &App) -> Result<usize, Refusal> {
     if keeping.is_empty() {
         return Ok(0);
     }
+    // Read before what names revisions: who names one meanwhile gives the snap another version, and its turn is over.
+    let snaps = app.storage.all::<SnapRecord>(Key(Vec::new())).await?;
     let named = named(app).await?;
     let none = BTreeSet::new();
     let mut gone = 0;
-    for snap in app.storage.all::<SnapRecord>(Key(Vec::new())).await? {
+    for snap in snaps {
         let Some(keep) = keeping.get(&snap.record.store_id) else {
             continue;
         };
@@ -48,9 +50,13 @@ pub(in crate::app) async fn expire(app: &App) -> Result<usize, Refusal> {
     Ok(gone)
 }
 
-/// The revisions of snaps that assertions name: validation sets and validations, of whomever.
+/// The revisions of snaps that assertions name, validation sets and validations, of whomever; and those that stores pin.
 async fn named(app: &App) -> Result<BTreeMap<String, BTreeSet<u64>>, Refusal> {
     let mut named: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    for found in app.storage.all::<Override>(Key(Vec::new())).await? {
+        let revisions = named.entry(found.record.snap_id.to_string()).or_default();
+        revisions.insert(found.record.revision);
+    }
     for kind in [AssertionType::ValidationSet, AssertionType::Validation] {
         let filter = AssertionFilter {
             kind,

@@ -13,6 +13,7 @@ pub mod inclusions;
 pub mod ingest;
 pub mod metadata;
 pub mod names;
+pub mod overrides;
 pub mod overview;
 mod publishers;
 pub mod push;

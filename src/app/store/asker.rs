@@ -1,12 +1,14 @@
 //! Who asks, and which store that means.
 
-use super::view::Snapshot;
+use std::sync::Arc;
+
+use super::view::{Pinned, Snapshot};
 use crate::app::credentials::{Credential, is_ours};
 use crate::app::sessions::{DeviceSession, NoSession, verify_session};
 use crate::app::{App, BrandCtx, Place, Reason, StoreCtx, authorize};
 use crate::domain::access::Permission;
-use crate::domain::catalog::Viewer;
-use crate::domain::ident::{Architecture, StoreId};
+use crate::domain::catalog::{Pins, Viewer};
+use crate::domain::ident::{Architecture, SnapId, StoreId};
 
 /// What a request says of who makes it.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,7 @@ pub struct Asker {
     pub architecture: Architecture,
     store: Option<StoreId>,
     belongs: bool,
+    pinned: Option<Arc<Pinned>>,
 }
 
 impl Asker {
@@ -56,12 +59,19 @@ impl Asker {
             }
             (None, Some(_) | None) => (presence.store.clone(), false),
         };
+        let pinned = store.as_ref().and_then(|store| catalog.pinned_by(store));
         Ok(Self {
             session,
             architecture,
+            pinned: pinned.cloned(),
             store,
             belongs,
         })
+    }
+
+    /// What the store through which they see the catalogue pins of a snap.
+    pub fn pins(&self, snap: &SnapId) -> Option<&Pins> {
+        self.pinned.as_ref()?.get(snap)
     }
 
     /// For the visible-set rule.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::asker::Asker;
 use super::entry::{Question, SnapEntry};
 use super::view::Snapshot;
-use crate::domain::catalog::{Channel, Offer, Release, RevisionRecord, Risk, SnapRecord, chance};
+use crate::domain::catalog::{Channel, Offer, Pins, RevisionRecord, Risk, SnapRecord, Track, chance};
 use crate::domain::ident::{Architecture, SnapName};
 use crate::domain::snap::Confinement;
 use crate::domain::time::Timestamp;
@@ -20,8 +20,10 @@ pub const FEATURED: &str = "featured";
 /// What a channel shows to who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'c> {
-    /// The entry of the channel map.
-    pub release: &'c Release,
+    /// The channel.
+    pub channel: &'c Channel,
+    /// Since when it shows this.
+    pub since: Timestamp,
     /// The revision the asker would get.
     pub revision: &'c RevisionRecord,
 }
@@ -30,38 +32,53 @@ pub struct Shown<'c> {
 /// Branches are not shown: who is to use one is told its name.
 pub fn channel_map<'c>(
     entry: &'c SnapEntry,
-    asker: &Asker,
+    asker: &'c Asker,
     architecture: &Architecture,
     now: Timestamp,
 ) -> Vec<Shown<'c>> {
     shown(entry, asker, architecture, now).collect()
 }
 
-/// The entries of [`channel_map`], each looked for when it is asked for.
+/// The entries of [`channel_map`], each looked for when it is asked for. What the asker's store pins stands in the place of
+/// what was released, or beside it.
 fn shown<'c>(
     entry: &'c SnapEntry,
-    asker: &Asker,
+    asker: &'c Asker,
     architecture: &Architecture,
     now: Timestamp,
 ) -> impl Iterator<Item = Shown<'c>> {
     let releases = &entry.record.releases;
+    let pins = asker.pins(&entry.record.id);
     let place = place(entry, asker);
-    let mut channels: Vec<&Channel> = releases
+    let mut channels: Vec<&'c Channel> = releases
         .listed(now)
         .into_iter()
-        .filter(|open| open.channel.branch.is_none())
         .map(|open| &open.channel)
+        .chain(pins.into_iter().flat_map(Pins::iter).map(|pin| &pin.channel))
+        .filter(|channel| channel.branch.is_none())
         .collect();
+    if pins.is_some() {
+        let latest = Track::default();
+        channels.sort_by(|one, other| {
+            let order = |channel: &'c Channel| (channel.track != latest, &channel.track, channel.risk);
+            order(one).cmp(&order(other))
+        });
+    }
     channels.dedup();
     let default = entry.record.default_track.clone().unwrap_or_default();
     channels.sort_by_key(|channel| channel.track != default);
     channels.into_iter().filter_map(move |channel| {
-        let found = releases.find(architecture, channel, now, place)?;
-        (found.channel == *channel).then_some(())?;
-        let revision = entry.revisions.get(&found.revision)?;
+        let (number, since) = match pins.and_then(|pins| pins.held(architecture, channel)) {
+            Some(pin) => (pin.revision, pin.since),
+            None => {
+                let found = releases.find(architecture, channel, now, place)?;
+                (found.channel == *channel).then_some((found.revision, found.release.released))?
+            }
+        };
         Some(Shown {
-            release: found.release,
-            revision,
+            channel,
+            since,
+            revision: entry.revisions.get(&number)?,
         })
     })
 }
@@ -86,11 +103,16 @@ pub fn details(
         return installable(entry, asker, None, &[], now);
     };
     let releases = &entry.record.releases;
-    let found = releases.find(&asker.architecture, channel, now, place(entry, asker))?;
+    let found = releases.find(&asker.architecture, channel, now, place(entry, asker));
+    let found = found.map(|found| (found.revision, found.channel));
+    let (revision, channel) = match asker.pins(&entry.record.id) {
+        Some(pins) => pins.instead(&asker.architecture, channel, found),
+        None => found,
+    }?;
     Some(Hit {
         entry: Arc::clone(entry),
-        revision: found.revision,
-        channel: found.channel,
+        revision,
+        channel,
     })
 }
 
@@ -166,16 +188,21 @@ fn installable(
     let best = || {
         let default = entry.record.default_track.clone().unwrap_or_default();
         let shown = shown(entry, asker, &asker.architecture, now).find(|shown| {
-            let channel = &shown.release.channel;
+            let channel = shown.channel;
             risk.is_none_or(|risk| channel.track == default && channel.risk <= risk)
         })?;
         Some(Offer {
             revision: shown.revision.revision,
-            channel: shown.release.channel.clone(),
+            channel: shown.channel.clone(),
         })
     };
-    let question = Question::Shows(asker.architecture.clone(), risk);
-    let Offer { revision, channel } = entry.offered(&question, best)?.into_owned().offer;
+    // What is kept is for all stores.
+    let Offer { revision, channel } = if asker.pins(&entry.record.id).is_some() {
+        best()?
+    } else {
+        let question = Question::Shows(asker.architecture.clone(), risk);
+        entry.offered(&question, best)?.into_owned().offer
+    };
     let found = entry.revisions.get(&revision)?;
     let allowed = confinement.is_empty() || confinement.contains(&found.confinement);
     allowed.then(|| Hit {

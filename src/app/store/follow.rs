@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::entry::{Offered, Question, SnapEntry};
-use crate::domain::catalog::{Ask, Channel, Offer, offer};
+use crate::domain::catalog::{Ask, Channel, Offer, Pins, offer};
 use crate::domain::ident::Architecture;
 use crate::domain::snap::Epoch;
 use crate::domain::time::Timestamp;
@@ -25,11 +25,14 @@ pub(super) struct Follower<'a> {
     pub(super) chance: f64,
     /// Now.
     pub(super) now: Timestamp,
+    /// What its store pins of the snap.
+    pub(super) pins: Option<&'a Pins>,
 }
 
 /// What it gets; none if nothing is released there.
 pub(super) fn next<'e>(entry: &'e SnapEntry, follower: &Follower<'_>) -> Option<Cow<'e, Offer>> {
-    let common = (follower.cohort.is_none() && entry.same_for_all()).then(|| held(entry, follower));
+    let as_all = follower.cohort.is_none() && follower.pins.is_none() && entry.same_for_all();
+    let common = as_all.then(|| held(entry, follower));
     let readable = common
         .flatten()
         .filter(|held| held.epoch.can_read(follower.epoch));
@@ -67,6 +70,7 @@ fn by_rule(entry: &SnapEntry, follower: &Follower<'_>) -> Option<Offer> {
         epoch: Some(follower.epoch),
         chance: follower.chance,
         now: follower.now,
+        pins: follower.pins,
     };
     offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
 }
@@ -185,6 +189,7 @@ mod tests {
                     epoch: &epochs[epoch],
                     chance,
                     now: Timestamp::from_unix(20),
+                    pins: None,
                 };
                 let rule = by_rule(&entry, &follower);
                 prop_assert_eq!(next(&entry, &follower).map(Cow::into_owned), rule);

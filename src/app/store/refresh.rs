@@ -10,7 +10,7 @@ use super::entry::SnapEntry;
 use super::follow::{Follower, next};
 use super::view::Snapshot;
 use crate::app::App;
-use crate::domain::catalog::{Ask, Channel, Track, chance, offer};
+use crate::domain::catalog::{Ask, Channel, Pins, Track, chance, offer};
 use crate::domain::ident::{Architecture, IdentError, SnapId, SnapName};
 use crate::domain::snap::Epoch;
 use crate::domain::time::Timestamp;
@@ -196,6 +196,7 @@ fn new<'c>(
         epoch: action.epoch.as_ref(),
         chance: place(asker, entry),
         now,
+        pins: asker.pins(&entry.record.id),
     };
     let offer = offer(&entry.record.releases, ask, |revision| entry.epoch_of(revision))
         .ok_or_else(|| none_there(entry, asker, now, Some(&channel)))?;
@@ -254,6 +255,7 @@ fn upgrade<'c>(
         epoch: &installed.epoch,
         chance: place(asker, entry),
         now,
+        pins: asker.pins(&entry.record.id),
     };
     let offer = next(entry, &follower).ok_or_else(|| none_there(entry, asker, now, Some(&channel)))?;
     Ok(Found {
@@ -334,17 +336,20 @@ fn absent(code: &'static str, why: &str) -> ActionError {
 /// Nothing is released where the device asked. Branches are not told: who is to use one knows its name.
 fn none_there(entry: &SnapEntry, asker: &Asker, now: Timestamp, asked: Option<&Channel>) -> ActionError {
     let listed = entry.record.releases.listed(now).into_iter();
-    let listed = listed.filter(|open| open.channel.branch.is_none() || asked == Some(&open.channel));
+    let listed = listed.map(|open| (&open.architecture, &open.channel));
+    let pins = asker.pins(&entry.record.id).into_iter().flat_map(Pins::iter);
+    let listed = listed.chain(pins.map(|pin| (&pin.architecture, &pin.channel)));
+    let listed = listed.filter(|(_, channel)| channel.branch.is_none() || asked == Some(*channel));
     // Clients look for their own architecture in this list, to say whether another channel would do.
     let mut releases: Vec<(Architecture, Channel)> = listed
-        .map(|open| {
-            let anywhere = open.architecture.as_str() == "all";
+        .map(|(architecture, channel)| {
+            let anywhere = *architecture == Architecture::ANY;
             let architecture = if anywhere {
                 &asker.architecture
             } else {
-                &open.architecture
+                architecture
             };
-            (architecture.clone(), open.channel.clone())
+            (architecture.clone(), channel.clone())
         })
         .collect();
     releases.dedup();

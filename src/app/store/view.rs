@@ -17,13 +17,17 @@ use super::index::Index;
 use crate::app::{App, Refusal};
 use crate::domain::access::StoreRecord;
 use crate::domain::catalog::{
-    CatalogHead, Changed, DeltaRecord, Inclusion, Placed, RevisionRecord, SnapRecord, Stores, Viewer, sees,
+    CatalogHead, Changed, DeltaRecord, Inclusion, Override, Pins, Placed, RevisionRecord, SnapRecord, Stores,
+    Viewer, sees,
 };
 use crate::domain::ident::{BrandId, SnapId, SnapName, StoreId};
 use crate::ports::Key;
 
 /// So many snaps are looked at ahead at a time: their texts fit into the nearer caches of a processor.
 pub const AHEAD: usize = 32;
+
+/// What one store pins of each snap.
+pub(super) type Pinned = HashMap<SnapId, Pins, RandomState>;
 
 /// The catalogue as it was at one moment.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +39,8 @@ pub struct Snapshot {
     index: Arc<Index>,
     stores: HashMap<StoreId, Arc<StoreRecord>>,
     included: HashMap<StoreId, Arc<HashSet<SnapId>>>,
+    /// What stores pin; those that pin nothing are not in it.
+    pinned: HashMap<StoreId, Arc<Pinned>>,
     /// The snaps that let only validated revisions of others through.
     gating: HashSet<SnapId>,
 }
@@ -152,6 +158,11 @@ impl Snapshot {
             .map(|store| &store.id)
     }
 
+    /// What a store pins; none where it pins nothing, as most do.
+    pub(super) fn pinned_by(&self, store: &StoreId) -> Option<&Arc<Pinned>> {
+        self.pinned.get(store)
+    }
+
     /// Whether no snap gates another.
     pub(super) fn nothing_gates(&self) -> bool {
         self.gating.is_empty()
@@ -225,6 +236,16 @@ impl Snapshot {
             .into_iter()
             .map(|(store, snaps)| (store, Arc::new(snaps)))
             .collect();
+        let mut pinned: HashMap<StoreId, Pinned> = HashMap::new();
+        for found in storage.all::<Override>(everything()).await? {
+            let pin = found.record;
+            let store = pinned.entry(pin.store_id.clone()).or_default();
+            store.entry(pin.snap_id.clone()).or_default().add(pin);
+        }
+        picture.pinned = pinned
+            .into_iter()
+            .map(|(store, pins)| (store, Arc::new(pins)))
+            .collect();
         // Snaps before revisions: a release never names a revision that is not read yet.
         let snaps = storage.all::<SnapRecord>(everything()).await?;
         let mut revisions: HashMap<SnapId, BTreeMap<u64, RevisionRecord>> = HashMap::new();
@@ -276,6 +297,16 @@ impl Snapshot {
                     let included = storage.all::<Inclusion>([id.as_str()]).await?;
                     let included = included.into_iter().map(|found| found.record.snap_id).collect();
                     self.included.insert(id.clone(), Arc::new(included));
+                    let mut pinned = Pinned::default();
+                    for found in storage.all::<Override>([id.as_str()]).await? {
+                        let pin = found.record;
+                        pinned.entry(pin.snap_id.clone()).or_default().add(pin);
+                    }
+                    if pinned.is_empty() {
+                        self.pinned.remove(id);
+                    } else {
+                        self.pinned.insert(id.clone(), Arc::new(pinned));
+                    }
                 }
                 Changed::Snap(id) => {
                     let Some(found) = storage.find::<SnapRecord>([id.as_str()]).await? else {

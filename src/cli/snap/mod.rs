@@ -3,6 +3,7 @@
 mod add;
 mod declare;
 mod grant;
+mod overriding;
 mod review;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,12 @@ pub(super) enum Verb {
     Close(Close),
     /// Declare what a snap may do: plugs, slots, aliases, refresh-control, revision-authority
     Declare(declare::Declare),
+    /// Pin the revisions that channels give to all devices of a store (administrators)
+    Override(overriding::Set),
+    /// List the revisions that a store pins on channels of a snap (administrators)
+    Overrides(overriding::List),
+    /// Let channels give again what the publisher released (administrators)
+    DeleteOverride(overriding::Delete),
     /// Tracks of a snap
     #[command(subcommand)]
     Track(TrackVerb),
@@ -251,6 +258,9 @@ impl Verb {
                 cx.out.done(&snap, &format!("{channel} of {name} is closed"))
             }
             Self::Declare(declare) => declare.run(cx).await,
+            Self::Override(set) => set.run(cx).await,
+            Self::Overrides(list) => list.run(cx).await,
+            Self::DeleteOverride(delete) => delete.run(cx).await,
             Self::Track(verb) => verb.run(cx).await,
             Self::Review(verb) => verb.run(cx).await,
             Self::Grant(verb) => verb.run(cx).await,

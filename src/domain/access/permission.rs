@@ -165,6 +165,8 @@ permissions! {
     FeaturedManage "featured-manage" Instance [];
     /// Put single snaps into stores, and take them out again.
     InclusionManage "inclusion-manage" Brand [Admin];
+    /// Pin the revisions that channels give to all who see the catalogue through a store, and see what is pinned.
+    OverrideManage "override-manage" Brand [Admin];
     /// See snaps: publishers see their own, on top of it `snap-read-all` shows the others.
     SnapRead "snap-read" Brand [Admin, Review, View, Access, Brand];
     /// See everybody's snaps, on top of `snap-read`.
@@ -225,6 +227,7 @@ impl Permission {
             | Self::StoreManage
             | Self::StoreProvision
             | Self::InclusionManage
+            | Self::OverrideManage
             | Self::FeaturedManage
             | Self::SnapRead
             | Self::SnapReadAll
@@ -276,6 +279,7 @@ impl Permission {
                 | Self::ImageBuild
                 | Self::StoreManage
                 | Self::InclusionManage
+                | Self::OverrideManage
                 | Self::SnapRead
                 | Self::SnapReadAll
                 | Self::SnapRegister

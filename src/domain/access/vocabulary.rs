@@ -76,7 +76,7 @@ const DASHBOARD: &[Word] = words! { Dashboard:
     "package_upload" [SnapPublish];
     "package_upload_request" [];
     "store_admin" [
-        MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, ModelManage, ModelRead,
+        MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, OverrideManage, ModelManage, ModelRead,
         SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, SerialKeyManage, KeyRead,
         AssertionRead, BrandEdit, FeaturedManage, TrackManage, GrantConfirm, AuditRead, SnapRead,
         SnapReadAll
@@ -101,13 +101,13 @@ const GATEWAY: &[Word] = words! { Gateway:
     "package-view-releases" [SnapRead];
     "package-view-revisions" [SnapRead];
     "store-admin" [
-        MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, ModelManage, ModelRead,
+        MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, OverrideManage, ModelManage, ModelRead,
         SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, SerialKeyManage, KeyRead,
         AssertionRead, BrandEdit, FeaturedManage, TrackManage, GrantConfirm, AuditRead, SnapRead,
         SnapReadAll
     ];
     "store-manage" [
-        MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, ModelManage, ModelRead,
+        MemberManage, MemberRead, BrandRead, StoreCreate, StoreManage, InclusionManage, OverrideManage, ModelManage, ModelRead,
         SerialManage, SerialRead, DeviceRead, RemodelManage, RemodelRead, KeyManage, SerialKeyManage, KeyRead,
         AssertionRead, BrandEdit, FeaturedManage, TrackManage, GrantConfirm, AuditRead, SnapRead,
         SnapReadAll

@@ -7,6 +7,7 @@ mod expiry;
 mod head;
 mod naming;
 mod offer;
+mod overriding;
 mod past;
 mod push;
 mod release_rules;
@@ -23,6 +24,7 @@ pub use expiry::expired;
 pub use head::{CatalogHead, Changed};
 pub use naming::{KnownPrefix, NameRefusal, Registrant, may_be, may_register, prefixes_of};
 pub use offer::{Ask, Offer, chance, offer};
+pub use overriding::{Override, Pin, Pins};
 pub use past::{MEMORY, Past};
 pub use push::{
     LEASE, MOST_TURNS, PUSH_LIFE, PushRecord, PushState, PushedDelta, PushedFile, UNCLAIMED_LIFE, UploadId,

@@ -3,6 +3,7 @@
 use aws_lc_rs::digest;
 
 use super::channel::Channel;
+use super::overriding::Pins;
 use super::releases::Releases;
 use crate::domain::ident::{Architecture, DeviceId, SnapId};
 use crate::domain::snap::Epoch;
@@ -25,6 +26,8 @@ pub struct Ask<'a> {
     pub chance: f64,
     /// Now.
     pub now: Timestamp,
+    /// What the store through which the asker sees the snap pins of it.
+    pub pins: Option<&'a Pins>,
 }
 
 /// The answer.
@@ -42,6 +45,9 @@ pub struct Offer {
 /// read and that lies between what it has and what the channel holds: devices step through epochs one after the other,
 /// never back, never past what the channel was moved back to. What only a part of the devices is to get is no step for
 /// the others. Where there is no step, a device keeps what it has.
+///
+/// What a store pins on a channel answers for it, to whoever asks: percentages, cohorts and the publisher's releases do not
+/// matter there, epochs do.
 pub fn offer<'e>(
     releases: &Releases,
     ask: Ask<'_>,
@@ -50,10 +56,11 @@ pub fn offer<'e>(
     let cohort = ask
         .cohort
         .and_then(|time| releases.find_at(ask.architecture, ask.channel, time));
-    let (revision, channel) = match cohort {
-        Some(held) => held,
-        None => held_now(releases, &ask)?,
-    };
+    let held = cohort.or_else(|| held_now(releases, &ask));
+    let (revision, channel) = match ask.pins {
+        Some(pins) => pins.instead(ask.architecture, ask.channel, held),
+        None => held,
+    }?;
     let readable = |revision: u64| match (ask.epoch, epoch_of(revision)) {
         (Some(current), Some(epoch)) => epoch.can_read(current),
         (None, Some(_)) => true,
@@ -151,6 +158,7 @@ mod tests {
                 epoch: current,
                 chance: 0.5,
                 now: Timestamp::from_unix(10),
+                pins: None,
             };
             offer(&releases, ask, |revision| epochs.get(revision as usize - 1)).map(|offer| offer.revision)
         };
@@ -171,6 +179,7 @@ mod tests {
             epoch: epochs.get(installed as usize - 1),
             chance,
             now: Timestamp::from_unix(1000),
+            pins: None,
         };
         offer(releases, ask, |revision| epochs.get(revision as usize - 1)).map(|offer| offer.revision)
     }
@@ -195,6 +204,7 @@ mod tests {
             epoch: Some(&epoch(&[9], &[9])),
             chance: 0.5,
             now: Timestamp::from_unix(1000),
+            pins: None,
         };
         let none = offer(&releases, local, |revision| {
             back.get((revision as usize).checked_sub(1)?)
@@ -238,6 +248,7 @@ mod tests {
                 epoch: None,
                 chance: 0.5,
                 now: Timestamp::from_unix(30),
+                pins: None,
             };
             offer(&releases, ask, |_| Some(&zero)).map(|offer| offer.revision)
         };
@@ -263,6 +274,7 @@ mod tests {
             epoch: installed.map(|_| &zero),
             chance,
             now: Timestamp::from_unix(1000),
+            pins: None,
         };
         offer(releases, ask, |_| Some(&zero)).map(|offer| (offer.revision, offer.channel.to_string()))
     }
@@ -358,7 +370,7 @@ mod tests {
                 releases.release(&[architecture], &to, revision, Some(percentage), now);
                 let ask = Ask {
                     architecture: &amd64(), channel: &channel, cohort: None, installed,
-                    epoch: installed.map(|_| &zero), chance, now,
+                    epoch: installed.map(|_| &zero), chance, now, pins: None,
                 };
                 let found = offer(&releases, ask, |_| Some(&zero)).map(|offer| offer.revision);
                 prop_assert!(found >= installed, "{installed:?} became {found:?} by {releases:#?}");
@@ -384,6 +396,7 @@ mod tests {
             let ask = Ask {
                 architecture: &amd64(), channel: &channel, cohort: None, installed: None, epoch: Some(current), chance: 0.3,
                 now: Timestamp::from_unix(99),
+                pins: None,
             };
             if let Some(found) = offer(&releases, ask, |revision| epochs.get(revision as usize - 1)) {
                 prop_assert!(epochs[found.revision as usize - 1].can_read(current));

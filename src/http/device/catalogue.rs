@@ -14,6 +14,7 @@ use super::asking::{Asking, asking, not_found};
 use super::snap::{self, Publisher};
 use crate::app::App;
 use crate::app::store::{self, Asker, Search, SnapEntry, Snapshot};
+use crate::domain::catalog::Pins;
 use crate::domain::ident::{Architecture, SnapId, SnapName};
 use crate::domain::snap::Confinement;
 use crate::http::body;
@@ -185,13 +186,13 @@ async fn info(app: &App, asking: &Asking, name: &str, query: &Query) -> Outcome 
     let architectures = match asked {
         Some(one) => vec![one],
         None if asking.names_architecture() => vec![asker.architecture.clone()],
-        None => all_architectures(entry),
+        None => all_architectures(entry, &asker),
     };
     let now = app.clock.now();
     let mut answer = Written::new("channel-map");
     for architecture in &architectures {
         for shown in store::channel_map(entry, &asker, architecture, now) {
-            let channel = &shown.release.channel;
+            let channel = shown.channel;
             answer.entry();
             answer.revision(app, entry, shown.revision.revision)?;
             answer.member(
@@ -199,7 +200,7 @@ async fn info(app: &App, asking: &Asking, name: &str, query: &Query) -> Outcome 
                 &json!({
                     "architecture": architecture,
                     "name": channel.short(),
-                    "released-at": shown.release.released,
+                    "released-at": shown.since,
                     "risk": channel.risk,
                     "track": channel.track,
                 }),
@@ -260,10 +261,14 @@ impl Written {
     }
 }
 
-/// The architectures something was released for.
-fn all_architectures(entry: &SnapEntry) -> Vec<Architecture> {
+/// The architectures something was released for, or that the asker's store pins something for.
+fn all_architectures(entry: &SnapEntry, asker: &Asker) -> Vec<Architecture> {
     let open = entry.record.releases.open.iter();
-    let mut names: Vec<Architecture> = open.map(|open| open.architecture.clone()).collect();
+    let pins = asker.pins(&entry.record.id).into_iter().flat_map(Pins::iter);
+    let mut names: Vec<Architecture> = open
+        .map(|open| open.architecture.clone())
+        .chain(pins.map(|pin| pin.architecture.clone()))
+        .collect();
     names.sort();
     names.dedup();
     names

@@ -1,5 +1,5 @@
 //! What publisher and brand administration clients of old call: `/dev/api`, `/api/v2`, `/v1/tokens`, `/v1/snap`,
-//! `/v1/brand`, all of it below `/publishergw` too. Unknown query parameters and fields are let pass, as clients send
+//! `/v1/brand`, `/v2/metadata`, all of it below `/publishergw` too. Unknown query parameters and fields are let pass, as clients send
 //! more than they need; what a path or body names decides the brand ([`typed`]).
 
 mod account;
@@ -13,6 +13,7 @@ mod featured;
 mod gateway;
 mod metadata;
 mod metrics;
+mod overrides;
 mod push;
 mod releases;
 mod schema;
@@ -60,6 +61,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         confdb::endpoints(&publisher),
         metadata::endpoints(&publisher),
         metrics::endpoints(&publisher),
+        overrides::endpoints(&publisher),
         whoami::endpoints(&publisher),
     ]
     .concat()

@@ -29,6 +29,8 @@ pub struct Input<D, B = Nothing> {
     pub peer: Option<IpAddr>,
     /// What the caller came with, for calls that exchange one credential for another.
     pub presented: Presented,
+    /// The store that the header `Snap-Device-Store` names, as it stands there.
+    pub store: Option<String>,
     /// The body.
     pub body: B,
     dialect: PhantomData<fn() -> D>,
@@ -166,6 +168,7 @@ impl<D: Dialect, B: Body> Input<D, B> {
             query: request.query,
             peer: request.peer.as_ref().and_then(address),
             presented: request.presented,
+            store: request.store,
             body: B::read(request.body, &app.settings.limits).await?,
             dialect: PhantomData,
         })

@@ -17,7 +17,7 @@ pub use input::{Body, Form, Input, List, Nothing, Raw, Streamed};
 
 use std::marker::PhantomData;
 
-use http::Method;
+use http::{HeaderMap, Method};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply as _};
@@ -290,6 +290,7 @@ struct Request {
     query: Query,
     presented: Presented,
     peer: Option<Peer>,
+    store: Option<String>,
     body: Unread,
 }
 
@@ -310,14 +311,24 @@ fn request(
         .and(query())
         .and(auth::presented())
         .and(warp::ext::optional::<Peer>())
+        .and(warp::header::headers_cloned())
         .and(body::unread())
-        .map(|path, query, presented, peer, body| Request {
+        .map(|path, query, presented, peer, headers: HeaderMap, body| Request {
             path,
             query,
             presented,
             peer,
+            store: named_store(&headers),
             body,
         })
+}
+
+/// The store that a header names, in both spellings (device-api.md 1.2). What is no text names one that cannot be.
+fn named_store(headers: &HeaderMap) -> Option<String> {
+    let mut named = ["snap-device-store", "x-ubuntu-store"].into_iter();
+    let value = named.find_map(|name| headers.get(name))?;
+    let text = value.to_str().unwrap_or("-").trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn finish<D: Dialect, T: Answer>(outcome: Result<T, Fault<D>>) -> Response {

@@ -11,7 +11,8 @@ use super::shop::*;
 use crate::cli::{differences, documented};
 
 /// Verbs that print what another one prints.
-const LIKE: [(&str, &str); 17] = [
+const LIKE: [(&str, &str); 18] = [
+    ("snap override", "snap overrides"),
     ("snap grant enable", "snap grant list"),
     ("snap grant disable", "snap grant list"),
     ("snap grant confirm", "snap grant list"),
@@ -57,6 +58,11 @@ async fn json_output_is_as_documented() {
     print("snap release", one("brand", release).await);
     let close = "snap close gizmo beta --architecture amd64";
     print("snap close", one("brand", close).await);
+    let pin = "snap override gizmo stable=1 --store acme";
+    print("snap override", json("admin", pin).await);
+    print("snap overrides", json("admin", "snap overrides gizmo").await);
+    let unpin = "snap delete-override gizmo stable";
+    print("snap delete-override", json("admin", unpin).await);
     print(
         "snap track guard",
         one("admin", "snap track guard gizmo [0-9]+").await,

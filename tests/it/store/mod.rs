@@ -12,6 +12,7 @@ mod granting;
 mod ingesting;
 mod killed;
 pub mod leave;
+mod overriding;
 mod releasing;
 mod reviewing;
 pub mod shop;
