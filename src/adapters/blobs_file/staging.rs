@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rustix::fs::{Timespec, Timestamps};
 use tokio::sync::Notify;
 
-use super::hands::Hands;
+use super::hands::{Hands, Turn};
 use super::{Inner, blocking, make_directory, unavailable};
 use crate::domain::blob::{BlobDigest, BlobId, BlobIdHasher, Sha512Hasher};
 use crate::ports::{BlobError, Staged, Staging};
@@ -163,6 +163,7 @@ impl<T: Send + 'static> Lane<T> {
             let worker = Worker {
                 lane: Arc::clone(&self.inner),
                 value: Some(value),
+                turn: self.hands.turn(),
             };
             self.hands.spawn(worker.run());
         }
@@ -201,6 +202,7 @@ impl<T> LaneInner<T> {
 struct Worker<T> {
     lane: Arc<LaneInner<T>>,
     value: Option<T>,
+    turn: Turn,
 }
 
 impl<T> Worker<T> {
@@ -222,7 +224,7 @@ impl<T> Worker<T> {
                 break;
             }
             // The other files' turn.
-            tokio::task::yield_now().await;
+            self.turn.pass().await;
         }
     }
 }
