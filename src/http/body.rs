@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::stream::BoxStream;
@@ -35,6 +35,23 @@ pub enum BodyError {
     /// It did not come in time.
     #[error("cannot read the request body: it did not arrive in time")]
     TooSlow,
+    /// Less of it came than a [`Pace`] asks for.
+    #[error(
+        "cannot read the request body: for {} seconds it came slower than {least} bytes a second; send it over a faster line",
+        .patience.as_secs()
+    )]
+    Dribbled {
+        /// Bytes that had to come in a second.
+        least: u32,
+        /// For how long fewer came.
+        patience: Duration,
+    },
+    /// It took longer in all than a [`Pace`] allows.
+    #[error(
+        "cannot read the request body: it took longer than {} seconds in all; send it over a faster line",
+        .0.as_secs()
+    )]
+    Endless(Duration),
     /// The client went away, or the framing is wrong.
     #[error("cannot read the request body: it ended early or its framing is wrong")]
     Broken,
@@ -102,15 +119,64 @@ impl Unread {
         Pieces {
             stream: self.stream,
             time: self.time,
+            kept_to: None,
         }
     }
 }
 
-/// A body that is taken piece by piece, for what is too large to be held: no limit on its length or its time in all,
-/// but every piece has to come in time.
+/// How quickly a body has to come that is taken piece by piece. Only waiting for its sender counts towards the rate, not
+/// what is done with the pieces here.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Bytes that have to come in a second. At least one.
+    pub least: u32,
+    /// For how long fewer may come.
+    pub patience: Duration,
+    /// How long it may take in all, from the first look at it.
+    pub total: Duration,
+}
+
+/// A [`Pace`] that is kept.
+#[derive(Debug)]
+struct Kept {
+    pace: Pace,
+    /// For how long its sender may still be waited for. It grows with what comes, up to the patience.
+    left: Duration,
+    began: Instant,
+}
+
+impl Kept {
+    /// How long the next piece may be waited for.
+    fn next(&self) -> Result<Duration, BodyError> {
+        let in_all = self.pace.total.saturating_sub(self.began.elapsed());
+        if in_all.is_zero() {
+            return Err(BodyError::Endless(self.pace.total));
+        }
+        if self.left.is_zero() {
+            return Err(BodyError::Dribbled {
+                least: self.pace.least,
+                patience: self.pace.patience,
+            });
+        }
+        Ok(self.left.min(in_all))
+    }
+
+    /// So many bytes came after so long.
+    fn count(&mut self, bytes: usize, waited: Duration) {
+        let worth = bytes as f64 / f64::from(self.pace.least.max(1));
+        // A piece is worth no more than the patience, so the number is small.
+        let worth = Duration::from_secs_f64(worth.min(self.pace.patience.as_secs_f64()));
+        self.left = self.left.saturating_sub(waited);
+        self.left = self.left.saturating_add(worth).min(self.pace.patience);
+    }
+}
+
+/// A body that is taken piece by piece, for what is too large to be held: no limit on its length, but every piece has to
+/// come in time, and all of them at the [`Pace`] that is asked for, if one is.
 pub struct Pieces {
     stream: BoxStream<'static, Result<Bytes, BodyError>>,
     time: Duration,
+    kept_to: Option<Kept>,
 }
 
 impl std::fmt::Debug for Pieces {
@@ -120,10 +186,35 @@ impl std::fmt::Debug for Pieces {
 }
 
 impl Pieces {
+    /// The same, to come at this pace.
+    #[must_use]
+    pub fn at(mut self, pace: Pace) -> Self {
+        self.kept_to = Some(Kept {
+            pace,
+            left: pace.patience,
+            began: Instant::now(),
+        });
+        self
+    }
+
     /// The next piece; none at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
-        let piece = tokio::time::timeout(self.time, self.stream.next()).await;
-        piece.map_err(|_| BodyError::TooSlow)?.transpose()
+        let Some(kept) = &mut self.kept_to else {
+            let piece = tokio::time::timeout(self.time, self.stream.next()).await;
+            return piece.map_err(|_| BodyError::TooSlow)?.transpose();
+        };
+        let (may_take, began) = (kept.next()?, Instant::now());
+        let piece = tokio::time::timeout(self.time.min(may_take), self.stream.next()).await;
+        let length = match &piece {
+            Ok(Some(Ok(piece))) => piece.len(),
+            _ => 0,
+        };
+        kept.count(length, began.elapsed());
+        match piece {
+            Ok(piece) => piece.transpose(),
+            // Which of the times was over.
+            Err(_) => Err(kept.next().err().unwrap_or(BodyError::TooSlow)),
+        }
     }
 }
 
@@ -156,7 +247,9 @@ impl<D: Dialect> From<BodyError> for Fault<D> {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge { .. } => Self::of(Reason::TooLarge, "request-too-large", error),
-            BodyError::TooSlow => Self::new(D::slow_body(), "request-timeout", error),
+            BodyError::TooSlow | BodyError::Dribbled { .. } | BodyError::Endless(_) => {
+                Self::new(D::slow_body(), "request-timeout", error)
+            }
             BodyError::Broken => Self::invalid("invalid-request", error),
         }
     }
@@ -275,5 +368,90 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         }
 
         deserializer.deserialize_str(InPlace).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(300);
+
+    /// A body of pieces of `size` bytes, one every `every`.
+    fn coming(size: usize, every: Duration, pieces: usize) -> Pieces {
+        let stream = futures_util::stream::iter(0..pieces).then(move |_| async move {
+            tokio::time::sleep(every).await;
+            Ok(Bytes::from(vec![0; size]))
+        });
+        Pieces {
+            stream: stream.boxed(),
+            time: READ_TIME,
+            kept_to: None,
+        }
+    }
+
+    async fn taken(mut pieces: Pieces) -> (usize, Option<BodyError>) {
+        let mut length = 0;
+        loop {
+            match pieces.next().await {
+                Ok(Some(piece)) => length += piece.len(),
+                Ok(None) => return (length, None),
+                Err(error) => return (length, Some(error)),
+            }
+        }
+    }
+
+    fn pace(least: u32, total: Duration) -> Pace {
+        Pace {
+            least,
+            patience: PATIENCE,
+            total,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_dribbles_is_stopped_and_who_keeps_the_pace_is_not() {
+        let every = Duration::from_millis(20);
+        // About 50 bytes a second.
+        let began = Instant::now();
+        let (length, error) = taken(coming(1, every, 1000).at(pace(1000, READ_TIME))).await;
+        assert_eq!(
+            error,
+            Some(BodyError::Dribbled {
+                least: 1000,
+                patience: PATIENCE
+            })
+        );
+        assert!(length < 1000, "{length}");
+        assert!(began.elapsed() >= PATIENCE);
+        // For longer than the patience, and at more than it has to.
+        let took = taken(coming(1000, every, 40).at(pace(1000, READ_TIME))).await;
+        assert_eq!(took, (40_000, None));
+        // What came quickly is not saved up for ever.
+        let mut quick = coming(1_000_000, Duration::ZERO, 1);
+        let slow = coming(1, every, 1000);
+        quick.stream = quick.stream.chain(slow.stream).boxed();
+        let (length, error) = taken(quick.at(pace(1000, READ_TIME))).await;
+        assert!(length < 1_001_000, "{length}");
+        assert!(matches!(error, Some(BodyError::Dribbled { .. })), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_in_all_is_stopped() {
+        let total = Duration::from_millis(200);
+        let (length, error) = taken(coming(1000, Duration::from_millis(20), 1000).at(pace(1, total))).await;
+        assert_eq!(error, Some(BodyError::Endless(total)));
+        assert!((1..1_000_000).contains(&length), "{length}");
+    }
+
+    #[tokio::test]
+    async fn what_is_done_with_the_pieces_is_not_the_senders_fault() {
+        let mut pieces = coming(1000, Duration::ZERO, 5).at(pace(1000, READ_TIME));
+        let mut count = 0;
+        while let Some(piece) = pieces.next().await.unwrap() {
+            count += piece.len();
+            tokio::time::sleep(PATIENCE / 2).await;
+        }
+        assert_eq!(count, 5000);
     }
 }

@@ -110,7 +110,9 @@ impl Family {
         if let Some(error) = rejection.find::<BodyError>() {
             let (status, code) = match error {
                 BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "request-too-large"),
-                BodyError::TooSlow => (self.slow_body(), "request-timeout"),
+                BodyError::TooSlow | BodyError::Dribbled { .. } | BodyError::Endless(_) => {
+                    (self.slow_body(), "request-timeout")
+                }
                 BodyError::Broken => (StatusCode::BAD_REQUEST, "invalid-request"),
             };
             return self.fault(status, code, &error.to_string());

@@ -4,6 +4,7 @@ use std::fmt::{Debug, Display};
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
@@ -13,7 +14,7 @@ use super::{Json, Request, Template};
 use crate::app::{App, NamedBy, Place, ReadLimits, Refusal};
 use crate::domain::ident::BrandId;
 use crate::http::auth::Presented;
-use crate::http::body::{self, Pieces, Unread};
+use crate::http::body::{self, Pace, Pieces, Unread};
 use crate::http::endpoint::BodyShape;
 use crate::http::fault::{Dialect, Fault};
 use crate::http::fields;
@@ -140,7 +141,14 @@ impl Body for Streamed {
     }
 }
 
-/// `multipart/form-data`, part by part. The handler sees to the limits of the parts.
+/// How quickly a form has to come. Anybody may send files this way, and each takes one of a few places while it comes.
+const PACE: Pace = Pace {
+    least: 16 << 10,
+    patience: Duration::from_secs(60),
+    total: Duration::from_secs(12 * 60 * 60),
+};
+
+/// `multipart/form-data`, part by part, at least at [`PACE`]. The handler sees to the limits of the parts.
 #[derive(Debug)]
 pub struct Form(pub Multipart);
 
@@ -154,7 +162,7 @@ impl Body for Form {
 
     async fn read<D: Dialect>(body: Unread, _limits: &ReadLimits) -> Result<Self, Fault<D>> {
         let content_type = body.content_type().unwrap_or_default().to_owned();
-        Ok(Self(Multipart::new(body.pieces(), &content_type)?))
+        Ok(Self(Multipart::new(body.pieces().at(PACE), &content_type)?))
     }
 }
 

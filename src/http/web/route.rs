@@ -161,7 +161,9 @@ impl From<BodyError> for Stop {
     fn from(error: BodyError) -> Self {
         let reason = match error {
             BodyError::TooLarge { .. } => Reason::TooLarge,
-            BodyError::TooSlow | BodyError::Broken => Reason::Invalid,
+            BodyError::TooSlow | BodyError::Dribbled { .. } | BodyError::Endless(_) | BodyError::Broken => {
+                Reason::Invalid
+            }
         };
         Self::Refused(Refusal::new(reason, "invalid-request", error.to_string()))
     }
