@@ -64,11 +64,34 @@ pub async fn release(
     Ok(done.snap)
 }
 
+/// Like [`release`], in one commit with `also`. None if a record of `also` has changed meanwhile.
+pub(super) async fn release_with(
+    app: &App,
+    ctx: &BrandCtx,
+    name: &SnapName,
+    new: &NewRelease,
+    also: &Commit,
+) -> Result<Option<SnapRecord>, Refusal> {
+    let done = change_with(app, ctx, name, &[Step::Release(new.clone())], also).await?;
+    Ok(done.map(|done| done.snap))
+}
+
 /// Takes all of these steps, one after the other, or none.
 ///
 /// # Errors
 /// As [`release`] and [`close`].
 pub async fn change(app: &App, ctx: &BrandCtx, name: &SnapName, steps: &[Step]) -> Result<Done, Refusal> {
+    let done = change_with(app, ctx, name, steps, &Commit::default()).await?;
+    done.ok_or_else(App::changed_meanwhile)
+}
+
+async fn change_with(
+    app: &App,
+    ctx: &BrandCtx,
+    name: &SnapName,
+    steps: &[Step],
+    also: &Commit,
+) -> Result<Option<Done>, Refusal> {
     for _ in 0..ATTEMPTS {
         let found = snap(app, ctx, name, Permission::SnapRelease).await?;
         let mut record = found.record;
@@ -98,21 +121,22 @@ pub async fn change(app: &App, ctx: &BrandCtx, name: &SnapName, steps: &[Step]) 
             };
             audit.push(vault_event(app, ctx, action, name.as_str(), &detail));
         }
-        let commit = Commit {
-            records: vec![Change::replace(&record, found.version)],
-            audit,
-            ..Commit::default()
-        };
+        let mut commit = also.clone();
+        commit.records.push(Change::replace(&record, found.version));
+        commit.audit.extend(audit);
         match apply(app, commit, &[Changed::Snap(record.id.clone())]).await? {
             CommitOutcome::Conflict { kind: Kind::Snap, .. } => {}
+            CommitOutcome::Conflict { kind, .. } if also.records.iter().any(|one| one.kind == kind) => {
+                return Ok(None);
+            }
             outcome => {
                 App::settle(&outcome)?;
                 let after = open_channels(&record, app.clock.now());
-                return Ok(Done {
+                return Ok(Some(Done {
                     opened: after.difference(&before).cloned().collect(),
                     closed: before.difference(&after).cloned().collect(),
                     snap: record,
-                });
+                }));
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::StreamExt as _;
+use hallmark::app::catalog::ingest::{Intake, Upload, ingest};
 use hallmark::app::catalog::{push, uploads};
 use hallmark::app::doctor;
 use hallmark::domain::blob::BlobId;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::snapcraft::{BOUNDARY, Client, form};
+use crate::harness::acme_ctx;
 use crate::store::shop::{Shop, component_file, snap_file, token};
 
 async fn waiting(shop: &Shop) -> Vec<UploadRecord> {
@@ -90,6 +92,57 @@ async fn snapcraft_uploads_and_releases() {
             .await;
         assert_eq!(answer.refusal(), (404, "resource-not-found"), "{who}");
     }
+}
+
+#[tokio::test]
+async fn files_that_are_known_are_released_in_one_step_with_the_end_of_their_push() {
+    let shop = Shop::new().await;
+    let client = Client::new(&shop, "pub");
+    client.register("my-snap").await;
+    let file = snap_file("my-snap", "1.0", "");
+    let open = async || -> Vec<String> {
+        let open = shop.snap("my-snap").await.releases.open;
+        open.iter().map(|open| open.channel.short()).collect()
+    };
+    client
+        .publish("my-snap", &file, json!({"channels": ["edge"]}))
+        .await;
+    let pushes = shop.app.storage.all::<PushRecord>(Key(Vec::new())).await.unwrap();
+    // Somebody else has ended the push meanwhile: then nothing is released either.
+    let upload = Upload {
+        channels: vec!["beta".parse().unwrap()],
+        push: Some(pushes[0].record.id_hash.clone()),
+        ..Upload::default()
+    };
+    let mut intake = Intake::begin(&shop.app, Vec::new()).await.unwrap();
+    intake.write(file.clone().into()).await.unwrap();
+    let staged = intake.finish().await.unwrap();
+    let refusal = ingest(&shop.app, &acme_ctx(), &upload, staged).await.unwrap_err();
+    assert_eq!(refusal.code, "changed-meanwhile");
+    assert_eq!(open().await, ["edge"]);
+    let status = client
+        .publish("my-snap", &file, json!({"channels": ["beta"]}))
+        .await;
+    assert_eq!(
+        (&status["code"], &status["revision"]),
+        (&json!("ready_to_release"), &json!(1))
+    );
+    assert_eq!(open().await, ["beta", "edge"]);
+    assert!(waiting(&shop).await.is_empty());
+    // One that waits for a reviewer, sent again with other channels.
+    let held = snap_file("my-snap", "2.0", "plugs: {snapd-control: null}\n");
+    for channels in [json!(["edge"]), json!(["beta"])] {
+        let status = client
+            .publish("my-snap", &held, json!({ "channels": channels }))
+            .await;
+        assert_eq!(
+            (&status["code"], &status["revision"]),
+            (&json!("need_manual_review"), &json!(2)),
+            "{status}"
+        );
+    }
+    assert!(waiting(&shop).await.is_empty());
+    assert_eq!(revisions(&shop).await, [1, 2]);
 }
 
 #[tokio::test]

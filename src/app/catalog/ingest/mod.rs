@@ -187,7 +187,8 @@ pub async fn ingest(
     Err(App::changed_meanwhile())
 }
 
-/// The files are a revision already: it is released where that is asked for. None if it was decided about meanwhile.
+/// The files are a revision already: it is released where that is asked for, and with that the push is over. None if it
+/// was decided about meanwhile, or the push was renewed.
 async fn known(
     app: &App,
     ctx: &BrandCtx,
@@ -200,13 +201,20 @@ async fn known(
         .await?
         .map(|found| found.record);
     if let Some(new) = upload.release_of(revision.revision) {
+        let mut also = Commit::default();
+        if let Some(id) = &upload.push {
+            push::fulfil(app, id, revision.revision, &mut also).await?;
+        }
         if revision.review.is_open() {
-            review = review::redirect(app, ctx, &snap, &revision, &new).await?;
+            review = review::redirect(app, ctx, &snap, &revision, &new, also).await?;
             if review.is_none() {
                 return Ok(None);
             }
         } else {
-            snap = releases::release(app, ctx, &snap.name, &new).await?;
+            match releases::release_with(app, ctx, &snap.name, &new, &also).await? {
+                Some(released) => snap = released,
+                None => return Ok(None),
+            }
         }
     }
     Ok(Some(Ingested {

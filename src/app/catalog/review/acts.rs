@@ -298,6 +298,7 @@ pub(in crate::app::catalog) async fn redirect(
     snap: &SnapRecord,
     revision: &RevisionRecord,
     new: &NewRelease,
+    also: Commit,
 ) -> Result<Option<ReviewRecord>, Refusal> {
     if !ctx.may_with(snap, Permission::SnapRelease) {
         return Err(no_snap(ctx, &snap.name));
@@ -314,20 +315,19 @@ pub(in crate::app::catalog) async fn redirect(
     record.release_by = ctx.account().cloned();
     record.percentage = new.percentage;
     let detail = releases::detail(new);
-    let commit = Commit {
-        records: vec![Change::replace(&record, version)],
-        audit: vec![vault_event(
-            app,
-            ctx,
-            "review.redirect",
-            snap.name.as_str(),
-            &detail,
-        )],
-        ..Commit::default()
-    };
+    let mut commit = also;
+    commit.records.push(Change::replace(&record, version));
+    commit.audit.push(vault_event(
+        app,
+        ctx,
+        "review.redirect",
+        snap.name.as_str(),
+        &detail,
+    ));
     match app.storage.commit(commit).await? {
         CommitOutcome::Conflict {
-            kind: Kind::Review, ..
+            kind: Kind::Review | Kind::Push | Kind::Upload,
+            ..
         } => Ok(None),
         outcome => App::settle(&outcome).map(|()| Some(record)),
     }
