@@ -10,9 +10,10 @@ use tokio::net::TcpStream;
 const IDLE: usize = 10_000;
 /// Of these, how many have asked something before.
 const USED: usize = 2_000;
-/// What they may cost the server, in MiB: 140 were seen where the memory of its start served them, 207 where that had been given
-/// back before.
-const MEMORY: f64 = 230.0;
+/// What the server may need for them, in MiB above the most its start needed. Deriving keys takes 64 MiB for a moment, and
+/// whether the allocator has given these back before the crowd comes, or lets it have them, differs from run to run: above
+/// what the server has just then the growth is anything from 140 to 207. Above the peak it is the same either way.
+const MEMORY: f64 = 170.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_idle_connections_do_no_harm() {
@@ -38,7 +39,7 @@ async fn ten_thousand_idle_connections_do_no_harm() {
     let server = instance.serve().unwrap();
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
     ask(&mut TcpStream::connect(&address).await.unwrap(), "/readyz").await;
-    let (before, _) = server.memory().unwrap();
+    let (_, before) = server.memory().unwrap();
 
     let mut crowd = Vec::with_capacity(IDLE);
     for place in 0..IDLE {
@@ -66,7 +67,7 @@ async fn ten_thousand_idle_connections_do_no_harm() {
     let (after, _) = server.memory().unwrap();
     assert!(
         after - before < MEMORY,
-        "memory grew from {before:.0} to {after:.0} MiB"
+        "memory grew from {before:.0} at most to {after:.0} MiB"
     );
     eprintln!("{IDLE} idle connections: slowest request {slowest:?}, memory {before:.0} -> {after:.0} MiB");
 
