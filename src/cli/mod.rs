@@ -43,6 +43,7 @@ mod store;
 mod store_connect;
 mod system_user;
 mod token;
+mod validation_set;
 
 pub use error::CliError;
 pub use output::{Column, Format, Output};
@@ -115,6 +116,9 @@ enum Command {
     /// Snaps: upload, release, declare
     #[command(subcommand)]
     Snap(snap::Verb),
+    /// Which revisions of which snaps go together
+    #[command(subcommand)]
+    ValidationSet(validation_set::Verb),
     /// Models the vault serves
     #[command(subcommand)]
     Model(model::Verb),
@@ -173,7 +177,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Keys and assertions", &["key", "keymgr", "assertion"]),
-    ("Store", &["snap", "device"]),
+    ("Store", &["snap", "validation-set", "device"]),
     ("Vault", &["model", "serial", "remodel", "system-user"]),
     ("This program", &["bench", "completions", "man"]),
 ];
@@ -204,6 +208,7 @@ impl Command {
             Self::Assertion(verb) => verb.run(cx).await,
             Self::Audit(verb) => verb.run(cx).await,
             Self::Snap(verb) => verb.run(cx).await,
+            Self::ValidationSet(verb) => verb.run(cx).await,
             Self::Model(verb) => verb.run(cx).await,
             Self::Serial(verb) => verb.run(cx).await,
             Self::Device(verb) => verb.run(cx).await,

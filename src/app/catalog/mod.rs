@@ -26,6 +26,7 @@ pub mod snaps;
 pub mod stores;
 pub mod tracks;
 pub mod uploads;
+pub mod validation_sets;
 pub mod vouching;
 
 pub(crate) use changes::apply;

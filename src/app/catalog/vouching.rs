@@ -211,28 +211,55 @@ pub async fn validation_sets(
 ) -> Result<Vec<Assertion>, Refusal> {
     let mut sets = Vec::new();
     for account in issuers(app, ctx).await? {
-        let mut prefix = vec![SERIES.to_owned(), account.to_string()];
-        prefix.extend(name.map(str::to_owned));
-        let mut last: BTreeMap<String, (u64, Assertion)> = BTreeMap::new();
-        for assertion in stored_below(app, AssertionType::ValidationSet, prefix).await? {
-            let Typed::ValidationSet(view) = assertion.typed() else {
-                continue;
-            };
-            let (name, sequence) = (view.name.clone(), view.sequence);
-            match which {
-                Which::All => sets.push(assertion),
-                Which::One(wanted) if wanted == sequence => sets.push(assertion),
-                Which::One(_) => {}
-                Which::Latest => {
-                    if last.get(&name).is_none_or(|(known, _)| *known < sequence) {
-                        last.insert(name, (sequence, assertion));
-                    }
+        sets.extend(of_account(app, &account, name, which).await?);
+    }
+    Ok(sets)
+}
+
+/// The validation sets of an account, of this name or all, by name and sequence.
+pub(super) async fn of_account(
+    app: &App,
+    account: &AccountId,
+    name: Option<&str>,
+    which: Which,
+) -> Result<Vec<Assertion>, Refusal> {
+    let mut prefix = vec![SERIES.to_owned(), account.to_string()];
+    prefix.extend(name.map(str::to_owned));
+    let mut sets = Vec::new();
+    let mut last: BTreeMap<String, (u64, Assertion)> = BTreeMap::new();
+    for assertion in stored_below(app, AssertionType::ValidationSet, prefix).await? {
+        let Typed::ValidationSet(view) = assertion.typed() else {
+            continue;
+        };
+        let (name, sequence) = (view.name.clone(), view.sequence);
+        match which {
+            Which::All => sets.push(assertion),
+            Which::One(wanted) if wanted == sequence => sets.push(assertion),
+            Which::One(_) => {}
+            Which::Latest => {
+                if last.get(&name).is_none_or(|(known, _)| *known < sequence) {
+                    last.insert(name, (sequence, assertion));
                 }
             }
         }
-        sets.extend(last.into_values().map(|(_, assertion)| assertion));
     }
+    sets.extend(last.into_values().map(|(_, assertion)| assertion));
     Ok(sets)
+}
+
+/// The revision of a validation set that is there.
+pub(super) async fn stored_revision(
+    app: &App,
+    account: &AccountId,
+    name: &str,
+    sequence: u64,
+) -> Result<Option<u64>, Refusal> {
+    let reference = Ref::new(
+        AssertionType::ValidationSet,
+        [SERIES, account.as_str(), name, &sequence.to_string()],
+    );
+    let known = app.storage.assertion(&reference, u32::MAX).await?;
+    Ok(known.map(|known| known.revision))
 }
 
 /// A validation set that is to be signed.
@@ -289,14 +316,10 @@ pub async fn draft_set(
         }
         ids.push(entry.record.id.clone());
     }
-    let reference = Ref::new(
-        AssertionType::ValidationSet,
-        [SERIES, account.as_str(), name, &sequence.to_string()],
-    );
-    let known = app.storage.assertion(&reference, u32::MAX).await?;
+    let known = stored_revision(app, &account, name, sequence).await?;
     Ok(Draft {
         account,
-        revision: known.map_or(0, |known| known.revision + 1),
+        revision: known.map_or(0, |known| known + 1),
         snaps: ids,
     })
 }

@@ -133,6 +133,8 @@ permissions! {
     KeyRead "key-read" Brand [Admin, Brand];
     /// Sign model assertions with a brand key.
     ModelSign "model-sign" Brand [Brand];
+    /// Sign validation sets with a brand key.
+    ValidationSetSign "validation-set-sign" Brand [Brand];
     /// Create models, API keys, serial policies, hooks.
     ModelManage "model-manage" Brand [Admin];
     /// See models and their policies.
@@ -199,7 +201,11 @@ impl Permission {
     /// Whether the instance operator has it everywhere. Signing and key keeping stay with the brand (admin-api.md 1.2).
     pub fn operator(self) -> bool {
         match self {
-            Self::KeyManage | Self::SerialKeyManage | Self::ModelSign | Self::SystemUserIssue => false,
+            Self::KeyManage
+            | Self::SerialKeyManage
+            | Self::ModelSign
+            | Self::ValidationSetSign
+            | Self::SystemUserIssue => false,
             Self::OwnRead
             | Self::OwnAccount
             | Self::OwnCredentials

@@ -18,6 +18,7 @@ mod serials;
 mod snap_upload;
 mod snaps;
 mod stores;
+mod validation_sets;
 
 pub use super::typed::{Answer, Body, Created, Json, NoContent, Nothing, Raw, Streamed};
 
@@ -57,6 +58,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         snap_upload::endpoints(&native),
         reviews::endpoints(&native),
         grants::endpoints(&native),
+        validation_sets::endpoints(&native),
     ]
     .concat()
 }

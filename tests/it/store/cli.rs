@@ -11,7 +11,8 @@ use super::shop::*;
 use crate::cli::{differences, documented};
 
 /// Verbs that print what another one prints.
-const LIKE: [(&str, &str); 18] = [
+const LIKE: [(&str, &str); 19] = [
+    ("validation-set create", "validation-set show"),
     ("snap override", "snap overrides"),
     ("snap grant enable", "snap grant list"),
     ("snap grant disable", "snap grant list"),
@@ -63,6 +64,13 @@ async fn json_output_is_as_documented() {
     print("snap overrides", json("admin", "snap overrides gizmo").await);
     let unpin = "snap delete-override gizmo stable";
     print("snap delete-override", json("admin", unpin).await);
+    let key = json!({"name": "sets", "purposes": ["validation-set"]});
+    shop.call("brand", "POST", "/keys", key).await.ok();
+    let create = "validation-set create gate-base 1 gizmo=1 --key sets";
+    print("validation-set create", json("brand", create).await);
+    print("validation-set list", json("view", "validation-set list").await);
+    let show = "validation-set show gate-base";
+    print("validation-set show", json("view", show).await);
     print(
         "snap track guard",
         one("admin", "snap track guard gizmo [0-9]+").await,
@@ -135,9 +143,11 @@ async fn json_output_is_as_documented() {
         }
     }
     assert_eq!(wrong, [""; 0]);
-    let ours = documented
-        .keys()
-        .filter(|verb| ["store ", "snap "].iter().any(|noun| verb.starts_with(noun)));
+    let ours = documented.keys().filter(|verb| {
+        ["store ", "snap ", "validation-set "]
+            .iter()
+            .any(|noun| verb.starts_with(noun))
+    });
     let untested: BTreeSet<&String> = ours.filter(|verb| !printed.contains_key(verb.as_str())).collect();
     assert_eq!(untested, BTreeSet::new(), "documented, but not run here");
 }

@@ -16,3 +16,4 @@ mod overriding;
 mod releasing;
 mod reviewing;
 pub mod shop;
+mod vouched;

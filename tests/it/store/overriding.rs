@@ -36,7 +36,9 @@ async fn listed(shop: &Shop, store: &str) -> Value {
 }
 
 fn wanted(revision: Value, channel: &str) -> Value {
-    json!({"snap_name": "gizmo", "revision": revision, "channel": channel, "series": "16"})
+    let mut body = json!({"snap_name": "gizmo", "channel": channel, "series": "16"});
+    body["revision"] = revision;
+    body
 }
 
 /// A shop with `gizmo`: 1 for amd64, in stable; 2 for amd64 and arm64; 3 for everything; 4 waits for a reviewer.
