@@ -5,6 +5,7 @@ use serde_json::json;
 use super::changes::apply;
 use super::no_snap;
 use super::snaps::ATTEMPTS;
+use crate::app::mail::{self, Letter};
 use crate::app::{App, OwnCtx, Refusal, SnapCtx, accounts, vault_event};
 use crate::domain::access::Account;
 use crate::domain::audit::hex;
@@ -163,10 +164,41 @@ pub async fn invite(app: &App, ctx: &SnapCtx, emails: &[Email]) -> Result<Vec<St
             snap.name.as_str(),
             &detail,
         ));
+        post(app, snap, &invite, &token, &mut commit)?;
         tokens.push(token);
     }
     app.commit(commit).await?;
+    mail::wake(app);
     Ok(tokens)
+}
+
+/// Puts a letter with the token into the commit that makes the invite, where this server sends mail.
+fn post(
+    app: &App,
+    snap: &SnapRecord,
+    invite: &ShareInvite,
+    token: &str,
+    commit: &mut Commit,
+) -> Result<(), Refusal> {
+    if !mail::is_on(app) {
+        return Ok(());
+    }
+    let server = app.settings.public_url.trim_end_matches('/');
+    let body = format!(
+        "You are asked to help with the snap {} of {}, at {server}: to upload, release and edit it.\n\n\
+         To accept, log in there as {} and send this token until {}, as it says below. It works once:\n\n{token}\n\n\
+         POST {server}/v1/snap/{}/collaborators/invites/accept {{\"token\": \"...\"}}\n\n\
+         If you do not know what this is about, do nothing.\n",
+        snap.name, snap.brand_id, invite.email, invite.expires, snap.name,
+    );
+    let letter = Letter {
+        to: invite.email.clone(),
+        subject: format!("Invite to help with the snap {}", snap.name),
+        body: body.into(),
+        until: invite.expires,
+    };
+    commit.records.push(mail::write(app, &letter)?);
+    Ok(())
 }
 
 async fn account_of(app: &App, email: &Email) -> Result<Option<AccountId>, Refusal> {

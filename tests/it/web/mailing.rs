@@ -458,3 +458,33 @@ async fn invites_are_mailed_with_a_link_that_shows_and_accepts_them() {
         404
     );
 }
+
+#[tokio::test]
+async fn who_is_asked_to_help_with_a_snap_gets_a_letter() {
+    let (double, shop) = shop().await;
+    let made = json!({"snap_name": "gizmo", "series": "16"});
+    shop.api("pub", "POST", "/dev/api/register-name/", made)
+        .await
+        .ok();
+    let invites = "/v1/snap/gizmo/collaborators/invites";
+    let email = "view@people.example";
+    let asked = json!({"invites": [{"email": email}, {"email": "nobody@else.example"}]});
+    let told = shop.api("pub", "POST", invites, asked).await.ok();
+    let token = told["tokens"][0]["token"].as_str().unwrap();
+    assert_eq!(mail::round(&shop.app, false).await.unwrap(), 2);
+    let letters = double.letters();
+    let letter = letters.iter().find(|letter| letter.to == [email]).unwrap();
+    let body = letter.body();
+    assert!(body.contains(token) && body.contains("gizmo"), "{body}");
+    let accept = format!("{invites}/accept");
+    assert!(body.contains(&accept), "{body}");
+    let taken = json!({ "token": token });
+    let answer = shop.api("view", "POST", &accept, taken).await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    assert_eq!(shop.snap("gizmo").await.collaborators.len(), 1);
+    // What is refused is not mailed.
+    let twice = json!({"invites": [{"email": email}]});
+    let refused = shop.api("pub", "POST", invites, twice).await;
+    assert_eq!(refused.refusal(), (409, "already-collaborator"));
+    assert_eq!(waiting(&shop).await.len(), 0);
+}
