@@ -8,7 +8,7 @@ use super::frame::Page;
 use super::parts::{Cut, Line, at, empty, line, mark, post_button, post_form, search, table, time};
 use super::route::{Outcome, Visit, Web, done_at};
 use crate::app::accounts::{self, NewAccount, Standing};
-use crate::app::{InstanceCtx, Refusal, password_reset};
+use crate::app::{InstanceCtx, Refusal, password_reset, provider};
 use crate::domain::access::Permission;
 use crate::domain::ident::Email;
 use crate::http::endpoint::Endpoint;
@@ -29,6 +29,12 @@ pub(super) fn endpoints(web: &Web) -> Vec<Endpoint> {
             P::AccountManage,
             "Make a link that sets somebody's password, once",
             reset_password,
+        ),
+        web.act(
+            "/accounts/{email}/unbind",
+            P::AccountManage,
+            "Unbind an account from the provider of log-ins",
+            unbind,
         ),
     ]
 }
@@ -54,9 +60,14 @@ async fn list(visit: Visit<InstanceCtx>) -> Outcome {
                 td {
                     @if account.operator { (mark("operator", "strong")) " " }
                     @if account.disabled { (mark("switched off", "bad")) } @else { "may log in" }
+                    @if account.provider.is_some() { " " (mark("signs in with a provider", "")) }
                 }
                 td { (time(account.created)) }
                 td {
+                    @if account.provider.is_some() {
+                        (post_button(&session.mark, &at(&["accounts", account.email.as_str(), "unbind"]),
+                            "Unbind from the provider", account.email.as_str(), "", &[]))
+                    }
                     @if account.id != session.account.id {
                         @let action = at(&["accounts", account.email.as_str(), "standing"]);
                         @if account.disabled {
@@ -127,6 +138,13 @@ async fn reset_password(visit: Visit<InstanceCtx, Form>) -> Outcome {
     Ok(Page::new("Link for a new password", body)
         .below("/accounts".to_owned(), "Accounts")
         .into())
+}
+
+/// Their next sign-in with the provider binds the account anew, by its e-mail address.
+async fn unbind(visit: Visit<InstanceCtx, Form>) -> Outcome {
+    let email: Email = visit.variable("email")?;
+    provider::unbind(&visit.app, &visit.ctx, &email).await?;
+    Ok(done_at("/accounts", "unbound"))
 }
 
 async fn stand(visit: Visit<InstanceCtx, Form>) -> Outcome {

@@ -582,6 +582,10 @@ const DONE: &[(&str, &str)] = &[
         "disabled",
         "The account is switched off: it cannot log in, and its tokens are dead.",
     ),
+    (
+        "unbound",
+        "The account is unbound: the next sign-in with its e-mail address binds it anew.",
+    ),
     ("member-set", "The member has these roles now."),
     ("member-removed", "The member has no role here any more."),
     (

@@ -148,6 +148,19 @@ async fn an_account_is_found_by_its_address_once_and_by_its_subject_ever_after()
         .call("operator", "GET", "/accounts/admin@people.example", Value::Null)
         .await;
     assert_eq!(listed.ok()["provider"]["subject"], "subject-2");
+    // On a page, too.
+    let operator = Browser::of(&shop, "operator");
+    let accounts = operator.get("/accounts").await;
+    accounts
+        .shows("signs in with a provider")
+        .shows("Unbind from the provider");
+    let unbind = "/accounts/admin@people.example/unbind";
+    operator.post(unbind, &[]).await.shows("is unbound");
+    assert!(!operator.get("/accounts").await.text.contains("Unbind"));
+    assert_eq!(operator.submit(unbind, &[]).await.status, 404);
+    assert_eq!(Browser::of(&shop, "admin").submit(unbind, &[]).await.status, 404);
+    double.says(Lie::None, json!({"sub": "subject-1"}));
+    assert_eq!(sign_in(&double, &Browser::new(&shop), "").await.status, 303);
     let log = shop
         .call(
             "operator",
@@ -168,7 +181,7 @@ async fn an_account_is_found_by_its_address_once_and_by_its_subject_ever_after()
             .iter()
             .filter(|action| **action == "account.provider.bind")
             .count(),
-        2,
+        3,
         "{log}"
     );
     assert_eq!(
@@ -176,7 +189,7 @@ async fn an_account_is_found_by_its_address_once_and_by_its_subject_ever_after()
             .iter()
             .filter(|action| **action == "account.provider.unbind")
             .count(),
-        1,
+        2,
         "{log}"
     );
 }
