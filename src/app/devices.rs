@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use super::serials::{self, MAX_PAGE, PAGE, SerialQuery};
-use super::{App, BrandCtx, Refusal};
+use super::{App, BrandCtx, Refusal, fleet};
 use crate::domain::catalog::{DeviceReport, device_uuid};
-use crate::domain::ident::{DeviceId, ModelName, SerialNumber};
+use crate::domain::fleet::FleetDevice;
+use crate::domain::ident::{BrandId, DeviceId, ModelName, SerialNumber};
 use crate::domain::vault::{ModelRecord, SerialRow, SerialState, Standing};
 
 /// A device.
@@ -19,6 +20,8 @@ pub struct DeviceStory {
     pub standing: Option<Standing>,
     /// What it last reported.
     pub report: Option<DeviceReport>,
+    /// Its place in the fleet.
+    pub place: Option<FleetDevice>,
 }
 
 /// A page of devices.
@@ -77,6 +80,16 @@ impl std::str::FromStr for DeviceName {
     }
 }
 
+impl std::fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Uuid(uuid) => uuid.fmt(f),
+            Self::Of(model, serial) => write!(f, "{model}/{serial}"),
+            Self::Serial(serial) => serial.fmt(f),
+        }
+    }
+}
+
 /// Devices with a serial issued here, each once, with what they reported; then those with a serial of another vault that
 /// have reported. When the latter were issued is not known: a query for a time leaves them out.
 pub async fn list(
@@ -105,7 +118,7 @@ pub async fn list(
             return Ok(DevicePage { devices, next });
         }
     }
-    let mut others = reported(app, ctx, &models, prefix.as_deref().unwrap_or_default()).await?;
+    let mut others = reported(app, ctx.brand(), &models, prefix.as_deref().unwrap_or_default()).await?;
     others.retain(|(name, _)| *name >= first);
     for (name, report) in others {
         if app.storage.latest(&report.device).await?.is_some() {
@@ -117,6 +130,7 @@ pub async fn list(
         }
         devices.push(DeviceStory {
             standing: app.storage.standing(&report.device).await?,
+            place: place(app, &report.device).await?,
             device: report.device.clone(),
             serial: None,
             report: Some(report),
@@ -145,11 +159,11 @@ async fn issued(app: &App, rows: Vec<SerialRow>) -> Result<Vec<DeviceStory>, Ref
 /// What devices of these models (of none = of all) with such serials reported, by their `MODEL/SERIAL`.
 async fn reported(
     app: &App,
-    ctx: &BrandCtx,
+    brand: &BrandId,
     models: &[ModelName],
     prefix: &str,
 ) -> Result<Vec<(String, DeviceReport)>, Refusal> {
-    let all = app.storage.all::<DeviceReport>([ctx.brand().as_str()]).await?;
+    let all = app.storage.all::<DeviceReport>([brand.as_str()]).await?;
     let mut reports: Vec<_> = all
         .into_iter()
         .map(|found| found.record)
@@ -168,7 +182,16 @@ async fn reported(
 
 /// One device of the brand.
 pub async fn show(app: &App, ctx: &BrandCtx, name: &DeviceName) -> Result<DeviceStory, Refusal> {
-    let brand = ctx.brand();
+    let device = find(app, ctx.brand(), name).await?;
+    let serial = app.storage.latest(&device).await?;
+    story(app, device, serial).await
+}
+
+/// The device of the brand that is meant.
+///
+/// # Errors
+/// `ambiguous-device`; absent.
+pub(in crate::app) async fn find(app: &App, brand: &BrandId, name: &DeviceName) -> Result<DeviceId, Refusal> {
     let absent = || Refusal::not_found("cannot find the device: the brand has none of this name");
     let device = match name {
         DeviceName::Of(model, serial) => DeviceId {
@@ -179,7 +202,11 @@ pub async fn show(app: &App, ctx: &BrandCtx, name: &DeviceName) -> Result<Device
         DeviceName::Uuid(uuid) => {
             let uuid = uuid.to_string();
             let found = app.storage.find_unique::<DeviceReport>("uuid", &uuid).await?;
-            let found = found.map(|found| found.record.device);
+            let mut found = found.map(|found| found.record.device);
+            if found.is_none() {
+                let placed = app.storage.find_unique::<FleetDevice>("uuid", &uuid).await?;
+                found = placed.map(|found| found.record.device);
+            }
             found.filter(|device| device.brand == *brand).ok_or_else(|| {
                 Refusal::not_found(
                     "cannot find the device: none of this uuid has reported yet; name it as MODEL/SERIAL",
@@ -201,7 +228,7 @@ pub async fn show(app: &App, ctx: &BrandCtx, name: &DeviceName) -> Result<Device
             }
             if found.is_empty() {
                 // Of another vault, and a model that has no record here.
-                let reports = reported(app, ctx, &[], serial.as_str()).await?;
+                let reports = reported(app, brand, &[], serial.as_str()).await?;
                 let devices = reports.into_iter().map(|(_, report)| report.device);
                 found.extend(devices.filter(|device| device.serial == *serial));
             }
@@ -218,11 +245,11 @@ pub async fn show(app: &App, ctx: &BrandCtx, name: &DeviceName) -> Result<Device
             found.pop().ok_or_else(absent)?
         }
     };
-    if !exists(app, &device).await? {
-        return Err(absent());
+    if exists(app, &device).await? {
+        Ok(device)
+    } else {
+        Err(absent())
     }
-    let serial = app.storage.latest(&device).await?;
-    story(app, device, serial).await
 }
 
 /// The uuid of a device.
@@ -231,7 +258,14 @@ pub fn uuid(device: &DeviceId) -> String {
 }
 
 async fn exists(app: &App, device: &DeviceId) -> Result<bool, Refusal> {
-    Ok(app.storage.latest(device).await?.is_some() || report(app, device).await?.is_some())
+    Ok(app.storage.latest(device).await?.is_some()
+        || report(app, device).await?.is_some()
+        || fleet::devices::find(app, device).await?.is_some())
+}
+
+async fn place(app: &App, device: &DeviceId) -> Result<Option<FleetDevice>, Refusal> {
+    let found = fleet::devices::find(app, device).await?;
+    Ok(found.map(|found| found.record))
 }
 
 async fn report(app: &App, device: &DeviceId) -> Result<Option<DeviceReport>, Refusal> {
@@ -246,6 +280,7 @@ async fn story(app: &App, device: DeviceId, serial: Option<SerialRow>) -> Result
     Ok(DeviceStory {
         standing: app.storage.standing(&device).await?,
         report: report(app, &device).await?,
+        place: place(app, &device).await?,
         serial,
         device,
     })

@@ -13,6 +13,7 @@ pub mod catalog;
 pub mod credentials;
 pub mod devices;
 pub mod doctor;
+pub mod fleet;
 mod form_mark;
 pub mod instance;
 pub mod invites;
@@ -207,6 +208,8 @@ pub struct AppState {
     pub catalog: Arc<store::Catalog>,
     /// What devices reported and was not written yet; `Arc::default()`.
     pub reports: Arc<store::Reports>,
+    /// The fleet in memory; `Arc::default()`.
+    pub fleet: Arc<fleet::Fleet>,
     /// Which models are disabled; `Arc::default()`.
     pub models: Arc<sessions::Models>,
 }

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::api_keys::{self, ApiKeyHash, Owner};
-use super::{App, BrandCtx, Reason, Refusal, brand_key, keys};
+use super::{App, BrandCtx, Reason, Refusal, brand_key, fleet, keys};
 use crate::domain::access::Authorship;
 use crate::domain::audit::AuditEvent;
-use crate::domain::ident::{BrandId, KeyName, ModelName};
+use crate::domain::fleet::{FleetRule, ProductionRule};
+use crate::domain::ident::{BrandId, KeyName, ModelName, Tag};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::{ApiKey, DeviceAuth, ModelRecord, Reissue, SerialPolicy};
 use crate::ports::{Change, Commit, CommitOutcome, Kind, Versioned};
@@ -41,6 +42,10 @@ pub struct ModelSettings {
     pub allow_list: Option<bool>,
     /// Most distinct serials; `Some(None)` lifts the limit.
     pub quota: Option<Option<u64>>,
+    /// Whether its devices are production devices.
+    pub production: Option<ProductionRule>,
+    /// The tag its devices follow at first; `Some(None)` takes it away.
+    pub tag: Option<Option<Tag>>,
     /// No serials and no sessions.
     pub disabled: Option<bool>,
 }
@@ -59,6 +64,12 @@ impl ModelSettings {
         if let Some(quota) = self.quota {
             model.quota = quota;
         }
+        if let Some(production) = self.production {
+            model.fleet.production = production;
+        }
+        if let Some(tag) = &self.tag {
+            model.fleet.tag.clone_from(tag);
+        }
         if let Some(disabled) = self.disabled {
             model.disabled = disabled;
         }
@@ -75,6 +86,8 @@ impl ModelSettings {
         note("reissue", self.reissue.map(|reissue| json!(reissue)));
         note("allow-list", self.allow_list.map(Value::from));
         note("quota", self.quota.map(Value::from));
+        note("production", self.production.map(|production| json!(production)));
+        note("tag", self.tag.as_ref().map(|tag| json!(tag)));
         note("disabled", self.disabled.map(Value::from));
         Value::Object(detail)
     }
@@ -138,6 +151,7 @@ async fn make(
             created_by: ctx.account().cloned(),
         }],
         last_policy: 1,
+        fleet: FleetRule::default(),
         disabled: false,
         created: now,
         authorship: Authorship::made_by(ctx.account()),
@@ -161,7 +175,10 @@ async fn make(
         ..Commit::default()
     };
     match app.storage.commit(commit).await? {
-        CommitOutcome::Done => Ok(model),
+        CommitOutcome::Done => {
+            fleet::devices::follow_rule(app, &model);
+            Ok(model)
+        }
         outcome @ CommitOutcome::Conflict {
             kind: Kind::SigningKey,
             ..
@@ -469,7 +486,10 @@ pub(super) async fn replace(
         ..Commit::default()
     };
     match app.storage.commit(commit).await? {
-        CommitOutcome::Done => Ok(model),
+        CommitOutcome::Done => {
+            fleet::devices::follow_rule(app, &model);
+            Ok(model)
+        }
         outcome @ (CommitOutcome::Conflict { .. }
         | CommitOutcome::Taken { .. }
         | CommitOutcome::OldRevision { .. }) => Err(refused(&model.name, &outcome)),

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::brand_key::BrandKey;
 use super::issue_serial::Vault;
 use super::vault_cache::ServedModel;
-use super::{App, IssueError};
+use super::{App, IssueError, fleet};
 use crate::domain::assertion::types::SerialRequest;
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Statement, Typed};
 use crate::domain::audit::{Actor, AuditEvent, hex};
@@ -79,6 +79,10 @@ impl Vault {
             .issue(reservation, issued, event)
             .await
             .map_err(IssueError::Unrecorded)?;
+        // What the device becomes is fixed before it has its serial.
+        fleet::devices::register(&self.app, &reservation.device, None)
+            .await
+            .map_err(|error| IssueError::Unrecorded(StoreError::Unavailable(error.to_string())))?;
         Ok(serial)
     }
 

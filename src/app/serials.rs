@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{App, BrandCtx, Refusal, models, vault_event};
+use super::{App, BrandCtx, Refusal, fleet, models, vault_event};
 use crate::domain::ident::{DeviceId, KeyId, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::claim::Approval;
@@ -176,6 +176,7 @@ pub async fn judge(
     app.storage
         .set_standing(ctx.brand(), model, serials, standing, app.clock.now(), event)
         .await?;
+    fleet::devices::follow_standing(app, ctx.brand(), model, serials, standing);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use crate::domain::fleet::ProductionRule;
 use crate::domain::vault::{DeviceAuth, Reissue};
 
 /// How serials of a model are issued; what is left out stays as it is.
@@ -20,6 +21,35 @@ pub(super) struct Settings {
     /// Most distinct serials of the model, or none
     #[arg(long, value_name = "N", value_parser = quota)]
     quota: Option<Quota>,
+}
+
+/// What devices of a model become when they register; what is left out stays as it is.
+#[derive(Debug, Args)]
+pub(super) struct Registering {
+    /// Whether they are production devices: no, yes, allow-list (those whose serial is on it)
+    #[arg(long, value_name = "RULE")]
+    production: Option<ProductionRule>,
+    /// The tag they follow at first, or none
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+}
+
+impl Registering {
+    /// Adds what was given to a body for the server.
+    pub(super) fn add_to(&self, body: &mut Map<String, Value>) {
+        if let Some(production) = self.production {
+            body.insert("production".to_owned(), json!(production));
+        }
+        if let Some(tag) = &self.tag {
+            let tag = (tag != "none").then_some(tag);
+            body.insert("tag".to_owned(), json!(tag));
+        }
+    }
+
+    /// Whether nothing was given.
+    pub(super) fn is_empty(&self) -> bool {
+        self.production.is_none() && self.tag.is_none()
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,8 @@
 
 mod device;
 mod error;
+mod fleet;
+mod group;
 mod help;
 pub mod output;
 pub mod remote;
@@ -44,6 +46,7 @@ mod store_connect;
 mod system_user;
 mod token;
 mod validation_set;
+mod wave;
 
 pub use error::CliError;
 pub use output::{Column, Format, Output};
@@ -128,6 +131,12 @@ enum Command {
     /// Devices and what they last reported
     #[command(subcommand)]
     Device(device::Verb),
+    /// Groups of devices
+    #[command(subcommand)]
+    Group(group::Verb),
+    /// Waves: the next revisions of production devices, let out step by step
+    #[command(subcommand, alias = "waves")]
+    Wave(wave::Verb),
     /// Which devices may become another model
     #[command(subcommand)]
     Remodel(remodel::Verb),
@@ -177,7 +186,8 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Keys and assertions", &["key", "keymgr", "assertion"]),
-    ("Store", &["snap", "validation-set", "device"]),
+    ("Store", &["snap", "validation-set"]),
+    ("Update control", &["device", "group", "wave"]),
     ("Vault", &["model", "serial", "remodel", "system-user"]),
     ("This program", &["bench", "completions", "man"]),
 ];
@@ -212,6 +222,8 @@ impl Command {
             Self::Model(verb) => verb.run(cx).await,
             Self::Serial(verb) => verb.run(cx).await,
             Self::Device(verb) => verb.run(cx).await,
+            Self::Group(verb) => verb.run(cx).await,
+            Self::Wave(verb) => verb.run(cx).await,
             Self::Remodel(verb) => verb.run(cx).await,
             Self::SystemUser(verb) => verb.run(cx).await,
             Self::Completions(command) => command.run(cx),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::issuing::Settings;
+use super::issuing::{Registering, Settings};
 use super::moment::{now, span};
 use super::remote::{Client, native};
 use super::{BrandArg, CliError, Column, Cx, Format};
@@ -25,6 +25,8 @@ pub(super) enum Verb {
     Policy(Policy),
     /// Print a ready prepare-device hook for the model's gadget
     Hook(Hook),
+    /// Say what devices become when they register from now on: production devices, with a tag
+    Fleet(Fleet),
     /// Stop serving a model: no serials, no sessions
     Disable(Named),
     /// Serve a disabled model again
@@ -58,6 +60,8 @@ pub(super) struct Create {
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
+    registering: Registering,
+    #[command(flatten)]
     brand: BrandArg,
 }
 
@@ -71,6 +75,16 @@ pub(super) struct List {
 pub(super) struct Named {
     /// The model
     name: ModelName,
+    #[command(flatten)]
+    brand: BrandArg,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Fleet {
+    /// The model
+    name: ModelName,
+    #[command(flatten)]
+    registering: Registering,
     #[command(flatten)]
     brand: BrandArg,
 }
@@ -197,6 +211,8 @@ const CARD: &[Column] = &[
             ids.join(", ")
         }
     }),
+    Column::field("Production devices", "production"),
+    Column::field("Tag", "tag"),
     Column::field("Disabled", "disabled"),
     Column::field("Created", "created-at"),
 ];
@@ -229,6 +245,7 @@ impl Verb {
                 )
             }
             Self::Hook(hook) => hook.run(cx).await,
+            Self::Fleet(fleet) => fleet.run(cx).await,
             Self::Disable(named) => named.switch(cx, true).await,
             Self::Enable(named) => named.switch(cx, false).await,
             Self::ApiKey(verb) => verb.run(cx).await,
@@ -258,6 +275,7 @@ impl Sign {
 impl Create {
     async fn run(self, cx: &Cx) -> Result<(), CliError> {
         let mut body = self.settings.body();
+        self.registering.add_to(&mut body);
         body.insert("name".to_owned(), json!(self.name));
         body.insert("api-key".to_owned(), json!(self.api_key));
         body.insert("key".to_owned(), json!(self.key));
@@ -269,6 +287,28 @@ impl Create {
             self.name
         );
         print_key(cx, &model, &note)
+    }
+}
+
+impl Fleet {
+    async fn run(self, cx: &Cx) -> Result<(), CliError> {
+        if self.registering.is_empty() {
+            return Err(CliError::Usage(
+                "cannot change the model: give --production or --tag".to_owned(),
+            ));
+        }
+        let mut body = serde_json::Map::new();
+        self.registering.add_to(&mut body);
+        let model = Client::open(&self.brand)?
+            .put(&path(&self.name, &[]), &body)
+            .await?;
+        cx.out.done(
+            &model,
+            &format!(
+                "devices of model {} that register from now on follow this",
+                self.name
+            ),
+        )
     }
 }
 

@@ -74,6 +74,7 @@ impl Running {
         Vault::new(app.clone()).recover().await?;
         // The first device need not wait for it.
         app.catalog.current(&app).await?;
+        app::fleet::start(&app).await?;
         let router = http::router(&app, Metrics::default()).map_err(|e| CliError::Failed(e.to_string()))?;
         let server = Server::new(router, limits, config.trusted_proxies.value.0.clone());
         let stop = stop_on_signal()?;
@@ -89,6 +90,7 @@ impl Running {
             limit,
             drained.clone().cancelled_owned(),
         );
+        let waves = app::fleet::watch(app.clone(), drained.clone().cancelled_owned());
         let reports = app::store::reports(app.clone(), drained.clone().cancelled_owned());
         let pushes = app::catalog::push::pushes(app.clone(), drained.clone().cancelled_owned());
         let letters = app::mail::deliver(app.clone(), drained.clone().cancelled_owned());
@@ -105,6 +107,7 @@ impl Running {
             tokio::spawn(upkeep),
             tokio::spawn(deltas),
             tokio::spawn(reports),
+            tokio::spawn(waves),
             tokio::spawn(pushes),
             tokio::spawn(letters),
         ];

@@ -123,6 +123,18 @@ ident!(
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 );
 ident!(
+    /// The update stream a device follows, one at a time (waves-and-registration.md A.1).
+    Tag, "tag (1 to 64 letters, digits and inner . _ + -)", is_fleet_name
+);
+ident!(
+    /// The name of a group of devices of a store.
+    GroupName, "group name (1 to 64 letters, digits and inner . _ + -)", is_fleet_name
+);
+ident!(
+    /// The name of a wave, unique in its store.
+    WaveName, "wave name (1 to 64 letters, digits and inner . _ + -)", is_fleet_name
+);
+ident!(
     /// The public name of an account: `[a-z0-9-]`, 2 to 28 bytes, no outer dash.
     Username, "username (2 to 28 of a-z, 0-9 and inner dashes)",
     |text| (2..=28).contains(&text.len())
@@ -187,6 +199,11 @@ impl Architecture {
         "all", "amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x",
     ];
 
+    /// Those that devices have: all but [`Self::ANY`].
+    pub fn of_devices() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().map(Self).filter(|one| *one != Self::ANY)
+    }
+
     /// The text as it goes on the wire.
     pub fn as_str(&self) -> &str {
         self.0
@@ -241,6 +258,13 @@ impl From<AccountId> for BrandId {
     fn from(account: AccountId) -> Self {
         Self(account.0)
     }
+}
+
+fn is_fleet_name(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
+    let outer = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    bytes.len() <= 64 && bytes.iter().all(|b| inner(*b)) && outer(bytes.first()) && outer(bytes.last())
 }
 
 fn is_account_id(text: &str) -> bool {

@@ -5,6 +5,7 @@ pub mod assertion;
 pub mod audit;
 pub mod blob;
 pub mod catalog;
+pub mod fleet;
 pub mod ident;
 pub mod mail;
 pub mod review;

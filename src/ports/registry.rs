@@ -11,6 +11,7 @@ use crate::domain::catalog::{
     CatalogHead, DeltaRecord, DeviceReport, Inclusion, Override, PushRecord, RevisionRecord, ShareInvite,
     SnapRecord, UploadRecord, device_uuid, revision_key,
 };
+use crate::domain::fleet::{Exposure, FleetDevice, Group, ProductionMap, WaveRecord};
 use crate::domain::ident::{AccountId, DeviceId};
 use crate::domain::mail::OutgoingMail;
 use crate::domain::review::{GrantRequest, ReviewRecord};
@@ -43,6 +44,11 @@ pub enum Kind {
     ShareInvite,
     OutgoingMail,
     Device,
+    FleetDevice,
+    Group,
+    Wave,
+    ProductionMap,
+    Exposure,
     /// The one record about the last changes of the catalogue; key `["head"]`.
     Catalog,
 }
@@ -72,6 +78,11 @@ impl Kind {
         Kind::ShareInvite,
         Kind::OutgoingMail,
         Kind::Device,
+        Kind::FleetDevice,
+        Kind::Group,
+        Kind::Wave,
+        Kind::ProductionMap,
+        Kind::Exposure,
         Kind::Catalog,
     ];
 
@@ -100,6 +111,11 @@ impl Kind {
             Self::ShareInvite => "share_invite",
             Self::OutgoingMail => "outgoing_mail",
             Self::Device => "device",
+            Self::FleetDevice => "fleet_device",
+            Self::Group => "fleet_group",
+            Self::Wave => "wave",
+            Self::ProductionMap => "production_map",
+            Self::Exposure => "exposure",
             Self::Catalog => "catalog",
         }
     }
@@ -119,7 +135,10 @@ impl Kind {
             Self::GrantRequest => &["snap_id", "side", "interface", "attribute"],
             Self::Upload | Self::Push => &["id_hash"],
             Self::ShareInvite => &["snap_id", "email"],
-            Self::Device => &["brand_id", "model", "serial"],
+            Self::Device | Self::FleetDevice => &["brand_id", "model", "serial"],
+            Self::Group | Self::Wave => &["store_id", "name"],
+            Self::ProductionMap => &["store_id", "tag"],
+            Self::Exposure => &["store_id", "wave", "rollout", "part"],
             Self::Membership => &["brand_id", "store_id", "account_id"],
             Self::StoreInvite => &["store_id", "email"],
             Self::SigningKey => &["account_id", "name"],
@@ -248,6 +267,16 @@ pub trait Registry: Send + Sync {
     /// All records whose key starts with the parts of `prefix` (an empty prefix: all), ordered by key.
     async fn records(&self, kind: Kind, prefix: &Key) -> Result<Vec<StoredRecord>, StoreError>;
 
+    /// At most `limit` of the records whose key starts with the parts of `prefix`, ordered by key, after the key `after`: for
+    /// kinds of which there are many.
+    async fn records_after(
+        &self,
+        kind: Kind,
+        prefix: &Key,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError>;
+
     /// All records of the kind whose field `account-id` is `account`, ordered by key: tokens and memberships of somebody,
     /// without those of all others leaving the engine.
     async fn records_of(&self, kind: Kind, account: &AccountId) -> Result<Vec<StoredRecord>, StoreError>;
@@ -309,6 +338,22 @@ impl dyn super::Storage {
     /// All records of type `R` below `prefix`.
     pub async fn all<R: Record>(&self, prefix: impl Into<Key>) -> Result<Vec<Versioned<R>>, StoreError> {
         self.records(R::KIND, &prefix.into())
+            .await?
+            .into_iter()
+            .map(Versioned::try_from)
+            .collect()
+    }
+}
+
+impl dyn super::Storage {
+    /// At most `limit` records of type `R` below `prefix`, after the key `after`.
+    pub async fn page<R: Record>(
+        &self,
+        prefix: impl Into<Key>,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Versioned<R>>, StoreError> {
+        self.records_after(R::KIND, &prefix.into(), after, limit)
             .await?
             .into_iter()
             .map(Versioned::try_from)
@@ -554,6 +599,51 @@ impl Record for DeviceReport {
     }
     fn unique(&self) -> Vec<(&'static str, String)> {
         vec![("uuid", device_uuid(&self.device).to_string())]
+    }
+}
+
+impl Record for FleetDevice {
+    const KIND: Kind = Kind::FleetDevice;
+    fn key(&self) -> Key {
+        DeviceReport::key_of(&self.device)
+    }
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        vec![("uuid", device_uuid(&self.device).to_string())]
+    }
+}
+
+impl Record for Group {
+    const KIND: Kind = Kind::Group;
+    fn key(&self) -> Key {
+        Key::from([self.store.as_str(), self.name.as_str()])
+    }
+}
+
+impl Record for WaveRecord {
+    const KIND: Kind = Kind::Wave;
+    fn key(&self) -> Key {
+        Key::from([self.wave.store.as_str(), self.wave.name.as_str()])
+    }
+    /// A tag has one open wave.
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        let wave = &self.wave;
+        let open = wave.is_open().then(|| format!("{} {}", wave.store, wave.tag));
+        open.map(|tag| ("open", tag)).into_iter().collect()
+    }
+}
+
+impl Record for ProductionMap {
+    const KIND: Kind = Kind::ProductionMap;
+    fn key(&self) -> Key {
+        Key::from([self.store.as_str(), self.tag.as_str()])
+    }
+}
+
+impl Record for Exposure {
+    const KIND: Kind = Kind::Exposure;
+    fn key(&self) -> Key {
+        let rollout = format!("{:010}", self.rollout);
+        Key::from([self.store.as_str(), self.wave.as_str(), &rollout, &self.part])
     }
 }
 

@@ -176,6 +176,7 @@ pub(crate) fn account(name: &str) -> Account {
 pub(crate) fn model_record(brand: &str, name: &str, api_keys: &[&str]) -> ModelRecord {
     ModelRecord {
         last_policy: 0,
+        fleet: Default::default(),
         authorship: Default::default(),
         brand_id: brand.parse().unwrap(),
         name: model(name),

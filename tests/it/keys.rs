@@ -284,6 +284,7 @@ async fn a_key_is_not_disabled_while_an_enabled_model_uses_it() {
     let (ctx, serial) = (acme_ctx(), "serial".parse().unwrap());
     let mut model = ModelRecord {
         last_policy: 0,
+        fleet: Default::default(),
         authorship: Default::default(),
         brand_id: "acme".parse().unwrap(),
         name: "gate".parse().unwrap(),

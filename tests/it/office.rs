@@ -118,6 +118,7 @@ impl Office {
             guard: Arc::default(),
             catalog: Arc::default(),
             reports: Arc::default(),
+            fleet: Arc::default(),
             models: Arc::default(),
         });
         let router = hallmark::http::router(&app, Metrics::default()).unwrap();

@@ -1,6 +1,7 @@
 //! Records and their unique values.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use async_trait::async_trait;
 
@@ -137,6 +138,27 @@ impl Registry for Memory {
             .range(from..)
             .take_while(|((k, key), _)| *k == kind && key.0.starts_with(&prefix.0));
         Ok(matching.map(|(_, row)| row.record.clone()).collect())
+    }
+
+    async fn records_after(
+        &self,
+        kind: Kind,
+        prefix: &Key,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        tokio::task::yield_now().await;
+        let state = self.lock()?;
+        let from = match after {
+            Some(after) => Bound::Excluded((kind, after.clone())),
+            None => Bound::Included((kind, prefix.clone())),
+        };
+        let matching = state
+            .records
+            .rows
+            .range((from, Bound::Unbounded))
+            .take_while(|((k, key), _)| *k == kind && key.0.starts_with(&prefix.0));
+        Ok(matching.take(limit).map(|(_, row)| row.record.clone()).collect())
     }
 
     async fn records_of(&self, kind: Kind, account: &AccountId) -> Result<Vec<StoredRecord>, StoreError> {

@@ -46,6 +46,39 @@ impl Registry for Postgres {
         self.select(kind, prefix).await
     }
 
+    async fn records_after(
+        &self,
+        kind: Kind,
+        prefix: &Key,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        let columns = kind.key_parts();
+        let given = columns.get(..prefix.0.len()).unwrap_or(columns);
+        let mut values: Vec<&(dyn ToSql + Sync)> =
+            prefix.0.iter().map(|part| part as &(dyn ToSql + Sync)).collect();
+        let mut conditions = conditions(given);
+        if let Some(after) = after {
+            let word = if given.is_empty() { " WHERE" } else { " AND" };
+            let places = (1..=columns.len()).map(|place| format!("${}", given.len() + place));
+            let places = places.collect::<Vec<_>>().join(", ");
+            conditions.push_str(&format!("{word} ({}) > ({places})", columns.join(", ")));
+            values.extend(after.0.iter().map(|part| part as &(dyn ToSql + Sync)));
+        }
+        let limit = signed(limit as u64);
+        values.push(&limit);
+        let sql = format!(
+            "SELECT version, doc, {all} FROM {table}{conditions} ORDER BY {all} LIMIT ${}",
+            values.len(),
+            all = columns.join(", "),
+            table = kind.name(),
+        );
+        let client = self.client().await?;
+        let statement = client.prepare_cached(&sql).await.map_err(failed)?;
+        let rows = client.query(&statement, &values).await.map_err(failed)?;
+        rows.iter().map(|row| record(row, columns.len())).collect()
+    }
+
     async fn records_of(&self, kind: Kind, account: &AccountId) -> Result<Vec<StoredRecord>, StoreError> {
         let columns = kind.key_parts();
         let sql = format!(

@@ -17,6 +17,7 @@ use crate::domain::catalog::{
     CatalogHead, DeltaRecord, DeviceReport, Inclusion, Override, PushRecord, RevisionRecord, ShareInvite,
     SnapRecord, UploadRecord,
 };
+use crate::domain::fleet::{Exposure, FleetDevice, Group, ProductionMap, WaveRecord};
 use crate::domain::ident::{BrandId, DeviceId, ModelName};
 use crate::domain::mail::OutgoingMail;
 use crate::domain::review::{GrantRequest, ReviewRecord};
@@ -110,6 +111,11 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::ShareInvite => parse::<ShareInvite>(&json),
             Kind::OutgoingMail => parse::<OutgoingMail>(&json),
             Kind::Device => parse::<DeviceReport>(&json),
+            Kind::FleetDevice => parse::<FleetDevice>(&json),
+            Kind::Group => parse::<Group>(&json),
+            Kind::Wave => parse::<WaveRecord>(&json),
+            Kind::ProductionMap => parse::<ProductionMap>(&json),
+            Kind::Exposure => parse::<Exposure>(&json),
             Kind::Catalog => parse::<CatalogHead>(&json),
         }
     })?;

@@ -232,6 +232,18 @@ impl Registry for Sled {
             .await
     }
 
+    async fn records_after(
+        &self,
+        kind: Kind,
+        prefix: &Key,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        let (prefix, after) = (prefix.clone(), after.cloned());
+        self.read(move |view| registry::records_after(view, kind, &prefix, after.as_ref(), limit))
+            .await
+    }
+
     async fn records_of(&self, kind: Kind, account: &AccountId) -> Result<Vec<StoredRecord>, StoreError> {
         let account = account.clone();
         self.read(move |view| {

@@ -1,6 +1,6 @@
 //! Records and their unique values.
 
-use super::encoding::{Decoder, Encoder, Key as Bytes, Space};
+use super::encoding::{Decoder, Encoder, Key as Bytes, Space, after_prefix};
 use super::journal::{Large, Value};
 use super::layers::{Order, View};
 use super::writer::Transaction;
@@ -117,6 +117,27 @@ pub(super) fn by_unique(
 pub(super) fn records(view: View<'_>, kind: Kind, prefix: &Key) -> Result<Vec<StoredRecord>, StoreError> {
     let found = view.scan(&record_key(kind, prefix), Order::Ascending);
     found
+        .map(|item| item.and_then(|(key, value)| stored(view, &key, &value)))
+        .collect()
+}
+
+pub(super) fn records_after(
+    view: View<'_>,
+    kind: Kind,
+    prefix: &Key,
+    after: Option<&Key>,
+    limit: usize,
+) -> Result<Vec<StoredRecord>, StoreError> {
+    let place = record_key(kind, prefix);
+    let end = after_prefix(&place);
+    let first = match after {
+        // The next key there can be.
+        Some(after) => [record_key(kind, after).as_slice(), b"\0"].concat(),
+        None => place,
+    };
+    let found = view.scan_range(first, end, Order::Ascending);
+    found
+        .take(limit)
         .map(|item| item.and_then(|(key, value)| stored(view, &key, &value)))
         .collect()
 }

@@ -70,6 +70,7 @@ impl Parts {
             guard: Arc::new(Guard::default()),
             catalog: Arc::default(),
             reports: Arc::default(),
+            fleet: Arc::default(),
             models: Arc::default(),
         })
     }

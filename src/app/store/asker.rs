@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::refresh::Context;
 use super::view::{Pinned, Snapshot};
 use crate::app::credentials::{Credential, is_ours};
+use crate::app::fleet::DeviceSight;
 use crate::app::sessions::{DeviceSession, NoSession, verify_session};
-use crate::app::{App, BrandCtx, Place, Reason, StoreCtx, authorize};
+use crate::app::{App, BrandCtx, Place, Reason, Refusal, StoreCtx, authorize};
 use crate::domain::access::Permission;
 use crate::domain::catalog::{Pins, Viewer};
 use crate::domain::ident::{Architecture, SnapId, StoreId};
@@ -72,6 +74,29 @@ impl Asker {
     /// What the store through which they see the catalogue pins of a snap.
     pub fn pins(&self, snap: &SnapId) -> Option<&Pins> {
         self.pinned.as_ref()?.get(snap)
+    }
+
+    /// What a production device sees of the stream it follows; none for others.
+    ///
+    /// # Errors
+    /// If the database is out of reach where something has to be recorded before the device is told.
+    pub async fn sight(&self, app: &App, context: &Context<'_>) -> Result<Option<DeviceSight>, Refusal> {
+        let Some(session) = &self.session else {
+            return Ok(None);
+        };
+        DeviceSight::of(
+            app,
+            &session.device,
+            self.home(),
+            &self.architecture,
+            context.iter(),
+        )
+        .await
+    }
+
+    /// The store it belongs to; none for strangers.
+    pub fn home(&self) -> Option<&StoreId> {
+        self.store.as_ref().filter(|_| self.belongs)
     }
 
     /// For the visible-set rule.

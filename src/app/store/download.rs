@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::asker::Asker;
 use super::view::Snapshot;
-use crate::app::{App, Refusal};
+use crate::app::{App, Refusal, fleet};
 use crate::domain::blob::BlobId;
 use crate::domain::ident::SnapId;
 
@@ -63,7 +63,7 @@ impl FromStr for FileName {
 
 /// The file of this name; none if it is not there, or not for who asks.
 pub async fn find(
-    _app: &App,
+    app: &App,
     catalog: &Snapshot,
     asker: &Asker,
     name: &FileName,
@@ -86,6 +86,10 @@ pub async fn find(
             .find(|found| found.name == *component && found.revision == *revision)
             .map(|found| found.blob),
     };
+    // A delta to a revision counts like the whole of it.
+    if let (Some(_), What::Snap(revision) | What::Delta(_, revision, _)) = (&blob, &name.what) {
+        fleet::fetched(app, asker, &name.snap, *revision);
+    }
     Ok(blob.map(|blob| File { blob }))
 }
 

@@ -10,7 +10,9 @@ use super::entry::SnapEntry;
 use super::follow::{Follower, next};
 use super::view::Snapshot;
 use crate::app::App;
+use crate::app::fleet::DeviceSight;
 use crate::domain::catalog::{Ask, Channel, Pins, Track, chance, offer};
+use crate::domain::fleet::Rule;
 use crate::domain::ident::{Architecture, IdentError, SnapId, SnapName};
 use crate::domain::snap::Epoch;
 use crate::domain::time::Timestamp;
@@ -32,6 +34,8 @@ pub struct Installed<'r> {
     pub cohort_key: Option<&'r str>,
     /// Whether it is refreshed without the consent of those who gate it.
     pub ignore_validation: bool,
+    /// Whether its owner holds it back.
+    pub held: bool,
 }
 
 /// The snaps a device has, by instance key.
@@ -103,6 +107,8 @@ pub struct SnapAction<'r> {
     pub epoch: Option<Epoch>,
     /// Whether those who gate it are asked; said only for one snap in particular.
     pub ignore_validation: Option<bool>,
+    /// Whether a validation set that is served here names the revision.
+    pub vouched: bool,
 }
 
 /// One action of a request; what is none of these is answered as an error of its own.
@@ -131,6 +137,8 @@ pub struct Found<'c> {
     pub installed: Option<u64>,
     /// What it runs on.
     pub architecture: Architecture,
+    /// Whether a wave brings it, that is not complete.
+    pub waved: bool,
 }
 
 /// Why there is no revision for an action.
@@ -151,12 +159,13 @@ pub fn refresh<'c>(
     app: &App,
     catalog: &'c Snapshot,
     asker: &Asker,
+    sight: Option<&DeviceSight>,
     context: &Context<'_>,
     action: &SnapAction<'_>,
 ) -> Result<Found<'c>, ActionError> {
     match action.kind {
-        Kind::Refresh => upgrade(app, catalog, asker, context, action),
-        Kind::Install | Kind::Download => new(app, catalog, asker, action),
+        Kind::Refresh => upgrade(app, catalog, asker, sight, context, action),
+        Kind::Install | Kind::Download => new(app, catalog, asker, sight, action),
     }
 }
 
@@ -164,6 +173,7 @@ fn new<'c>(
     app: &App,
     catalog: &'c Snapshot,
     asker: &Asker,
+    sight: Option<&DeviceSight>,
     action: &SnapAction<'_>,
 ) -> Result<Found<'c>, ActionError> {
     let name = action.name.unwrap_or_default();
@@ -181,13 +191,44 @@ fn new<'c>(
             &format!("there is no snap {name:?} in this store"),
         )
     })?;
-    if let Some(revision) = action.revision {
-        return exactly(entry, asker, revision, None);
-    }
     let now = app.clock.now();
     let default = entry.record.default_track.clone().unwrap_or_default();
     let text = action.channel.unwrap_or("stable");
-    let (channel, bare) = Channel::parse(text, &default).map_err(|error| no_channel(entry, &error))?;
+    let parsed = Channel::parse(text, &default);
+    if let Some(revision) = action.revision {
+        let hidden = sight
+            .zip(parsed.as_ref().ok())
+            .is_some_and(|(sight, (channel, _))| {
+                !action.vouched
+                    && !sight.allows(&entry.record.id, channel, &asker.architecture, revision, None)
+            });
+        return if hidden {
+            Err(no_revision(entry, asker, revision))
+        } else {
+            exactly(entry, asker, revision, None)
+        };
+    }
+    let (channel, bare) = parsed.map_err(|error| no_channel(entry, &error))?;
+    let redirect = (bare && channel.track != Track::default()).then(|| channel.clone());
+    if let Some(sight) = sight {
+        let decision = sight.decide(app, &entry.record.id, &channel, &asker.architecture, None);
+        let fits = |revision: &u64| match (&action.epoch, entry.epoch_of(*revision)) {
+            (Some(current), Some(epoch)) => epoch.can_read(current),
+            (None, known) => known.is_some(),
+            (Some(_), None) => false,
+        };
+        if let Some(revision) = decision.revision.filter(fits) {
+            return Ok(Found {
+                entry,
+                revision,
+                effective: Some(Cow::Owned(channel)),
+                redirect,
+                installed: None,
+                architecture: asker.architecture.clone(),
+                waved: matches!(decision.rule, Rule::Wave(_)),
+            });
+        }
+    }
     let ask = Ask {
         architecture: &asker.architecture,
         channel: &channel,
@@ -204,9 +245,10 @@ fn new<'c>(
         entry,
         revision: offer.revision,
         effective: Some(Cow::Owned(offer.channel)),
-        redirect: (bare && channel.track != Track::default()).then_some(channel),
+        redirect,
         installed: None,
         architecture: asker.architecture.clone(),
+        waved: false,
     })
 }
 
@@ -214,6 +256,7 @@ fn upgrade<'c>(
     app: &App,
     catalog: &'c Snapshot,
     asker: &Asker,
+    sight: Option<&DeviceSight>,
     context: &Context<'_>,
     action: &SnapAction<'_>,
 ) -> Result<Found<'c>, ActionError> {
@@ -238,15 +281,31 @@ fn upgrade<'c>(
                 &format!("there is no snap of id {id:?} in this store"),
             )
         })?;
-    if let Some(revision) = action.revision {
-        return exactly(entry, asker, revision, Some(installed.revision));
-    }
     let now = app.clock.now();
     let text = action.channel.or(installed.tracking_channel).unwrap_or("stable");
     let cohort = action.cohort_key.or(installed.cohort_key);
     // Here `stable` is what it says: a device that follows it was told so, or is of before tracks.
     let channel = Channel::parse(text, &Track::default());
+    let running = Some(installed.revision);
+    if let Some(revision) = action.revision {
+        let hidden = sight
+            .zip(channel.as_ref().ok())
+            .is_some_and(|(sight, (channel, _))| {
+                let id = &entry.record.id;
+                !action.vouched && !sight.allows(id, channel, &asker.architecture, revision, running)
+            });
+        return if hidden {
+            Err(no_revision(entry, asker, revision))
+        } else {
+            exactly(entry, asker, revision, running)
+        };
+    }
     let (channel, _) = channel.map_err(|error| no_channel(entry, &error))?;
+    if let Some(sight) = sight
+        && let Some(told) = pinned(app, entry, asker, sight, &channel, installed)
+    {
+        return told;
+    }
     let follower = Follower {
         architecture: &asker.architecture,
         channel: &channel,
@@ -268,7 +327,40 @@ fn upgrade<'c>(
         redirect: None,
         installed: Some(installed.revision),
         architecture: asker.architecture.clone(),
+        waved: false,
     })
+}
+
+/// What a production device gets of a snap that is pinned for it; none where its channel decides.
+fn pinned<'c>(
+    app: &App,
+    entry: &'c SnapEntry,
+    asker: &Asker,
+    sight: &DeviceSight,
+    channel: &Channel,
+    installed: &Installed<'_>,
+) -> Option<Result<Found<'c>, ActionError>> {
+    let running = installed.revision;
+    let id = &entry.record.id;
+    let decision = sight.decide(app, id, channel, &asker.architecture, Some(running));
+    let wanted = decision.revision?;
+    // What it could not read, or is not there any more, is no reason to leave what it has.
+    let reads = entry
+        .epoch_of(wanted)
+        .is_some_and(|epoch| epoch.can_read(&installed.epoch));
+    let revision = if reads { wanted } else { running };
+    if !entry.revisions.contains_key(&revision) {
+        return Some(Err(none_there(entry, asker, app.clock.now(), Some(channel))));
+    }
+    Some(Ok(Found {
+        entry,
+        revision,
+        effective: Some(Cow::Owned(channel.clone())),
+        redirect: None,
+        installed: Some(running),
+        architecture: asker.architecture.clone(),
+        waved: revision != running && matches!(decision.rule, Rule::Wave(_)),
+    }))
 }
 
 /// A revision asked for by its number, as validation sets and people do: it need not be in any channel.
@@ -283,15 +375,7 @@ fn exactly<'c>(
         architectures.contains(&asker.architecture) || architectures.iter().any(|name| name.as_str() == "all")
     });
     if !fits {
-        return Err(ActionError {
-            code: "revision-not-found",
-            message: format!(
-                "cannot find revision {revision} of snap {:?} for {}",
-                entry.record.name, asker.architecture
-            ),
-            releases: Vec::new(),
-            snap: Some((entry.record.id.clone(), entry.record.name.clone())),
-        });
+        return Err(no_revision(entry, asker, revision));
     }
     Ok(Found {
         entry,
@@ -300,7 +384,21 @@ fn exactly<'c>(
         redirect: None,
         installed,
         architecture: asker.architecture.clone(),
+        waved: false,
     })
+}
+
+/// There is no such revision, or not for this device now.
+fn no_revision(entry: &SnapEntry, asker: &Asker, revision: u64) -> ActionError {
+    ActionError {
+        code: "revision-not-found",
+        message: format!(
+            "cannot find revision {revision} of snap {:?} for {}",
+            entry.record.name, asker.architecture
+        ),
+        releases: Vec::new(),
+        snap: Some((entry.record.id.clone(), entry.record.name.clone())),
+    }
 }
 
 fn no_channel(entry: &SnapEntry, error: &IdentError) -> ActionError {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::refresh::Context;
-use crate::app::{App, Refusal};
+use crate::app::{App, Refusal, fleet};
 use crate::domain::catalog::{DeviceReport, ReportedSnap};
 use crate::domain::ident::{Architecture, DeviceId};
 use crate::domain::time::Timestamp;
@@ -64,6 +64,7 @@ struct HeardSnap {
     instance: Option<Part>,
     revision: u64,
     channel: Option<Part>,
+    held: bool,
 }
 
 impl Heard {
@@ -82,6 +83,7 @@ impl Heard {
             instance: (installed.instance_key != installed.snap_id).then(|| put(installed.instance_key)),
             revision: installed.revision,
             channel: installed.tracking_channel.map(&mut put),
+            held: installed.held,
         });
         Self {
             architecture: telling.architecture.clone(),
@@ -108,6 +110,7 @@ impl Heard {
             instance: snap.instance.map(text),
             revision: snap.revision,
             channel: snap.channel.map(text),
+            held: snap.held,
         });
         DeviceReport {
             device: device.clone(),
@@ -116,6 +119,8 @@ impl Heard {
             client: self.client.map(text),
             snaps: snaps.collect(),
             seen: self.seen,
+            reverted: Vec::new(),
+            wave: None,
         }
     }
 }
@@ -194,13 +199,17 @@ pub async fn flush(app: &App) -> Result<(), Refusal> {
 async fn change(app: &App, report: &DeviceReport, told: bool) -> Result<Option<Change>, Refusal> {
     let found = app.storage.find::<DeviceReport>(report.key()).await?;
     let Some(found) = found else {
-        return Ok(Some(Change::create(report)));
+        let mut first = report.clone();
+        fleet::observe(app, None, &mut first, told);
+        return Ok(Some(Change::create(&first)));
     };
     let mut next = if told {
         report.clone()
     } else {
         found.record.clone()
     };
+    next.seen = report.seen.max(found.record.seen);
+    fleet::observe(app, Some(&found.record), &mut next, told);
     next.seen = found.record.seen;
     let same = next == found.record;
     if report.seen < found.record.seen || (same && report.seen < found.record.seen.plus_seconds(STALE)) {

@@ -145,6 +145,12 @@ permissions! {
     SerialRead "read-serial-log" Brand [Admin];
     /// See devices and what they reported.
     DeviceRead "device-read" Brand [Admin, View];
+    /// Change tag and group of a device.
+    DeviceManage "device-manage" Brand [Admin];
+    /// See groups of devices and waves.
+    FleetRead "fleet-read" Brand [Admin, View];
+    /// Make groups and waves, roll waves out, halt and end them.
+    FleetManage "fleet-manage" Brand [Admin];
     /// Remodel rules.
     RemodelManage "remodel-manage" Brand [Admin];
     /// See remodel rules.
@@ -224,6 +230,9 @@ impl Permission {
             | Self::SerialManage
             | Self::SerialRead
             | Self::DeviceRead
+            | Self::DeviceManage
+            | Self::FleetRead
+            | Self::FleetManage
             | Self::RemodelManage
             | Self::RemodelRead
             | Self::AssertionImport
@@ -297,6 +306,8 @@ impl Permission {
                 | Self::SnapReview
                 | Self::GrantConfirm
                 | Self::TrackManage
+                | Self::FleetRead
+                | Self::FleetManage
         )
     }
 

@@ -34,7 +34,7 @@ pub use release_rules::{
     PatternError, ReleaseRefusal, check_pattern, guarded, held_there, may_release, released_for,
 };
 pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, Progressive, Release, Releases, followers};
-pub use report::{DeviceReport, ReportedSnap, device_uuid};
+pub use report::{DeviceReport, ReportedSnap, WaveReport, device_uuid};
 pub use sharing::{SHARE_LIFE, ShareAct, ShareEnd, ShareInvite, ShareRefusal};
 pub use snap::{
     Component, Icon, Inclusion, Listing, RevisionRecord, SnapPrefix, SnapRecord, StoreKind, revision_key,

@@ -3,7 +3,8 @@
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ident::{Architecture, DeviceId};
+use crate::domain::fleet::Progress;
+use crate::domain::ident::{Architecture, DeviceId, SnapId, WaveName};
 use crate::domain::time::Timestamp;
 
 /// The last report of a device. The device counts as seen when it asks, also where it says nothing of its snaps.
@@ -23,6 +24,22 @@ pub struct DeviceReport {
     pub snaps: Vec<ReportedSnap>,
     /// When it last asked.
     pub seen: Timestamp,
+    /// Revisions it came back from by itself: they are not offered again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reverted: Vec<(SnapId, u64)>,
+    /// How it takes the wave it was shown last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<WaveReport>,
+}
+
+/// How a device takes a wave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WaveReport {
+    /// Which wave.
+    pub wave: WaveName,
+    /// What is known.
+    pub progress: Progress,
 }
 
 /// A snap on a device.
@@ -38,6 +55,9 @@ pub struct ReportedSnap {
     pub revision: u64,
     /// What it follows.
     pub channel: Option<String>,
+    /// Whether its owner holds it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 /// The uuid of a device: always the same for the same brand, model and serial, on every instance (RFC 9562, version 8:

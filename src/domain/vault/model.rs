@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claim::Reissue;
 use crate::domain::access::Authorship;
+use crate::domain::fleet::FleetRule;
 use crate::domain::ident::{AccountId, BrandId, IdentError, KeyName, ModelName, SerialNumber, StoreId};
 use crate::domain::time::Timestamp;
 
@@ -98,6 +99,9 @@ pub struct ModelRecord {
     /// The highest revision a policy ever had: none is given twice.
     #[serde(default)]
     pub last_policy: u32,
+    /// What its devices become when they register.
+    #[serde(default)]
+    pub fleet: FleetRule,
     /// A disabled model gets no serials and no sessions.
     pub disabled: bool,
     /// When it was made.

@@ -86,6 +86,15 @@ struct ContextEntry<'a> {
     cohort_key: Option<Text<'a>>,
     #[serde(default)]
     ignore_validation: Option<bool>,
+    #[serde(default)]
+    held: Option<Held>,
+}
+
+/// Who holds a snap back.
+#[derive(Debug, Deserialize)]
+struct Held {
+    #[serde(default)]
+    by: Vec<serde::de::IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,6 +151,8 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
     let actions = actions(request.actions.as_deref().unwrap_or_default())?;
     report(app, asking, &asker, &context, &actions);
     let gates = Gates::new(&catalog, &asker, &context);
+    let sight = asker.sight(app, &context).await?;
+    let mut waved = false;
     // Written piece by piece: a device with many snaps has a long answer, and none of it is needed twice.
     let mut buffer = Buffer::with_room(512 + actions.len() * 3072);
     let out = buffer.bytes();
@@ -161,9 +172,12 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
         }
         match action {
             Action::Snap(action) => {
-                let answer = match refresh(app, &catalog, &asker, &context, action) {
+                let answer = match refresh(app, &catalog, &asker, sight.as_ref(), &context, action) {
                     Ok(found) => match gates.pass(app, &context, action, found).await? {
-                        Ok(found) => Ok(found),
+                        Ok(found) => {
+                            waved |= found.waved;
+                            Ok(found)
+                        }
                         Err(why) => {
                             // Not even an error of its own: see there.
                             out.truncate(before);
@@ -188,6 +202,9 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
                 }),
             )?,
         }
+    }
+    if let Some(sight) = sight.filter(|_| waved) {
+        sight.was_offered(app);
     }
     out.extend_from_slice(b"],\"error-list\":");
     write(out, &notices(app, &asker, &held))?;
@@ -247,6 +264,7 @@ fn context<'r>(entries: &'r [ContextEntry<'_>]) -> Result<Context<'r>, Fault<Dev
         epoch: entry.epoch.clone().unwrap_or_default(),
         cohort_key: said(entry.cohort_key.as_ref()),
         ignore_validation: entry.ignore_validation.unwrap_or_default(),
+        held: entry.held.as_ref().is_some_and(|held| !held.by.is_empty()),
     });
     Context::new(installed).map_err(|key| {
         Fault::invalid(
@@ -295,6 +313,7 @@ fn actions<'r>(entries: &'r [ActionEntry<'_>]) -> Result<Vec<Action<'r>>, Fault<
                 cohort_key: said(entry.cohort_key.as_ref()),
                 epoch: entry.epoch.clone(),
                 ignore_validation: entry.ignore_validation,
+                vouched: false,
             }),
             None if &*entry.action == "fetch-assertions" => {
                 let wanted = entry.assertions.as_deref().unwrap_or_default();

@@ -4,11 +4,13 @@ use serde::Serialize;
 
 use super::{Input, Json, Native, Outcome};
 use crate::app::devices::{self, DeviceName, DeviceStory};
+use crate::app::fleet::explain;
 use crate::app::serials::SerialQuery;
 use crate::app::{App, BrandCtx, Refusal};
 use crate::domain::access::Permission;
 use crate::domain::catalog::ReportedSnap;
-use crate::domain::ident::{BrandId, ModelName, SerialNumber, SnapId};
+use crate::domain::fleet::State;
+use crate::domain::ident::{BrandId, GroupName, ModelName, SerialNumber, SnapId, Tag, WaveName};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::Standing;
 use crate::http::endpoint::Endpoint;
@@ -51,6 +53,9 @@ struct DeviceView {
     architecture: Option<String>,
     client: Option<String>,
     last_seen: Option<Timestamp>,
+    production: bool,
+    tag: Option<Tag>,
+    group: Option<GroupName>,
     snaps: Vec<SnapView>,
 }
 
@@ -60,6 +65,52 @@ struct SnapView {
     name: Option<String>,
     #[serde(flatten)]
     snap: ReportedSnap,
+    #[serde(flatten)]
+    sees: Option<SeesView>,
+}
+
+/// Which revision a device is told at its next refresh, and why.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct SeesView {
+    /// None: what the channel gives.
+    sees_revision: Option<u64>,
+    rule: &'static str,
+    why: String,
+}
+
+/// A device with what it sees of waves.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct StandingView {
+    #[serde(flatten)]
+    device: DeviceView,
+    /// The open wave of its tag.
+    wave: Option<WaveName>,
+    /// Whether that was rolled out to it.
+    rolled_out: bool,
+    /// How it takes it.
+    wave_state: Option<State>,
+}
+
+/// The same of one device, and why it sees which revision.
+async fn full(app: &App, story: DeviceStory) -> Outcome<StandingView> {
+    let standing = explain::standing(app, &story.device, story.report.as_ref()).await?;
+    let mut device = view(app, story).await?;
+    for (snap, seen) in device.snaps.iter_mut().zip(standing.snaps) {
+        snap.sees = Some(SeesView {
+            sees_revision: seen.revision,
+            rule: seen.rule,
+            why: seen.why,
+        });
+    }
+    let (wave, rolled_out) = standing.wave.unzip();
+    Ok(StandingView {
+        device,
+        wave,
+        rolled_out: rolled_out.unwrap_or(false),
+        wave_state: standing.state,
+    })
 }
 
 /// The view of a device; names of snaps only where the catalogue knows them.
@@ -70,6 +121,7 @@ async fn view(app: &App, story: DeviceStory) -> Outcome<DeviceView> {
         serial,
         standing,
         report,
+        place,
     } = story;
     let named = |snap: &ReportedSnap| {
         let id: SnapId = snap.snap_id.parse().ok()?;
@@ -79,6 +131,7 @@ async fn view(app: &App, story: DeviceStory) -> Outcome<DeviceView> {
     let snaps = snaps.map(|snap| SnapView {
         name: named(snap),
         snap: snap.clone(),
+        sees: None,
     });
     Ok(DeviceView {
         uuid: devices::uuid(&device),
@@ -93,6 +146,9 @@ async fn view(app: &App, story: DeviceStory) -> Outcome<DeviceView> {
         architecture: report.as_ref().map(|report| report.architecture.to_string()),
         client: report.as_ref().and_then(|report| report.client.clone()),
         last_seen: report.map(|report| report.seen),
+        production: place.as_ref().is_some_and(|place| place.production),
+        tag: place.as_ref().and_then(|place| place.tag.clone()),
+        group: place.and_then(|place| place.group),
     })
 }
 
@@ -114,12 +170,12 @@ async fn list(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<serde_json:
     Ok(Json(serde_json::json!({ "devices": views, "next": page.next })))
 }
 
-async fn show(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<DeviceView>> {
+async fn show(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<StandingView>> {
     let name: DeviceName = input.variable("device")?;
-    Ok(Json(view(&app, devices::show(&app, &ctx, &name).await?).await?))
+    Ok(Json(full(&app, devices::show(&app, &ctx, &name).await?).await?))
 }
 
-async fn show_of(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<DeviceView>> {
+async fn show_of(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<StandingView>> {
     let name = DeviceName::Of(input.variable("model")?, input.variable("serial")?);
-    Ok(Json(view(&app, devices::show(&app, &ctx, &name).await?).await?))
+    Ok(Json(full(&app, devices::show(&app, &ctx, &name).await?).await?))
 }

@@ -6,6 +6,7 @@ mod audit;
 mod brands;
 mod connect;
 mod devices;
+pub mod fleet;
 mod grants;
 mod invites;
 mod keys;
@@ -52,6 +53,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         remodel::endpoints(&native),
         serials::endpoints(&native),
         devices::endpoints(&native),
+        fleet::endpoints(&native),
         connect::endpoints(&native),
         stores::endpoints(&native),
         snaps::endpoints(&native),

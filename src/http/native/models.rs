@@ -9,7 +9,8 @@ use crate::app::system_user::{self, NewSystemUser};
 use crate::app::{App, BrandCtx, sign_model};
 use crate::domain::access::Permission;
 use crate::domain::assertion::types::compat_warnings;
-use crate::domain::ident::{BrandId, KeyId, KeyName, ModelName, SerialNumber};
+use crate::domain::fleet::{FleetRule, ProductionRule};
+use crate::domain::ident::{BrandId, KeyId, KeyName, ModelName, SerialNumber, Tag};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::{ApiKey, DeviceAuth, ModelRecord, Reissue, SerialPolicy};
 use crate::http::endpoint::Endpoint;
@@ -118,6 +119,9 @@ struct ModelView {
     allow_list: bool,
     quota: Option<u64>,
     disabled: bool,
+    /// What its devices become when they register.
+    #[serde(flatten)]
+    fleet: FleetRule,
     created_at: Timestamp,
     /// A key made by this very request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,6 +153,7 @@ impl From<ModelRecord> for ModelView {
             auth: model.auth,
             reissue: model.reissue,
             allow_list: model.allow_list,
+            fleet: model.fleet,
             quota: model.quota,
             disabled: model.disabled,
             created_at: model.created,
@@ -181,6 +186,16 @@ struct ServingBody {
     auth: Option<DeviceAuth>,
     #[serde(default)]
     disabled: Option<bool>,
+    /// Whether devices that register from now on are production devices.
+    #[serde(default)]
+    production: Option<ProductionRule>,
+    /// The tag they follow at first; null = none.
+    #[serde(default, deserialize_with = "present_tag")]
+    tag: Option<Option<Tag>>,
+}
+
+fn present_tag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Tag>>, D::Error> {
+    Option::<Tag>::deserialize(deserializer).map(Some)
 }
 
 /// How serials are issued. `quota` tells absent (stays) from null (no limit).
@@ -215,6 +230,12 @@ struct CreateBody {
     allow_list: Option<bool>,
     #[serde(default)]
     quota: Option<u64>,
+    /// Whether its devices are production devices when they register.
+    #[serde(default)]
+    production: Option<ProductionRule>,
+    /// The tag its devices follow at first.
+    #[serde(default)]
+    tag: Option<Tag>,
 }
 
 /// `POST /hallmark/v1/models`: a new model; the answer holds its API key, once.
@@ -225,6 +246,8 @@ async fn create(app: App, ctx: BrandCtx, input: Input<Json<CreateBody>>) -> Outc
         reissue: body.reissue,
         allow_list: body.allow_list,
         quota: body.quota.map(Some),
+        production: body.production,
+        tag: body.tag.map(Some),
         disabled: None,
     };
     let new = NewModel {
@@ -252,6 +275,8 @@ async fn configure(app: App, ctx: BrandCtx, input: Input<Json<ServingBody>>) -> 
     let settings = ModelSettings {
         auth: body.auth,
         disabled: body.disabled,
+        production: body.production,
+        tag: body.tag,
         ..ModelSettings::default()
     };
     Ok(Json(models::configure(&app, &ctx, &name, settings).await?.into()))

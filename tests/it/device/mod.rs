@@ -526,6 +526,7 @@ async fn a_denied_serial_and_a_disabled_model_lose_their_sessions() {
 
     let record = ModelRecord {
         last_policy: 0,
+        fleet: Default::default(),
         authorship: Default::default(),
         brand_id: brand.clone(),
         name: model.clone(),

@@ -177,6 +177,7 @@ impl Factory {
             guard: Arc::default(),
             catalog: Arc::default(),
             reports: Arc::default(),
+            fleet: Arc::default(),
             models: Arc::default(),
         });
         let root = TestKey::new("root");

@@ -1,0 +1,354 @@
+//! The places of devices in the fleet: production or test, tag, group.
+
+use serde_json::json;
+
+use super::index::id_of;
+use super::start;
+use crate::app::devices::{self, DeviceName};
+use crate::app::{App, BrandCtx, Refusal, StoreCtx, brand_key, vault_event};
+use crate::domain::assertion::{AssertionType, Ref, Typed};
+use crate::domain::catalog::DeviceReport;
+use crate::domain::fleet::{FleetDevice, Group, ProductionRule};
+use crate::domain::ident::{BrandId, DeviceId, GroupName, ModelName, SerialNumber, StoreId, Tag};
+use crate::domain::vault::{ModelRecord, Standing};
+use crate::ports::{Change, Commit, CommitOutcome, Kind, Versioned};
+
+/// Devices that may be moved in one call.
+pub const MOST_MOVED: usize = 100_000;
+
+/// What becomes of the place of a device; what is none stays.
+#[derive(Clone, Debug, Default)]
+pub struct PlaceChange {
+    /// The tag it follows; `Some(None)` takes it away.
+    pub tag: Option<Option<Tag>>,
+    /// Its group; `Some(None)` takes it out.
+    pub group: Option<Option<GroupName>>,
+    /// Whether it is a production device: only where that was not fixed before.
+    pub production: Option<bool>,
+    /// Offers again what the device came back from by itself.
+    pub retry: bool,
+}
+
+/// The number of a device that has just registered, or asks for the first time; none where its model's devices have no
+/// place, and it has none of its own.
+pub(in crate::app) async fn register(
+    app: &App,
+    device: &DeviceId,
+    store: Option<&StoreId>,
+) -> Result<Option<u32>, Refusal> {
+    start(app).await?;
+    let rule = {
+        let state = app.fleet.read();
+        let models = state.rules.get(&device.brand);
+        models.and_then(|models| models.get(&device.model)).cloned()
+    };
+    let Some(rule) = rule else { return Ok(None) };
+    if let Some(number) = app.fleet.read().number(id_of(device)) {
+        return Ok(Some(number));
+    }
+    let production = match rule.production {
+        ProductionRule::No => false,
+        ProductionRule::Yes => true,
+        ProductionRule::AllowList => app.storage.standing(device).await? == Some(Standing::Allowed),
+    };
+    if !production && rule.tag.is_none() {
+        return Ok(None);
+    }
+    let store = match store {
+        Some(store) => store.clone(),
+        None => match home(app, &device.brand, &device.model).await? {
+            Some(store) => store,
+            None => return Ok(None),
+        },
+    };
+    let place = FleetDevice {
+        device: device.clone(),
+        store,
+        production,
+        tag: rule.tag,
+        group: None,
+        since: app.clock.now(),
+    };
+    let commit = Commit {
+        records: vec![Change::create(&place)],
+        ..Commit::default()
+    };
+    match app.storage.commit(commit).await? {
+        CommitOutcome::Done => Ok(Some(app.fleet.write(|state| state.put(&place)))),
+        // Another request of the same device was faster.
+        CommitOutcome::Conflict { .. } | CommitOutcome::Taken { .. } => {
+            let found = find(app, device).await?;
+            Ok(found.map(|found| app.fleet.write(|state| state.put(&found.record))))
+        }
+        outcome @ CommitOutcome::OldRevision { .. } => App::settle(&outcome).map(|()| None),
+    }
+}
+
+/// The store of the devices of a model: the one it names, if that is of its brand, else the brand's base store.
+async fn home(app: &App, brand: &BrandId, model: &ModelName) -> Result<Option<StoreId>, Refusal> {
+    let catalog = app.catalog.current(app).await?;
+    let reference = Ref::new(AssertionType::Model, ["16", brand.as_str(), model.as_str()]);
+    let assertion = brand_key::stored(&*app.storage, &reference).await?;
+    let named = assertion.and_then(|assertion| match assertion.typed() {
+        Typed::Model(model) => model.store.clone(),
+        _ => None,
+    });
+    let own = named
+        .and_then(|named| named.parse::<StoreId>().ok())
+        .filter(|store| catalog.brand_of(store) == Some(brand));
+    Ok(own.or_else(|| catalog.base_store(brand).cloned()))
+}
+
+/// The place of a device, if it has one.
+pub async fn find(app: &App, device: &DeviceId) -> Result<Option<Versioned<FleetDevice>>, Refusal> {
+    let key = [
+        device.brand.as_str(),
+        device.model.as_str(),
+        device.serial.as_str(),
+    ];
+    Ok(app.storage.find::<FleetDevice>(key).await?)
+}
+
+/// The rule of a model changed: devices that register from now on follow it.
+pub(in crate::app) fn follow_rule(app: &App, model: &ModelRecord) {
+    app.fleet.write(|state| {
+        let models = state.rules.entry(model.brand_id.clone()).or_default();
+        if model.fleet.is_nothing() {
+            models.remove(&model.name);
+        } else {
+            models.insert(model.name.clone(), model.fleet.clone());
+        }
+        state.rules.retain(|_, models| !models.is_empty());
+    });
+}
+
+/// Serials of a model were judged.
+pub(in crate::app) fn follow_standing(
+    app: &App,
+    brand: &BrandId,
+    model: &ModelName,
+    serials: &[SerialNumber],
+    standing: Option<Standing>,
+) {
+    if !app.fleet.is_used() {
+        return;
+    }
+    app.fleet.write(|state| {
+        for serial in serials {
+            let device = DeviceId {
+                brand: brand.clone(),
+                model: model.clone(),
+                serial: serial.clone(),
+            };
+            if let Some(number) = state.number(id_of(&device)) {
+                state.deny(number, standing == Some(Standing::Denied));
+            }
+        }
+    });
+}
+
+/// Changes the place of one device of the brand.
+///
+/// # Errors
+/// `unknown-group`, `production-fixed`.
+pub async fn change(
+    app: &App,
+    ctx: &BrandCtx,
+    name: &DeviceName,
+    change: &PlaceChange,
+) -> Result<FleetDevice, Refusal> {
+    let device = devices::find(app, ctx.brand(), name).await?;
+    if change.retry {
+        forget_reverts(app, ctx, &device).await?;
+    }
+    let mut moved = place_all(app, ctx, None, vec![device], change).await?;
+    moved
+        .pop()
+        .ok_or_else(|| Refusal::not_found("cannot find the device"))
+}
+
+/// What a device came back from by itself is forgotten: it is offered that again.
+async fn forget_reverts(app: &App, ctx: &BrandCtx, device: &DeviceId) -> Result<(), Refusal> {
+    let key = DeviceReport::key_of(device);
+    let Some(mut found) = app.storage.find::<DeviceReport>(key).await? else {
+        return Ok(());
+    };
+    if found.record.reverted.is_empty() {
+        return Ok(());
+    }
+    found.record.reverted.clear();
+    app.commit(Commit {
+        records: vec![Change::replace(&found.record, found.version)],
+        audit: vec![vault_event(
+            app,
+            ctx,
+            "device.retry",
+            &device.to_string(),
+            &json!({}),
+        )],
+        ..Commit::default()
+    })
+    .await?;
+    app.fleet.write(|state| {
+        if let Some(number) = state.number(id_of(device)) {
+            state.set_reverted(number, Vec::new());
+        }
+    });
+    Ok(())
+}
+
+/// Puts devices of a store into one of its groups: all of them, or none.
+///
+/// # Errors
+/// `unknown-group`, `unknown-device` with the names that are none, `too-many-devices`.
+pub async fn add_to_group(
+    app: &App,
+    ctx: &StoreCtx,
+    group: Option<&GroupName>,
+    names: &[DeviceName],
+) -> Result<Vec<FleetDevice>, Refusal> {
+    if names.len() > MOST_MOVED {
+        return Err(Refusal::invalid(
+            "too-many-devices",
+            format!("cannot move more than {MOST_MOVED} devices in one call: send the list in parts"),
+        ));
+    }
+    let brand = BrandCtx::clone(ctx.brand());
+    let (mut found, mut unknown) = (Vec::with_capacity(names.len()), Vec::new());
+    for name in names {
+        match devices::find(app, brand.brand(), name).await {
+            Ok(device) => found.push(device),
+            Err(refusal) => unknown.push(format!("{name} ({})", refusal.message)),
+        }
+    }
+    if !unknown.is_empty() {
+        let shown: Vec<String> = unknown.iter().take(20).cloned().collect();
+        return Err(Refusal::invalid(
+            "unknown-device",
+            format!(
+                "cannot move the devices: {} are not known: {}",
+                unknown.len(),
+                shown.join(", ")
+            ),
+        ));
+    }
+    let change = PlaceChange {
+        group: Some(group.cloned()),
+        ..PlaceChange::default()
+    };
+    place_all(app, &brand, Some(&ctx.store().id), found, &change).await
+}
+
+async fn place_all(
+    app: &App,
+    ctx: &BrandCtx,
+    store: Option<&StoreId>,
+    devices: Vec<DeviceId>,
+    change: &PlaceChange,
+) -> Result<Vec<FleetDevice>, Refusal> {
+    start(app).await?;
+    let _one_at_a_time = app.fleet.act().await;
+    let now = app.clock.now();
+    let (mut commit, mut moved) = (Commit::default(), Vec::new());
+    for device in devices {
+        let found = find(app, &device).await?;
+        let mut place = match &found {
+            Some(found) => found.record.clone(),
+            None => {
+                let home = match store {
+                    Some(store) => Some(store.clone()),
+                    None => home(app, &device.brand, &device.model).await?,
+                };
+                FleetDevice {
+                    store: home.ok_or_else(|| {
+                        Refusal::not_found("cannot place the device: its brand has no store")
+                    })?,
+                    device,
+                    production: false,
+                    tag: None,
+                    group: None,
+                    since: now,
+                }
+            }
+        };
+        if store.is_some_and(|store| *store != place.store) {
+            return Err(Refusal::invalid(
+                "unknown-device",
+                format!(
+                    "cannot move device {}: it is a device of another store",
+                    place.device
+                ),
+            ));
+        }
+        match change.production {
+            Some(production) if found.is_some() && production != place.production => {
+                return Err(Refusal::conflict(
+                    "production-fixed",
+                    format!(
+                        "cannot change whether device {} is a production device: that is fixed when it registers; \
+                         register it anew under another serial",
+                        place.device
+                    ),
+                ));
+            }
+            Some(production) => place.production = production,
+            None => {}
+        }
+        if let Some(tag) = &change.tag {
+            place.tag.clone_from(tag);
+        }
+        if let Some(group) = &change.group {
+            if let Some(group) = group
+                && app
+                    .storage
+                    .find::<Group>([place.store.as_str(), group.as_str()])
+                    .await?
+                    .is_none()
+            {
+                return Err(Refusal::invalid(
+                    "unknown-group",
+                    format!(
+                        "cannot move device {}: store {} has no group {group}",
+                        place.device, place.store
+                    ),
+                ));
+            }
+            place.group.clone_from(group);
+        }
+        match found {
+            Some(found) if found.record == place => {}
+            Some(found) => commit.records.push(Change::replace(&place, found.version)),
+            None => commit.records.push(Change::create(&place)),
+        }
+        moved.push(place);
+    }
+    if !commit.records.is_empty() {
+        let subject = match moved.as_slice() {
+            [one] => one.device.to_string(),
+            _ => ctx.brand().to_string(),
+        };
+        let detail = json!({
+            "devices": moved.len(),
+            "tag": change.tag,
+            "group": change.group,
+            "production": change.production,
+        });
+        commit
+            .audit
+            .push(vault_event(app, ctx, "device.place", &subject, &detail));
+        match app.storage.commit(commit).await? {
+            CommitOutcome::Done => {}
+            CommitOutcome::Conflict {
+                kind: Kind::FleetDevice,
+                ..
+            } => return Err(App::changed_meanwhile()),
+            outcome => App::settle(&outcome)?,
+        }
+    }
+    app.fleet.write(|state| {
+        for place in &moved {
+            state.put(place);
+        }
+    });
+    Ok(moved)
+}

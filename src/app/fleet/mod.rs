@@ -1,0 +1,62 @@
+//! Update control: which production device sees which revision, when (waves-and-registration.md A). What operators do is
+//! recorded; the fleet is kept in memory beside it, so that a refresh is decided without asking the database.
+
+pub mod devices;
+pub mod explain;
+pub mod groups;
+mod health;
+mod index;
+mod load;
+mod pool;
+pub mod rollout;
+mod sight;
+pub mod status;
+mod watch;
+pub mod waves;
+
+pub(in crate::app) use health::fetched;
+pub use health::observe;
+pub use load::start;
+pub use sight::DeviceSight;
+pub use watch::watch;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+use index::State;
+
+/// The fleet in memory. One per process.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    state: RwLock<State>,
+    /// Whether there is anything to decide: most instances have no production devices.
+    used: AtomicBool,
+    loaded: OnceCell<()>,
+    /// Operators act one after the other: what one of them saw is still so when it is recorded.
+    acting: Mutex<()>,
+}
+
+impl Fleet {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is in memory.
+    fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state: RwLockWriteGuard<'_, State> =
+            self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut state);
+        self.used.store(!state.is_empty(), Ordering::Release);
+        result
+    }
+
+    fn is_used(&self) -> bool {
+        self.used.load(Ordering::Acquire)
+    }
+
+    async fn act(&self) -> MutexGuard<'_, ()> {
+        self.acting.lock().await
+    }
+}

@@ -1,0 +1,257 @@
+//! What a production device can see at a refresh (waves-and-registration.md A.8): decided in memory, but for the row that makes
+//! a member's first look at a wave of its group last.
+
+use std::sync::Arc;
+
+use super::index::{Shown, State, id_of};
+use super::{devices, start};
+use crate::app::store::Installed;
+use crate::app::{App, Refusal};
+use crate::domain::catalog::Channel;
+use crate::domain::fleet::{Decision, Exposure, PinRef, ProductionMap, Running, Sight, WaveRecord, decide};
+use crate::domain::ident::{Architecture, DeviceId, SnapId, StoreId};
+use crate::domain::time::Timestamp;
+use crate::ports::{Change, Commit, CommitOutcome};
+
+/// What a device sees of the stream it follows.
+#[derive(Clone, Debug)]
+pub struct DeviceSight {
+    number: u32,
+    map: Arc<ProductionMap>,
+    /// The open wave, where the device is exposed to it.
+    wave: Option<Arc<WaveRecord>>,
+    /// The open wave where it is not.
+    hidden: Option<Arc<WaveRecord>>,
+    /// Whether the wave is told now, by its status, its expiry and its window.
+    told: bool,
+}
+
+/// What is known of a device before its request is looked at.
+struct Standing {
+    sight: DeviceSight,
+    id: u128,
+    /// It is exposed as a member of a group, without a row of its own.
+    by_group: bool,
+}
+
+impl DeviceSight {
+    /// What a device of this store sees; none where its channels decide. Its first look at a wave of its whole group is
+    /// recorded before this answers.
+    ///
+    /// # Errors
+    /// If the database is out of reach and something has to be recorded.
+    pub async fn of<'r>(
+        app: &App,
+        device: &DeviceId,
+        store: Option<&StoreId>,
+        architecture: &Architecture,
+        installed: impl Iterator<Item = &'r Installed<'r>>,
+    ) -> Result<Option<Self>, Refusal> {
+        start(app).await?;
+        let fleet = &app.fleet;
+        if !fleet.is_used() {
+            return Ok(None);
+        }
+        let id = id_of(device);
+        let now = app.clock.now();
+        let known = {
+            let state = fleet.read();
+            let number = state.number(id);
+            number.map(|number| standing(&state, number, id, now))
+        };
+        let standing = match known {
+            Some(standing) => standing,
+            // It registered elsewhere, or before its model had a rule.
+            None => match devices::register(app, device, store).await? {
+                Some(number) => standing(&fleet.read(), number, id, now),
+                None => None,
+            },
+        };
+        let Some(standing) = standing else { return Ok(None) };
+        if standing.by_group && standing.sight.told && standing.sight.has_news(architecture, installed) {
+            stay(app, &standing).await?;
+        }
+        Ok(Some(standing.sight))
+    }
+
+    /// What a device sees that is known already; nothing is recorded.
+    pub(super) fn at(state: &State, number: u32, now: Timestamp) -> Option<Self> {
+        Some(standing(state, number, state.row(number)?.id, now)?.sight)
+    }
+
+    /// The wave it is exposed to.
+    pub(super) fn wave(&self) -> Option<&WaveRecord> {
+        self.wave.as_deref()
+    }
+
+    fn sight(&self) -> Sight<'_> {
+        Sight {
+            map: &self.map,
+            wave: self.wave.as_ref().map(|record| &record.wave),
+            told: self.told,
+        }
+    }
+
+    /// What the device sees of one snap. `running` is its revision, where it has the snap.
+    pub fn decide(
+        &self,
+        app: &App,
+        snap_id: &SnapId,
+        channel: &Channel,
+        architecture: &Architecture,
+        running: Option<u64>,
+    ) -> Decision {
+        // Branches are for somebody in particular: nothing is pinned there.
+        if channel.branch.is_some() {
+            return Decision::channel();
+        }
+        let pin = PinRef {
+            snap_id,
+            channel,
+            architecture,
+        };
+        let running = running.map(|revision| Running {
+            revision,
+            since: move || app.fleet.read().since(self.number, pin, revision),
+            reverted: move |target| {
+                let state = app.fleet.read();
+                // What it ran when it last asked, and does not any more, it came back from just now.
+                state.has_reverted(self.number, snap_id, target)
+                    || (target > revision && state.ran(self.number, pin) == Some(target))
+            },
+        });
+        decide(&self.sight(), pin, running)
+    }
+
+    /// Whether the device may have this revision by its number: what is pinned hides all others.
+    pub fn allows(
+        &self,
+        snap_id: &SnapId,
+        channel: &Channel,
+        architecture: &Architecture,
+        revision: u64,
+        running: Option<u64>,
+    ) -> bool {
+        let pin = PinRef {
+            snap_id,
+            channel,
+            architecture,
+        };
+        let published = self.map.find(pin).map(|found| found.entry.revision);
+        let waved = self.wave.as_ref().and_then(|record| record.wave.revision(pin));
+        let hidden = self.hidden.as_ref().and_then(|record| record.wave.revision(pin));
+        if running == Some(revision) || published == Some(revision) {
+            return true;
+        }
+        if waved == Some(revision) {
+            return self.told;
+        }
+        published.is_none() && waved.is_none() && hidden != Some(revision)
+    }
+
+    /// The sequence up to which a device is shown validation sets of this stream.
+    pub fn sequence(&self) -> (u64, Option<u64>) {
+        let wave = self.wave.as_ref().filter(|_| self.told);
+        (self.map.published, wave.map(|record| record.wave.sequence))
+    }
+
+    /// Whether the wave says something else than what the device has.
+    fn has_news<'r>(
+        &self,
+        architecture: &Architecture,
+        mut installed: impl Iterator<Item = &'r Installed<'r>>,
+    ) -> bool {
+        let Some(record) = &self.wave else { return false };
+        installed.any(|snap| {
+            let channel = snap.tracking_channel.unwrap_or("stable").parse::<Channel>();
+            let (Ok(snap_id), Ok(channel)) = (snap.snap_id.parse::<SnapId>(), channel) else {
+                return false;
+            };
+            let pin = PinRef {
+                snap_id: &snap_id,
+                channel: &channel,
+                architecture,
+            };
+            record
+                .wave
+                .revision(pin)
+                .is_some_and(|revision| revision != snap.revision)
+        })
+    }
+
+    /// The device was told of a revision of the wave.
+    pub fn was_offered(&self, app: &App) {
+        let Some(record) = &self.wave else { return };
+        let wave = &record.wave;
+        let known = app
+            .fleet
+            .read()
+            .wave(&wave.store, &wave.name)
+            .is_some_and(|shown| {
+                shown
+                    .progress
+                    .get(&self.number)
+                    .is_some_and(|progress| progress.was_offered())
+            });
+        if !known {
+            app.fleet.write(|state| {
+                if let Some(shown) = state.wave_mut(&wave.store, &wave.name) {
+                    shown.progress.entry(self.number).or_default().offer();
+                }
+            });
+        }
+    }
+}
+
+fn standing(state: &State, number: u32, id: u128, now: Timestamp) -> Option<Standing> {
+    let place = state.place(number)?;
+    if !place.production {
+        return None;
+    }
+    let tag = place.tag.as_ref()?;
+    let stream = state.stream(&place.store, tag)?;
+    let open = state.open(&place.store, tag);
+    let group = place.group.as_ref();
+    let shows = |shown: &&Shown| shown.shows(number, group);
+    let exposed = open.filter(shows);
+    let record = exposed.map(|shown| Arc::clone(&shown.record));
+    let told = record.as_ref().is_some_and(|record| {
+        let window = record.policy.window.as_ref();
+        record.wave.is_offered(now) && window.is_none_or(|window| window.is_open(now))
+    });
+    Some(Standing {
+        by_group: exposed.is_some_and(|shown| !shown.exposed.contains(number as usize)),
+        id,
+        sight: DeviceSight {
+            number,
+            map: Arc::clone(&stream.map),
+            hidden: open
+                .filter(|shown| !shows(shown))
+                .map(|shown| Arc::clone(&shown.record)),
+            wave: record,
+            told,
+        },
+    })
+}
+
+/// A member of a whole group keeps what it is shown here, wherever it goes.
+async fn stay(app: &App, standing: &Standing) -> Result<(), Refusal> {
+    let Some(record) = &standing.sight.wave else {
+        return Ok(());
+    };
+    let wave = &record.wave;
+    let part = uuid::Uuid::from_u128(standing.id).to_string();
+    let row = Exposure::new(wave.store.clone(), wave.name.clone(), 0, part, &[standing.id]);
+    let commit = Commit {
+        records: vec![Change::create(&row)],
+        ..Commit::default()
+    };
+    match app.storage.commit(commit).await? {
+        // Another request of the same device was faster.
+        CommitOutcome::Done | CommitOutcome::Conflict { .. } => {}
+        outcome @ (CommitOutcome::Taken { .. } | CommitOutcome::OldRevision { .. }) => App::settle(&outcome)?,
+    }
+    app.fleet
+        .write(|state| state.expose(&wave.store, &wave.name, &[standing.id]));
+    Ok(())
+}

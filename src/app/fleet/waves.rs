@@ -1,0 +1,602 @@
+//! Waves: making them, and what operators do with them (waves-and-registration.md A.2, A.8).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::index::State;
+use super::start;
+use crate::app::store::{SnapEntry, Snapshot};
+use crate::app::{App, Refusal, StoreCtx, vault_event};
+use crate::domain::access::Authorship;
+use crate::domain::audit::AuditEvent;
+use crate::domain::catalog::{Channel, Viewer};
+use crate::domain::fleet::{
+    Act, Entry, Pin, Policy, ProductionMap, Wave, WaveError, WaveKind, WaveRecord, WaveStatus,
+};
+use crate::domain::ident::{AccountId, Architecture, SnapId, SnapName, StoreId, Tag, WaveName};
+use crate::domain::time::Timestamp;
+use crate::ports::{Change, Commit, CommitOutcome, Kind};
+
+/// Life of a wave unless told otherwise, in days (as of fioctl).
+pub const DEFAULT_LIFE: i64 = 365;
+/// Revisions a wave may name.
+const MOST_ENTRIES: usize = 10_000;
+/// Steps a policy may have.
+const MOST_STEPS: usize = 100;
+const DAY: i64 = 24 * 3600;
+
+/// Where a wave takes its revisions from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// These snaps: with a number that revision, without what the channel gives now.
+    Snaps(Vec<(SnapName, Option<u64>)>),
+    /// All that the store shows and the channel gives now.
+    Channel,
+    /// What another wave of the store has.
+    Wave(WaveName),
+}
+
+/// A wave to be made.
+#[derive(Clone, Debug)]
+pub struct NewWave {
+    /// Its name.
+    pub name: WaveName,
+    /// For devices of which tag.
+    pub tag: Tag,
+    /// Forward or back.
+    pub kind: WaveKind,
+    /// Its revisions.
+    pub source: Source,
+    /// The channel that devices follow which get them; `latest/stable`, or that of the default track.
+    pub channel: Option<Channel>,
+    /// Snaps that are pinned no more once it is complete.
+    pub prune: Vec<SnapName>,
+    /// When it stops by itself; [`DEFAULT_LIFE`] from now.
+    pub expires: Option<Timestamp>,
+    /// How it goes on by itself.
+    pub policy: Policy,
+}
+
+/// The refusal of a rule of waves.
+pub(super) fn refused(doing: &str, name: &WaveName, error: &WaveError) -> Refusal {
+    let message = format!("cannot {doing} wave {name}: {error}");
+    match error {
+        WaveError::Complete
+        | WaveError::Canceled
+        | WaveError::NotEnoughSignatures
+        | WaveError::Signed
+        | WaveError::Halted
+        | WaveError::NotHalted
+        | WaveError::Expired(_) => Refusal::conflict(error.code(), message),
+        WaveError::VersionNotNewer { .. }
+        | WaveError::Empty
+        | WaveError::Twice(_)
+        | WaveError::SelectorRequired
+        | WaveError::NoLimit
+        | WaveError::NoPercentage => Refusal::invalid(error.code(), message),
+    }
+}
+
+/// Makes a wave. No device sees it before a rollout.
+///
+/// # Errors
+/// `name-in-use`, `wave-active-for-tag`, `version-not-newer`, `unknown-snap`, `unknown-revision`, `epoch-incompatible`,
+/// `invalid-wave`, `invalid-expiry`, `invalid-policy`.
+pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRecord>, Refusal> {
+    start(app).await?;
+    let now = app.clock.now();
+    check_policy(&new)?;
+    let expires = new.expires.unwrap_or(now.plus_seconds(DEFAULT_LIFE * DAY));
+    if expires <= now {
+        return Err(Refusal::invalid(
+            "invalid-expiry",
+            format!("cannot make wave {}: it would expire before it begins", new.name),
+        ));
+    }
+    let catalog = app.catalog.current(app).await?;
+    let _one_at_a_time = app.fleet.act().await;
+    let store = &ctx.store().id;
+    let shop = Shop {
+        catalog: &catalog,
+        store,
+        wave: &new.name,
+        now,
+    };
+    let (entries, map, map_version) = {
+        let state = app.fleet.read();
+        if let Some(open) = state.open(store, &new.tag) {
+            return Err(open_already(&new, Some(&open.wave().name)));
+        }
+        let stream = state.stream(store, &new.tag);
+        let (map, version) = match stream {
+            Some(stream) => (ProductionMap::clone(&stream.map), stream.version),
+            None => (ProductionMap::new(store.clone(), new.tag.clone()), 0),
+        };
+        (shop.entries(&state, &new)?, map, version)
+    };
+    let mut map = map;
+    let pruned = shop.pruned(&new)?;
+    if let Some(both) = entries.iter().find(|entry| pruned.contains(&entry.pin.snap_id)) {
+        return Err(Refusal::invalid(
+            "invalid-wave",
+            format!(
+                "cannot make wave {}: snap {} is both named and pruned",
+                new.name, both.pin.snap_id
+            ),
+        ));
+    }
+    map.check(new.kind, &entries)
+        .map_err(|error| refused("make", &new.name, &error))?;
+    if new.kind == WaveKind::Rollback {
+        shop.check_epochs(&map, &entries)?;
+    }
+    let sequence = map.reserve();
+    let mut wave = Wave::draft(
+        store.clone(),
+        new.tag.clone(),
+        new.name.clone(),
+        sequence,
+        new.kind,
+        entries,
+        expires,
+    )
+    .map_err(|error| refused("make", &new.name, &error))?;
+    // What the store decides needs no further signature.
+    wave.act(Act::Sign, now)
+        .map_err(|error| refused("make", &new.name, &error))?;
+    let record = WaveRecord {
+        wave,
+        created: now,
+        authorship: Authorship::made_by(ctx.account()),
+        finished: None,
+        history: Vec::new(),
+        policy: new.policy.clone(),
+        prune: pruned,
+        why: None,
+    };
+    let detail = json!({
+        "wave": new.name,
+        "tag": new.tag,
+        "sequence": sequence,
+        "kind": new.kind,
+        "entries": record.wave.entries().len(),
+    });
+    let commit = Commit {
+        records: vec![Change::create(&record), change_map(&map, map_version)],
+        audit: vec![vault_event(
+            app,
+            ctx.brand(),
+            "wave.init",
+            store.as_str(),
+            &detail,
+        )],
+        ..Commit::default()
+    };
+    match app.storage.commit(commit).await? {
+        CommitOutcome::Done => {}
+        CommitOutcome::Conflict { kind: Kind::Wave, .. } => {
+            return Err(Refusal::conflict(
+                "name-in-use",
+                format!(
+                    "cannot make wave {}: store {store} has one of this name",
+                    new.name
+                ),
+            ));
+        }
+        CommitOutcome::Taken { kind: Kind::Wave, .. } => return Err(open_already(&new, None)),
+        outcome => App::settle(&outcome)?,
+    }
+    let record = Arc::new(record);
+    app.fleet.write(|state| {
+        state.put_map(map, map_version + 1);
+        state.put_wave(Arc::clone(&record), 1);
+    });
+    Ok(record)
+}
+
+fn open_already(new: &NewWave, open: Option<&WaveName>) -> Refusal {
+    let which = open.map_or_else(String::new, |name| format!(": {name}"));
+    Refusal::conflict(
+        "wave-active-for-tag",
+        format!(
+            "cannot make wave {}: tag {} has an open wave{which}; complete or cancel that first",
+            new.name, new.tag
+        ),
+    )
+}
+
+pub(super) fn change_map(map: &ProductionMap, version: u64) -> Change {
+    if version == 0 {
+        Change::create(map)
+    } else {
+        Change::replace(map, version)
+    }
+}
+
+fn check_policy(new: &NewWave) -> Result<(), Refusal> {
+    let wrong = |why: &str| {
+        Err(Refusal::invalid(
+            "invalid-policy",
+            format!("cannot make wave {}: {why}", new.name),
+        ))
+    };
+    let policy = &new.policy;
+    if !(1..=100).contains(&policy.success) || !(1..=100).contains(&policy.error.percent) {
+        return wrong("percentages of its policy are from 1 to 100");
+    }
+    if policy.window.as_ref().is_some_and(|window| !window.is_sound()) {
+        return wrong(
+            "its window has days from 1 (Monday) to 7, hours `from` 0 to 23 and `to` 1 to 24, and an offset of at most 18 hours",
+        );
+    }
+    if policy.steps.len() > MOST_STEPS {
+        return wrong("its policy has more than 100 steps");
+    }
+    for step in &policy.steps {
+        super::rollout::size(step.limit, step.percent).map_err(|error| refused("make", &new.name, &error))?;
+        if step.group.is_none() && step.limit.is_none() && step.percent.is_none() {
+            return wrong("a step of its policy names neither a group nor a limit nor a percentage");
+        }
+    }
+    Ok(())
+}
+
+/// What a wave may name.
+struct Shop<'a> {
+    catalog: &'a Snapshot,
+    store: &'a StoreId,
+    wave: &'a WaveName,
+    now: Timestamp,
+}
+
+impl Shop<'_> {
+    fn snap(&self, name: &SnapName) -> Result<&Arc<SnapEntry>, Refusal> {
+        let found = self.catalog.by_name(name, Viewer::Of(self.store));
+        found.ok_or_else(|| {
+            Refusal::invalid(
+                "unknown-snap",
+                format!(
+                    "cannot make wave {}: store {} shows no snap {name}",
+                    self.wave, self.store
+                ),
+            )
+        })
+    }
+
+    fn pruned(&self, new: &NewWave) -> Result<BTreeSet<SnapId>, Refusal> {
+        let ids = new
+            .prune
+            .iter()
+            .map(|name| Ok(self.snap(name)?.record.id.clone()));
+        ids.collect()
+    }
+
+    fn entries(&self, state: &State, new: &NewWave) -> Result<Vec<Entry>, Refusal> {
+        let mut entries = Vec::new();
+        match &new.source {
+            Source::Wave(other) => {
+                let found = state.wave(self.store, other).ok_or_else(|| {
+                    Refusal::invalid(
+                        "unknown-wave",
+                        format!(
+                            "cannot make wave {}: store {} has no wave {other}",
+                            self.wave, self.store
+                        ),
+                    )
+                })?;
+                entries.extend_from_slice(found.wave().entries());
+            }
+            Source::Snaps(snaps) => {
+                for (name, revision) in snaps {
+                    let entry = self.snap(name)?;
+                    let channel = self.channel(new, entry);
+                    match revision {
+                        Some(revision) => entries.extend(self.explicit(entry, &channel, *revision)?),
+                        None => {
+                            let given = self.given(entry, &channel);
+                            if given.is_empty() {
+                                return Err(Refusal::invalid(
+                                    "unknown-revision",
+                                    format!(
+                                        "cannot make wave {}: nothing of snap {name} is released in {channel}; \
+                                         name a revision: {name}=REV",
+                                        self.wave
+                                    ),
+                                ));
+                            }
+                            entries.extend(given);
+                        }
+                    }
+                }
+            }
+            Source::Channel => {
+                for entry in self.catalog.seen(Viewer::Of(self.store)) {
+                    entries.extend(self.given(entry, &self.channel(new, entry)));
+                }
+            }
+        }
+        if entries.len() > MOST_ENTRIES {
+            return Err(Refusal::invalid(
+                "invalid-wave",
+                format!(
+                    "cannot make wave {}: it names more than {MOST_ENTRIES} revisions",
+                    self.wave
+                ),
+            ));
+        }
+        Ok(entries)
+    }
+
+    fn channel(&self, new: &NewWave, entry: &SnapEntry) -> Channel {
+        let default = || {
+            let track = entry.record.default_track.clone().unwrap_or_default();
+            Channel::new(track, crate::domain::catalog::Risk::Stable)
+        };
+        let mut channel = new.channel.clone().unwrap_or_else(default);
+        channel.branch = None;
+        channel
+    }
+
+    /// One revision, for what it runs on.
+    fn explicit(&self, entry: &SnapEntry, channel: &Channel, revision: u64) -> Result<Vec<Entry>, Refusal> {
+        let known = entry.revisions.get(&revision).ok_or_else(|| {
+            Refusal::invalid(
+                "unknown-revision",
+                format!(
+                    "cannot make wave {}: snap {} has no revision {revision} that was let through",
+                    self.wave, entry.record.name
+                ),
+            )
+        })?;
+        let anywhere = known.architectures.contains(&Architecture::ANY);
+        let on = Architecture::of_devices().filter(|one| anywhere || known.architectures.contains(one));
+        Ok(on
+            .map(|architecture| pinned(entry, channel, architecture, revision))
+            .collect())
+    }
+
+    /// What the channel gives now.
+    fn given(&self, entry: &SnapEntry, channel: &Channel) -> Vec<Entry> {
+        let releases = &entry.record.releases;
+        let given = Architecture::of_devices().filter_map(|architecture| {
+            let found = releases.find(&architecture, channel, self.now, 1.0)?;
+            Some(pinned(entry, channel, architecture, found.revision))
+        });
+        given.collect()
+    }
+
+    /// Devices must be able to read what they are sent back to.
+    fn check_epochs(&self, map: &ProductionMap, entries: &[Entry]) -> Result<(), Refusal> {
+        for entry in entries {
+            let (Some(published), Some(snap)) = (
+                map.find(entry.pin.by_ref()),
+                self.catalog.by_id(&entry.pin.snap_id, Viewer::Of(self.store)),
+            ) else {
+                continue;
+            };
+            let before = published.entry.revision;
+            if let (Some(target), Some(current)) = (snap.epoch_of(entry.revision), snap.epoch_of(before))
+                && !target.can_read(current)
+            {
+                return Err(Refusal::invalid(
+                    "epoch-incompatible",
+                    format!(
+                        "cannot make wave {}: revision {} of snap {} cannot read what revision {before} wrote",
+                        self.wave, entry.revision, snap.record.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pinned(entry: &SnapEntry, channel: &Channel, architecture: Architecture, revision: u64) -> Entry {
+    Entry {
+        pin: Pin {
+            snap_id: entry.record.id.clone(),
+            channel: channel.clone(),
+            architecture,
+        },
+        revision,
+    }
+}
+
+/// A wave of the store.
+///
+/// # Errors
+/// Absent.
+pub async fn show(app: &App, ctx: &StoreCtx, name: &WaveName) -> Result<Arc<WaveRecord>, Refusal> {
+    start(app).await?;
+    let (record, _) = find(app, &ctx.store().id, name)?;
+    Ok(record)
+}
+
+pub(super) fn find(app: &App, store: &StoreId, name: &WaveName) -> Result<(Arc<WaveRecord>, u64), Refusal> {
+    let state = app.fleet.read();
+    let shown = state.wave(store, name);
+    let shown = shown.ok_or_else(|| {
+        Refusal::not_found(format!(
+            "cannot find wave {name}: store {store} has none of this name"
+        ))
+    })?;
+    Ok((Arc::clone(&shown.record), shown.version))
+}
+
+/// The open wave of a store, where there is exactly one: what people mean who name none.
+///
+/// # Errors
+/// Absent; `several-waves`.
+pub async fn active(app: &App, ctx: &StoreCtx) -> Result<WaveName, Refusal> {
+    start(app).await?;
+    let store = &ctx.store().id;
+    let state = app.fleet.read();
+    let open: Vec<&WaveName> = state
+        .waves(store)
+        .filter(|shown| shown.wave().is_open())
+        .map(|shown| &shown.wave().name)
+        .collect();
+    match open.as_slice() {
+        [] => Err(Refusal::not_found(format!(
+            "cannot find an active wave: store {store} has none"
+        ))),
+        [one] => Ok((*one).clone()),
+        several => {
+            let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
+            Err(Refusal::conflict(
+                "several-waves",
+                format!(
+                    "cannot tell which wave is meant: {} are active; name one",
+                    names.join(", ")
+                ),
+            ))
+        }
+    }
+}
+
+/// The waves of a store, the newest first.
+pub async fn list(app: &App, ctx: &StoreCtx) -> Result<Vec<Arc<WaveRecord>>, Refusal> {
+    start(app).await?;
+    let state = app.fleet.read();
+    let waves = state.waves(&ctx.store().id);
+    let mut waves: Vec<Arc<WaveRecord>> = waves.map(|shown| Arc::clone(&shown.record)).collect();
+    waves.sort_by(|one, other| {
+        let place = |record: &WaveRecord| (record.created, record.wave.name.clone());
+        place(other).cmp(&place(one))
+    });
+    Ok(waves)
+}
+
+/// Who does something to a wave.
+pub(super) struct Doer<'a> {
+    /// The account; none for what happens by itself and for local commands.
+    pub(super) account: Option<&'a AccountId>,
+    /// The event that is recorded, without its detail.
+    pub(super) event: AuditEvent,
+    /// Why it happens by itself.
+    pub(super) why: Option<String>,
+}
+
+/// Halts, resumes, completes or cancels a wave.
+///
+/// # Errors
+/// What its status forbids: see [`WaveError`]; absent.
+pub async fn act(app: &App, ctx: &StoreCtx, name: &WaveName, act: Act) -> Result<Arc<WaveRecord>, Refusal> {
+    start(app).await?;
+    let store = &ctx.store().id;
+    let action = match act {
+        Act::Sign => "wave.sign",
+        Act::Rollout => "wave.rollout",
+        Act::Halt => "wave.halt",
+        Act::Resume => "wave.resume",
+        Act::Complete => "wave.complete",
+        Act::Cancel => "wave.cancel",
+    };
+    let doer = Doer {
+        account: ctx.account(),
+        event: vault_event(app, ctx.brand(), action, store.as_str(), &json!({})),
+        why: None,
+    };
+    let _one_at_a_time = app.fleet.act().await;
+    apply(app, store, name, act, doer).await
+}
+
+/// The same, once nobody else acts.
+pub(super) async fn apply(
+    app: &App,
+    store: &StoreId,
+    name: &WaveName,
+    act: Act,
+    doer: Doer<'_>,
+) -> Result<Arc<WaveRecord>, Refusal> {
+    let now = app.clock.now();
+    let (found, version) = find(app, store, name)?;
+    let mut record = WaveRecord::clone(&found);
+    let doing = match act {
+        Act::Sign => "sign",
+        Act::Rollout => "roll out",
+        Act::Halt => "halt",
+        Act::Resume => "resume",
+        Act::Complete => "complete",
+        Act::Cancel => "cancel",
+    };
+    record
+        .wave
+        .act(act, now)
+        .map_err(|error| refused(doing, name, &error))?;
+    record.authorship.change(doer.account, now);
+    record.why = doer.why.clone();
+    let mut commit = Commit::default();
+    let mut published = None;
+    if !record.wave.is_open() {
+        record.finished = Some(now);
+    }
+    if record.wave.status == WaveStatus::Complete {
+        let stream = {
+            let state = app.fleet.read();
+            let stream = state.stream(store, &record.wave.tag);
+            stream.map(|stream| (ProductionMap::clone(&stream.map), stream.version))
+        };
+        let (mut map, map_version) =
+            stream.unwrap_or_else(|| (ProductionMap::new(store.clone(), record.wave.tag.clone()), 0));
+        map.publish(&record.wave);
+        for snap in &record.prune {
+            map.prune(snap);
+        }
+        commit.records.push(change_map(&map, map_version));
+        published = Some((map, map_version + 1));
+    }
+    let mut event = doer.event;
+    event.detail.insert("wave".to_owned(), json!(name));
+    event.detail.insert("tag".to_owned(), json!(record.wave.tag));
+    if let Some(why) = &doer.why {
+        event.detail.insert("why".to_owned(), json!(why));
+    }
+    commit.records.push(Change::replace(&record, version));
+    commit.audit.push(event);
+    app.commit(commit).await?;
+    let record = Arc::new(record);
+    app.fleet.write(|state| {
+        if let Some((map, version)) = published {
+            state.put_map(map, version);
+        }
+        state.put_wave(Arc::clone(&record), version + 1);
+    });
+    Ok(record)
+}
+
+/// What is published for a tag of the store, by name of snap; and its sequence.
+///
+/// # Errors
+/// Absent where no wave of the tag was completed.
+pub async fn published(app: &App, ctx: &StoreCtx, tag: &Tag) -> Result<Arc<ProductionMap>, Refusal> {
+    start(app).await?;
+    let store = &ctx.store().id;
+    let state = app.fleet.read();
+    let stream = state.stream(store, tag).filter(|stream| stream.map.published > 0);
+    let stream = stream.ok_or_else(|| {
+        Refusal::not_found(format!("cannot find what is published for tag {tag}: nothing is"))
+    })?;
+    Ok(Arc::clone(&stream.map))
+}
+
+/// The tags of a store that have waves or devices, with the sequence of what is published.
+pub async fn tags(app: &App, ctx: &StoreCtx) -> Result<BTreeMap<Tag, u64>, Refusal> {
+    start(app).await?;
+    let store = &ctx.store().id;
+    let state = app.fleet.read();
+    let mut tags = BTreeMap::new();
+    for (_, place) in state.places().filter(|(_, place)| place.store == *store) {
+        if let Some(tag) = &place.tag {
+            tags.entry(tag.clone()).or_insert(0);
+        }
+    }
+    for shown in state.waves(store) {
+        let tag = &shown.wave().tag;
+        let published = state.stream(store, tag).map_or(0, |stream| stream.map.published);
+        tags.insert(tag.clone(), published);
+    }
+    Ok(tags)
+}
