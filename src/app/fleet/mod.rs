@@ -18,7 +18,7 @@ pub(in crate::app) use health::fetched;
 pub use health::observe;
 pub use load::start;
 pub use sight::DeviceSight;
-pub use watch::watch;
+pub use watch::{judge_all, watch};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -32,7 +32,7 @@ pub async fn watch(app: App, stop: impl Future<Output = ()>) {
 ///
 /// # Errors
 /// If the database is out of reach.
-pub(super) async fn judge_all(app: &App) -> Result<(), Refusal> {
+pub async fn judge_all(app: &App) -> Result<(), Refusal> {
     start(app).await?;
     let now = app.clock.now();
     let due: Vec<(StoreId, WaveName, Verdict)> = {

@@ -9,6 +9,7 @@ mod reports;
 mod stock;
 mod store;
 mod updates;
+mod waves;
 mod wire;
 
 use std::sync::Arc;

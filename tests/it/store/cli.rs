@@ -331,6 +331,8 @@ async fn long_lists_of_devices_come_page_by_page() {
         client: None,
         snaps: Vec::new(),
         seen: shop.app.clock.now(),
+        reverted: Vec::new(),
+        wave: None,
     };
     let reports = (0..2100).map(|number| Change::create(&report(number)));
     shop.commit(Commit {

@@ -17,3 +17,4 @@ mod releasing;
 mod reviewing;
 pub mod shop;
 mod vouched;
+mod waves;

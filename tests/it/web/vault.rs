@@ -176,8 +176,11 @@ async fn ten_thousand_devices_come_in_pages_and_are_found() {
             instance: None,
             revision: 7,
             channel: Some("<script>".to_owned()),
+            held: false,
         }],
         seen: shop.app.clock.now(),
+        reverted: Vec::new(),
+        wave: None,
     };
     let records = (0..10_000).map(|n| Change::create(&report(n))).collect();
     shop.commit(Commit {
