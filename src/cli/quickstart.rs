@@ -1,5 +1,5 @@
 //! `quickstart`: the main job in one go. A new instance, an example model, a line of simulated devices that register over
-//! real HTTP, and an example snap they install and update; then it keeps serving.
+//! real HTTP, an example snap they install and update, and a wave of its next version; then it keeps serving.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use super::init::{self, Made};
 use super::line::{Device, DeviceKey, LineError, Station};
 use super::open::SettingsArgs;
+use super::quickstart_store::{self, Published};
 use super::serve::Running;
-use super::{CliError, Column, Cx, Format, quickstart_store};
+use super::{CliError, Column, Cx, Format};
 use crate::app::models::{self, ModelSettings, NewModel, ShownOnce};
 use crate::app::{App, BrandCtx, sign_model};
 use crate::config::Config;
 use crate::domain::assertion::{Assertion, AssertionType, Ref};
-use crate::domain::ident::{BrandId, DeviceId, ModelName};
+use crate::domain::ident::{BrandId, DeviceId, ModelName, Tag};
 use crate::telemetry;
 
 /// The brand, and the model its example devices are of.
@@ -68,6 +69,7 @@ const STEPS: &[&str] = &[
     "snap",
     "installs",
     "updates",
+    "wave",
 ];
 
 impl Quickstart {
@@ -109,6 +111,13 @@ impl Quickstart {
             (Ok(()), None) => Ok(()),
         }
     }
+}
+
+/// The simulated devices.
+struct Fleet<'a> {
+    station: &'a Station,
+    devices: &'a [Device],
+    sessions: &'a [String],
 }
 
 struct Run<'c> {
@@ -203,18 +212,23 @@ impl Run<'_> {
             began,
             "refused with 400 invalid-api-key".to_owned(),
         );
-        self.store(&app, &ctx, &base, &station, &sessions).await
+        let fleet = Fleet {
+            station: &station,
+            devices: &devices,
+            sessions: &sessions,
+        };
+        self.store(&app, &ctx, &base, &fleet).await
     }
 
-    /// Publishes the example snap, lets every device install it, and updates them all.
+    /// Publishes the example snap, lets every device install it, updates them all, and rolls a wave out to a part of them.
     async fn store(
         &mut self,
         app: &App,
         ctx: &BrandCtx,
         base: &str,
-        station: &Station,
-        sessions: &[String],
+        fleet: &Fleet<'_>,
     ) -> Result<(), CliError> {
+        let (station, sessions) = (fleet.station, fleet.sessions);
         let began = Instant::now();
         let publisher = quickstart_store::publisher(app, ctx, base).await?;
         self.done("publisher", 1, began, "hallmark account list".to_owned());
@@ -223,6 +237,8 @@ impl Run<'_> {
         let published = quickstart_store::publish(app, publisher).await?;
         self.done("snap", 2, began, "hallmark snap show quickstart-agent".to_owned());
 
+        // Devices of an earlier run follow what was published to them then.
+        quickstart_store::place(app, ctx, fleet.devices, None).await?;
         let began = Instant::now();
         let installed = self
             .each("installing", sessions.iter(), |session| {
@@ -244,6 +260,46 @@ impl Run<'_> {
             })
             .await?;
         self.done("updates", updated.len(), began, "hallmark device list".to_owned());
+        self.wave(app, ctx, fleet, &published).await
+    }
+
+    /// Makes production devices of all of them, rolls a wave out to a quarter, looks who is told of it, and completes it.
+    async fn wave(
+        &mut self,
+        app: &App,
+        ctx: &BrandCtx,
+        fleet: &Fleet<'_>,
+        published: &Published,
+    ) -> Result<(), CliError> {
+        let began = Instant::now();
+        let tag: Tag = format!("run-{}", now().unix())
+            .parse()
+            .map_err(|error| CliError::failed("cannot name the tag", error))?;
+        quickstart_store::place(app, ctx, fleet.devices, Some(&tag)).await?;
+        let (wave, selected) = quickstart_store::roll_out(app, ctx, published, &tag).await?;
+        let told = async |message| {
+            let told = self
+                .each(message, fleet.sessions.iter(), |session| {
+                    quickstart_store::follow(fleet.station, session, published)
+                })
+                .await?;
+            Ok::<usize, CliError>(told.into_iter().filter(|told| *told).count())
+        };
+        let part = told("rolling a wave out").await?;
+        if u64::try_from(part).ok() != Some(selected) {
+            return Err(CliError::Failed(format!(
+                "cannot roll the wave out: {part} devices are told of it, not {selected}"
+            )));
+        }
+        quickstart_store::complete(app, ctx, &wave).await?;
+        let all = told("completing the wave").await?;
+        if all != fleet.sessions.len() {
+            return Err(CliError::Failed(format!(
+                "cannot complete the wave: {all} of {} devices are told of it",
+                fleet.sessions.len()
+            )));
+        }
+        self.done("wave", all, began, format!("hallmark wave status {wave}"));
         Ok(())
     }
 

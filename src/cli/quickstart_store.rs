@@ -6,21 +6,27 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::CliError;
-use super::line::{LineError, Publisher, Station};
+use super::line::{Device, LineError, Publisher, Station};
 use crate::adapters::squashfs::{Content, Entry, build};
 use crate::app::accounts::{self, NewAccount};
+use crate::app::devices::DeviceName;
+use crate::app::fleet::devices::PlaceChange;
+use crate::app::fleet::rollout::Wanted;
+use crate::app::fleet::waves::{NewWave, Source};
 use crate::app::members::{self, Confirmed};
-use crate::app::{App, BrandCtx, InstanceCtx, Password, StoreCtx, brands, login};
+use crate::app::store::flush_reports;
+use crate::app::{App, BrandCtx, InstanceCtx, Password, StoreCtx, brands, fleet, login};
 use crate::domain::access::Role;
 use crate::domain::blob::BlobId;
 use crate::domain::catalog::SnapRecord;
-use crate::domain::ident::{Email, SnapName};
+use crate::domain::fleet::{Act, Policy, WaveKind};
+use crate::domain::ident::{Email, SnapName, Tag, WaveName};
 
 const SNAP_YAML: &str = include_str!("../../examples/quickstart-agent/meta/snap.yaml");
 const AGENT: &str = include_str!("../../examples/quickstart-agent/bin/agent");
 const NAME: &str = "quickstart-agent";
-/// The versions that are built: the one devices install, and the one they are updated to.
-const VERSIONS: [&str; 2] = ["1.0", "1.1"];
+/// The versions that are built: the one devices install, the one they are updated to, and the one a wave brings.
+const VERSIONS: [&str; 3] = ["1.0", "1.1", "1.2"];
 /// What a publisher releases to, and devices follow.
 const CHANNEL: &str = "latest/stable";
 /// Who publishes.
@@ -33,6 +39,7 @@ pub(super) struct Published {
     snap: SnapRecord,
     first: u64,
     second: u64,
+    third: u64,
 }
 
 /// An account with the role publisher in the brand's base store, logged in at the server. One of an earlier run gets a new
@@ -56,14 +63,13 @@ pub(super) async fn publisher(app: &App, ctx: &BrandCtx, base: &str) -> Result<P
         };
         accounts::create(app, &instance, new).await?;
     }
-    let brand = brands::show(app, ctx).await?;
-    let store = StoreCtx::local(app, &brand.base_store).await?;
+    let store = base_store(app, ctx).await?;
     let roles = BTreeSet::from([Role::Access]);
     members::set(app, &store, &email, &roles, Confirmed::default()).await?;
     Ok(Publisher::login(base, email.as_str(), password.reveal()).await?)
 }
 
-/// Builds the two versions and publishes them as snapcraft does; the first one is released. The same again changes nothing
+/// Builds the versions and publishes them as snapcraft does; the first one is released. The same again changes nothing
 /// but the release.
 pub(super) async fn publish(app: &App, publisher: Publisher) -> Result<Published, CliError> {
     publisher.register(NAME).await?;
@@ -80,7 +86,7 @@ pub(super) async fn publish(app: &App, publisher: Publisher) -> Result<Published
         .find_unique::<SnapRecord>("name", name.as_str())
         .await
         .map_err(|error| CliError::failed("cannot find the example snap", error))?;
-    let (Some(snap), [first, second]) = (snap, revisions.as_slice()) else {
+    let (Some(snap), [first, second, third]) = (snap, revisions.as_slice()) else {
         return Err(CliError::Failed("cannot find the example snap".to_owned()));
     };
     publisher.release(NAME, *first, CHANNEL).await?;
@@ -89,6 +95,7 @@ pub(super) async fn publish(app: &App, publisher: Publisher) -> Result<Published
         snap: snap.record,
         first: *first,
         second: *second,
+        third: *third,
     })
 }
 
@@ -131,16 +138,103 @@ pub(super) async fn refresh(
     session: &str,
     published: &Published,
 ) -> Result<(), LineError> {
+    let answer = ask(station, session, published, published.first).await?;
+    fetch(station, session, &answer, published.second).await
+}
+
+/// What a device is told that has this revision.
+async fn ask(station: &Station, session: &str, published: &Published, has: u64) -> Result<Value, LineError> {
     let id = &published.snap.id;
     let installed = json!({
-        "snap-id": id, "instance-key": id, "revision": published.first, "tracking-channel": CHANNEL,
+        "snap-id": id, "instance-key": id, "revision": has, "tracking-channel": CHANNEL,
         "epoch": {"read": [0], "write": [0]},
     });
     let action = json!({"action": "refresh", "instance-key": id, "snap-id": id, "channel": CHANNEL});
-    let answer = station
+    station
         .refresh(session, json!([installed]), json!([action]))
-        .await?;
-    fetch(station, session, &answer, published.second).await
+        .await
+}
+
+/// A device that has the second version asks for something newer: whether it is told of the third, which then it fetches.
+pub(super) async fn follow(
+    station: &Station,
+    session: &str,
+    published: &Published,
+) -> Result<bool, LineError> {
+    let answer = ask(station, session, published, published.second).await?;
+    let told = answer.pointer("/results/0/snap/revision").and_then(Value::as_u64);
+    if told == Some(published.second) {
+        return Ok(false);
+    }
+    fetch(station, session, &answer, published.third).await?;
+    Ok(true)
+}
+
+/// Makes production devices of these, which follow `tag`; none: channels decide for them.
+pub(super) async fn place(
+    app: &App,
+    ctx: &BrandCtx,
+    devices: &[Device],
+    tag: Option<&Tag>,
+) -> Result<(), CliError> {
+    for device in devices {
+        if tag.is_none() && fleet::devices::find(app, &device.id).await?.is_none() {
+            continue;
+        }
+        let change = PlaceChange {
+            production: tag.map(|_| true),
+            tag: Some(tag.cloned()),
+            ..PlaceChange::default()
+        };
+        let name = DeviceName::Of(device.id.model.clone(), device.id.serial.clone());
+        fleet::devices::change(app, ctx, &name, &change).await?;
+    }
+    Ok(())
+}
+
+/// A wave of the third version for the devices of a tag, rolled out to a quarter of them: its name, and how many that are.
+pub(super) async fn roll_out(
+    app: &App,
+    ctx: &BrandCtx,
+    published: &Published,
+    tag: &Tag,
+) -> Result<(WaveName, u64), CliError> {
+    // What the devices reported is written from time to time; a wave is over what is known.
+    flush_reports(app).await?;
+    let store = base_store(app, ctx).await?;
+    let name: WaveName = tag
+        .as_str()
+        .parse()
+        .map_err(|error| CliError::failed("cannot name the wave", error))?;
+    let new = NewWave {
+        name: name.clone(),
+        tag: tag.clone(),
+        kind: WaveKind::Forward,
+        source: Source::Snaps(vec![(published.snap.name.clone(), Some(published.third))]),
+        channel: None,
+        prune: Vec::new(),
+        expires: None,
+        policy: Policy::default(),
+    };
+    fleet::waves::init(app, &store, new).await?;
+    let wanted = Wanted {
+        percentage: Some(25),
+        ..Wanted::default()
+    };
+    let rolled = fleet::rollout::rollout(app, &store, &name, &wanted).await?;
+    Ok((name, rolled.rollout.selected))
+}
+
+/// Publishes the wave to all of them.
+pub(super) async fn complete(app: &App, ctx: &BrandCtx, wave: &WaveName) -> Result<(), CliError> {
+    let store = base_store(app, ctx).await?;
+    fleet::waves::act(app, &store, wave, Act::Complete).await?;
+    Ok(())
+}
+
+async fn base_store(app: &App, ctx: &BrandCtx) -> Result<StoreCtx, CliError> {
+    let brand = brands::show(app, ctx).await?;
+    Ok(StoreCtx::local(app, &brand.base_store).await?)
 }
 
 /// Downloads the one snap of an answer, which must be this revision.

@@ -26,6 +26,8 @@ pub(super) enum Verb {
     Store(store::Store),
     /// Upload many snaps at once, and look at what else the server does meanwhile
     Publish(store::publish::Publish),
+    /// Roll waves out over a large fleet, and look at what the decision adds to a refresh
+    Waves(store::waves::Waves),
     /// Keep processors busy: what `publish` compares with
     #[command(hide = true)]
     Burn(store::publish::Burn),
@@ -41,6 +43,7 @@ impl Verb {
             Self::Vault(vault) => vault.run(cx).await,
             Self::Store(store) => store.run(cx).await,
             Self::Publish(publish) => publish.run(cx).await,
+            Self::Waves(waves) => waves.run(cx).await,
             Self::Burn(burn) => burn.run(cx),
             Self::Ceiling(ceiling) => ceiling.run(cx).await,
         }

@@ -7,9 +7,10 @@ use hallmark::app::fleet::devices::{PlaceChange, change};
 use hallmark::app::fleet::rollout::{self, Rolled, Wanted};
 use hallmark::app::fleet::waves::{self, NewWave, Source};
 use hallmark::app::fleet::{explain, groups, judge_all, status};
+use hallmark::app::models::{self, ModelSettings, NewModel};
 use hallmark::app::store::flush_reports;
 use hallmark::app::{App, Refusal, StoreCtx, devices, serials};
-use hallmark::domain::fleet::{Act, Policy, State, WaveKind, WaveStatus};
+use hallmark::domain::fleet::{Act, Policy, ProductionRule, State, WaveKind, WaveStatus};
 use hallmark::domain::vault::Standing;
 use serde_json::{Value, json};
 
@@ -569,15 +570,105 @@ async fn bad_selections_are_refused_and_change_nothing() {
         ..Wanted::default()
     };
     assert_eq!(fleet.roll("v2", part).await.unwrap().rollout.selected, 2);
-    let denied = serials::judge(
-        &field.app,
-        &acme_ctx(),
-        &"gate-1".parse().unwrap(),
-        &["P2".parse().unwrap()],
-        Some(Standing::Denied),
+}
+
+#[tokio::test]
+async fn devices_that_are_shut_out_count_for_nothing() {
+    let field = agents().await;
+    let fleet = Fleet::new(&field, 3).await;
+    let (ctx, model) = (acme_ctx(), "gate-1".parse().unwrap());
+    let new = NewModel {
+        name: "gate-1".parse().unwrap(),
+        api_key: None,
+        key: None,
+        settings: ModelSettings::default(),
+    };
+    models::create(&field.app, &ctx, new).await.unwrap();
+    fleet.forward("v2", 2).await;
+    let judge = async |standing| {
+        let serials = ["P2".parse().unwrap()];
+        serials::judge(&field.app, &ctx, &model, &serials, standing)
+            .await
+            .unwrap();
+    };
+    judge(Some(Standing::Denied)).await;
+    let dry = |wanted| Wanted {
+        dry_run: true,
+        ..wanted
+    };
+    assert_eq!(fleet.roll("v2", dry(limit(9))).await.unwrap().rollout.matching, 2);
+    let refused = fleet.roll("v2", dry(listed(&["P2"]))).await.unwrap_err();
+    assert!(
+        refused.message.contains("gate-1/P2 (denied)"),
+        "{}",
+        refused.message
     );
-    // The model has no record here: nothing is judged.
-    assert!(denied.await.is_err());
+    assert_eq!(fleet.status("v2").await.total, 2);
+    let again = reopened(&field).await;
+    let there = status::status(&again, &store(&again).await, &"v2".parse().unwrap(), 4).await;
+    assert_eq!(there.unwrap().total, 2);
+    judge(None).await;
+    assert_eq!(fleet.status("v2").await.total, 3);
+}
+
+#[tokio::test]
+async fn devices_that_register_become_what_their_model_says() {
+    let field = agents().await;
+    let ctx = acme_ctx();
+    let new = NewModel {
+        name: "gate-1".parse().unwrap(),
+        api_key: None,
+        key: None,
+        settings: ModelSettings {
+            production: Some(ProductionRule::AllowList),
+            tag: Some(Some("main".parse().unwrap())),
+            ..ModelSettings::default()
+        },
+    };
+    models::create(&field.app, &ctx, new).await.unwrap();
+    let (model, allowed) = ("gate-1".parse().unwrap(), ["A1".parse().unwrap()]);
+    serials::judge(&field.app, &ctx, &model, &allowed, Some(Standing::Allowed))
+        .await
+        .unwrap();
+    for (serial, production) in [("A1", true), ("A2", false)] {
+        let device = Device {
+            field: &field,
+            session: session(&field, serial).await,
+        };
+        let context = json!([installed("agent", 1, "latest/stable")]);
+        device.refresh(context, json!([refresh_action("agent")])).await;
+        let place = devices::show(&field.app, &ctx, &name(serial))
+            .await
+            .unwrap()
+            .place
+            .unwrap();
+        assert_eq!(
+            (place.production, place.tag.unwrap().as_str()),
+            (production, "main")
+        );
+    }
+    // It is fixed then.
+    serials::judge(
+        &field.app,
+        &ctx,
+        &model,
+        &["A2".parse().unwrap()],
+        Some(Standing::Allowed),
+    )
+    .await
+    .unwrap();
+    let place = devices::show(&field.app, &ctx, &name("A2"))
+        .await
+        .unwrap()
+        .place
+        .unwrap();
+    assert!(!place.production);
+    let wanted = PlaceChange {
+        production: Some(true),
+        ..PlaceChange::default()
+    };
+    let refused = change(&field.app, &ctx, &name("A2"), &wanted).await;
+    assert_eq!(refused.unwrap_err().code, "production-fixed");
 }
 
 #[tokio::test]

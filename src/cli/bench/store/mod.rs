@@ -7,6 +7,7 @@ mod nginx;
 pub(super) mod publish;
 mod requests;
 mod traffic;
+pub(super) mod waves;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -31,13 +31,18 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    fn new() -> anyhow::Result<Self> {
+    pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             count: 0,
             wall: Duration::ZERO,
             cpu: Duration::ZERO,
             times: Histogram::new(3)?,
         })
+    }
+
+    /// The server used so much more of its processors.
+    pub(super) fn add_cpu(&mut self, cpu: Duration) {
+        self.cpu += cpu;
     }
 
     /// Requests per second.
@@ -122,7 +127,7 @@ async fn look(url: &str, fleet: &Fleet, kind: Kind, asks: &[Ask]) -> anyhow::Res
 }
 
 /// Sends `count` requests, `concurrency` at a time, each sender over a connection of its own.
-async fn send(
+pub(super) async fn send(
     url: &str,
     asks: &Arc<Vec<Ask>>,
     count: usize,
