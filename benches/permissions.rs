@@ -83,6 +83,7 @@ async fn instance() -> (App, Credential) {
         models: Arc::default(),
         provider: None,
         post: None,
+        hook: None,
     }
     .into();
     let now = clock.now();

@@ -13,3 +13,4 @@ pub mod softkey;
 pub mod squashfs;
 pub mod system;
 pub mod vcdiff;
+pub mod webhook;

@@ -200,6 +200,8 @@ pub struct AppState {
     pub provider: Option<provider::Provider>,
     /// Who takes letters to people; none = nothing is mailed.
     pub post: Option<mail::Post>,
+    /// Who is told what happens to waves; none = nobody.
+    pub hook: Option<fleet::Hook>,
     /// Settings.
     pub settings: Arc<Settings>,
     /// Guards against guessing; `Arc::default()`.

@@ -18,6 +18,8 @@ use crate::adapters::softkey::{DEFAULT_QUEUE, SoftKeys};
 use crate::adapters::squashfs::Squashfs;
 use crate::adapters::system::{SystemClock, SystemEntropy};
 use crate::adapters::vcdiff::Vcdiff;
+use crate::adapters::webhook::Webhook;
+use crate::app::fleet::Hook;
 use crate::app::instance::{self, Parts};
 use crate::app::mail::Post;
 use crate::app::provider::Provider;
@@ -216,6 +218,7 @@ pub fn parts(
         entropy: Arc::new(SystemEntropy::default()),
         provider: None,
         post: None,
+        hook: None,
         settings: Arc::new(Settings {
             public_url,
             request_id_life: config.request_id_life.value.0.into(),
@@ -304,6 +307,24 @@ fn post(config: &Config, public_url: &str) -> Result<Option<Post>, CliError> {
     Ok(Some(Post::new(Arc::new(mailer))))
 }
 
+/// Who is told what happens to waves.
+fn hook(config: &Config) -> Result<Option<Hook>, CliError> {
+    let (url, secret) = (&config.webhook_url.value.0, &config.webhook_secret_file.value.0);
+    let (url, secret) = match (url, secret) {
+        (None, None) => return Ok(None),
+        (Some(url), Some(secret)) => (url, secret),
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(CliError::Failed(
+                "cannot tell the webhook what happens to waves: set both webhook-url and webhook-secret-file, or neither"
+                    .to_owned(),
+            ));
+        }
+    };
+    let webhook = Webhook::new(url.as_str().to_owned())
+        .map_err(|error| CliError::failed("cannot set the webhook up", error.without_url()))?;
+    Ok(Some(Hook::new(Arc::new(webhook), secret_file(&secret.0)?)))
+}
+
 /// The host in the address of this server.
 fn host_of(public_url: &str) -> String {
     let url = url::Url::parse(public_url).ok();
@@ -322,6 +343,7 @@ pub async fn app(config: &Config, bound: Option<SocketAddr>) -> Result<App, CliE
     if bound.is_some() {
         parts.provider = provider(config, &parts.clock)?;
         parts.post = post(config, &parts.settings.public_url)?;
+        parts.hook = hook(config)?;
     }
     Ok(instance::open(parts).await?)
 }

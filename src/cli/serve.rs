@@ -90,6 +90,7 @@ impl Running {
             limit,
             drained.clone().cancelled_owned(),
         );
+        let notices = app::fleet::deliver(app.clone(), drained.clone().cancelled_owned());
         let waves = app::fleet::watch(app.clone(), drained.clone().cancelled_owned());
         let reports = app::store::reports(app.clone(), drained.clone().cancelled_owned());
         let pushes = app::catalog::push::pushes(app.clone(), drained.clone().cancelled_owned());
@@ -108,6 +109,7 @@ impl Running {
             tokio::spawn(deltas),
             tokio::spawn(reports),
             tokio::spawn(waves),
+            tokio::spawn(notices),
             tokio::spawn(pushes),
             tokio::spawn(letters),
         ];

@@ -359,7 +359,10 @@ impl Init {
             .collect();
         set("snaps", (!snaps.is_empty()).then(|| json!(snaps)));
         set("from-wave", self.from_wave.map(|wave| json!(wave)));
-        set("from-channel-map", self.from_channel_map.then(|| json!(true)));
+        set(
+            "from-channel-map",
+            self.from_channel_map.then_some(Value::Bool(true)),
+        );
         set("channel", self.channel.map(Value::from));
         set("prune", (!self.prune.is_empty()).then(|| json!(self.prune)));
         let expires = self

@@ -4,6 +4,7 @@
 mod mail;
 mod sign_in;
 mod values;
+mod webhook;
 
 pub use mail::{HostName, MailSecurity, Port, Sender};
 pub use sign_in::{Issuer, Label, Scopes, Word};
@@ -12,6 +13,8 @@ pub use values::{
     BlobsUrl, Count, DatabaseUrl, FilePath, FileSize, ListenAddress, LogFilter, LogFormat, Maybe, Proxies,
     PublicUrl, Seconds, Size, Switch, ValueError,
 };
+
+pub use webhook::HookUrl;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -260,6 +263,10 @@ settings! {
     smtp_password_file: Maybe<FilePath>, "smtp-password-file", "HALLMARK_SMTP_PASSWORD_FILE", Maybe(None);
     /// The address letters are from
     smtp_from: Maybe<Sender>, "smtp-from", "HALLMARK_SMTP_FROM", Maybe(None);
+    /// The address that is told what happens to waves; without one nobody is
+    webhook_url: Maybe<HookUrl>, "webhook-url", "HALLMARK_WEBHOOK_URL", Maybe(None);
+    /// File with the secret that signs what it is told (HMAC-SHA256)
+    webhook_secret_file: Maybe<FilePath>, "webhook-secret-file", "HALLMARK_WEBHOOK_SECRET_FILE", Maybe(None);
     /// Accept the throw-away keys that ship with the project: never in production
     dev: Switch, "dev", "HALLMARK_DEV", Switch(false);
 }

@@ -139,6 +139,14 @@ impl Metrics {
         text
     }
 
+    /// The same with further families, which are complete lines of the format.
+    pub fn text_with(&self, further: &str) -> String {
+        const END: &str = "# EOF\n";
+        let text = self.text();
+        let families = text.strip_suffix(END).unwrap_or(&text);
+        format!("{families}{further}{END}")
+    }
+
     /// The `http_in_*` metrics under exactly the names older vaults gave them: Prometheus text, counters without the
     /// suffix that OpenMetrics puts behind them.
     pub fn legacy_text(&self) -> String {

@@ -11,6 +11,7 @@ use super::fault::{Fault, NativeDialect};
 use super::metrics::Metrics;
 use super::{openapi, reply, web};
 use crate::app::App;
+use crate::app::fleet::status;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -33,7 +34,10 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
     let readyz = warp::path!("readyz").and(with(app.clone())).then(ready).boxed();
     let metrics = warp::path!("metrics")
         .and(with(metrics.clone()))
-        .map(|metrics: Metrics| reply::bytes(StatusCode::OK, OPENMETRICS, metrics.text()))
+        .and(with(app.clone()))
+        .map(|metrics: Metrics, app: App| {
+            reply::bytes(StatusCode::OK, OPENMETRICS, metrics.text_with(&waves(&app)))
+        })
         .boxed();
     vec![
         Endpoint::get(
@@ -51,6 +55,49 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
         ),
         Endpoint::get("/metrics", Access::Open, "Metrics as OpenMetrics text", metrics),
     ]
+}
+
+/// The counts of open waves, as OpenMetrics text. Names of stores, waves and tags have no character that would end a label.
+fn waves(app: &App) -> String {
+    use std::fmt::Write as _;
+    let open = status::open(app);
+    if open.is_empty() {
+        return String::new();
+    }
+    let mut devices = String::from(
+        "# HELP hallmark_wave_devices Production devices of the tag of an open wave.\n# TYPE hallmark_wave_devices gauge\n",
+    );
+    let mut states = String::from(
+        "# HELP hallmark_wave_device_states Devices that were shown an open wave, by how they take it.\n\
+         # TYPE hallmark_wave_device_states gauge\n",
+    );
+    for state in &open {
+        let wave = &state.record.wave;
+        let labels = format!(
+            "store=\"{}\",wave=\"{}\",tag=\"{}\"",
+            wave.store, wave.name, wave.tag
+        );
+        for (name, count) in [
+            ("total", state.total),
+            ("updated", state.updated),
+            ("scheduled", state.scheduled),
+            ("unscheduled", state.unscheduled),
+        ] {
+            // Writing into a text cannot fail.
+            let _ = writeln!(
+                devices,
+                "hallmark_wave_devices{{{labels},state=\"{name}\"}} {count}"
+            );
+        }
+        for (name, count) in &state.devices {
+            let name = name.word();
+            let _ = writeln!(
+                states,
+                "hallmark_wave_device_states{{{labels},state=\"{name}\"}} {count}"
+            );
+        }
+    }
+    devices + &states
 }
 
 /// `GET /openapi.json`: the description of `endpoints` and of itself, written once.

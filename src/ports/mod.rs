@@ -6,6 +6,7 @@
 mod assertions;
 mod audit;
 mod blobs;
+mod courier;
 mod deltas;
 mod identity;
 mod mail;
@@ -19,6 +20,7 @@ mod world;
 pub use assertions::{AssertionFilter, AssertionStore, PutRule, StoredAssertion};
 pub use audit::{AuditFilter, AuditLog};
 pub use blobs::{Blob, BlobEntry, BlobError, BlobStream, Blobs, Staged, Staging};
+pub use courier::Courier;
 pub use deltas::Deltas;
 pub use identity::{Claimed, Errand, IdentityError, IdentityProvider};
 pub use mail::{MailError, Mailer};

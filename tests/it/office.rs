@@ -103,6 +103,7 @@ impl Office {
             entropy: Arc::new(SystemEntropy::default()),
             provider: None,
             post: None,
+            hook: None,
             secrets: Arc::new(Secrets {
                 nonce_key: [1; 32],
                 session_key: [2; 32],

@@ -7,6 +7,7 @@ pub mod groups;
 mod health;
 mod index;
 mod load;
+mod notify;
 mod pool;
 pub mod rollout;
 mod sight;
@@ -17,6 +18,7 @@ pub mod waves;
 pub(in crate::app) use health::fetched;
 pub use health::observe;
 pub use load::start;
+pub use notify::{Hook, deliver};
 pub use sight::DeviceSight;
 pub use watch::{judge_all, watch};
 

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use serde_json::{Value, json};
 
 use super::index::{Shown, State, id_of};
-use super::{load, start, waves};
+use super::{load, notify, start, waves};
 use crate::app::devices::DeviceName;
 use crate::app::{App, Refusal, StoreCtx, vault_event};
 use crate::domain::audit::AuditEvent;
@@ -248,6 +248,7 @@ pub(super) async fn roll(
     }
     record.history.push(rollout.clone());
     record.authorship.change(asking.account, now);
+    notify::tell(app, &mut record, "wave.rollout");
     let mut commit = Commit {
         records: vec![Change::replace(&record, version)],
         audit: vec![described(asking.event, &record, &rollout)],

@@ -123,6 +123,24 @@ impl DeviceSight {
         decide(&self.sight(), pin, running)
     }
 
+    /// Whether a device keeps what it runs rather than take a lower revision from its channel: where nothing is pinned any more,
+    /// as after a cancelled wave, what a wave brought is not taken back.
+    pub fn keeps(
+        &self,
+        app: &App,
+        snap_id: &SnapId,
+        channel: &Channel,
+        architecture: &Architecture,
+        (running, offered): (u64, u64),
+    ) -> bool {
+        let pin = PinRef {
+            snap_id,
+            channel,
+            architecture,
+        };
+        offered < running && app.fleet.read().since(self.number, pin, running) > 0
+    }
+
     /// Whether the device may have this revision by its number: what is pinned hides all others.
     pub fn allows(
         &self,

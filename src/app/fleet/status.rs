@@ -86,6 +86,14 @@ pub async fn status(
     Ok(of(&state, shown, app.clock.now(), online_hours))
 }
 
+/// How far all open waves of all stores have come; nothing before the fleet is known.
+pub fn open(app: &App) -> Vec<WaveState> {
+    let now = app.clock.now();
+    let state = app.fleet.read();
+    let open = state.open_waves();
+    open.map(|shown| of(&state, shown, now, ONLINE_HOURS)).collect()
+}
+
 /// The same for one that is at hand.
 pub(super) fn of(state: &State, shown: &Shown, now: Timestamp, online_hours: u32) -> WaveState {
     let record = Arc::clone(&shown.record);

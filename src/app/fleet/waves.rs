@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::index::State;
-use super::start;
+use super::{notify, start};
 use crate::app::store::{SnapEntry, Snapshot};
 use crate::app::{App, Refusal, StoreCtx, vault_event};
 use crate::domain::access::Authorship;
@@ -146,7 +146,7 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
     // What the store decides needs no further signature.
     wave.act(Act::Sign, now)
         .map_err(|error| refused("make", &new.name, &error))?;
-    let record = WaveRecord {
+    let mut record = WaveRecord {
         wave,
         created: now,
         authorship: Authorship::made_by(ctx.account()),
@@ -155,7 +155,10 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
         policy: new.policy.clone(),
         prune: pruned,
         why: None,
+        notices: Vec::new(),
+        noticed: 0,
     };
+    notify::tell(app, &mut record, "wave.init");
     let detail = json!({
         "wave": new.name,
         "tag": new.tag,
@@ -549,6 +552,7 @@ pub(super) async fn apply(
         published = Some((map, map_version + 1));
     }
     let mut event = doer.event;
+    notify::tell(app, &mut record, &event.action);
     event.detail.insert("wave".to_owned(), json!(name));
     event.detail.insert("tag".to_owned(), json!(record.wave.tag));
     if let Some(why) = &doer.why {

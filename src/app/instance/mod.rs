@@ -11,6 +11,7 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt as _};
 use zeroize::Zeroizing;
 
+use super::fleet::Hook;
 use super::mail::Post;
 use super::provider::Provider;
 use super::sign::public_key;
@@ -48,6 +49,8 @@ pub struct Parts {
     pub provider: Option<Provider>,
     /// Who takes letters to people; none = nothing is mailed.
     pub post: Option<Post>,
+    /// Who is told what happens to waves; none = nobody.
+    pub hook: Option<Hook>,
     /// Settings.
     pub settings: Arc<Settings>,
 }
@@ -66,6 +69,7 @@ impl Parts {
             secrets: Arc::new(secrets),
             provider: self.provider,
             post: self.post,
+            hook: self.hook,
             settings: self.settings,
             guard: Arc::new(Guard::default()),
             catalog: Arc::default(),

@@ -316,7 +316,18 @@ fn upgrade<'c>(
         now,
         pins: asker.pins(&entry.record.id),
     };
-    let offer = next(entry, &follower).ok_or_else(|| none_there(entry, asker, now, Some(&channel)))?;
+    let offer = next(entry, &follower);
+    if let Some(sight) = sight {
+        let moves = (
+            installed.revision,
+            offer.as_ref().map_or(0, |offer| offer.revision),
+        );
+        let known = entry.revisions.contains_key(&installed.revision);
+        if known && sight.keeps(app, &entry.record.id, &channel, &asker.architecture, moves) {
+            return Ok(stays(entry, asker, channel, installed.revision));
+        }
+    }
+    let offer = offer.ok_or_else(|| none_there(entry, asker, now, Some(&channel)))?;
     Ok(Found {
         entry,
         revision: offer.revision,
@@ -329,6 +340,19 @@ fn upgrade<'c>(
         architecture: asker.architecture.clone(),
         waved: false,
     })
+}
+
+/// What it has, as if that were what its channel gives.
+fn stays<'c>(entry: &'c SnapEntry, asker: &Asker, channel: Channel, revision: u64) -> Found<'c> {
+    Found {
+        entry,
+        revision,
+        effective: Some(Cow::Owned(channel)),
+        redirect: None,
+        installed: Some(revision),
+        architecture: asker.architecture.clone(),
+        waved: false,
+    }
 }
 
 /// What a production device gets of a snap that is pinned for it; none where its channel decides.
@@ -353,13 +377,9 @@ fn pinned<'c>(
         return Some(Err(none_there(entry, asker, app.clock.now(), Some(channel))));
     }
     Some(Ok(Found {
-        entry,
-        revision,
-        effective: Some(Cow::Owned(channel.clone())),
-        redirect: None,
         installed: Some(running),
-        architecture: asker.architecture.clone(),
         waved: revision != running && matches!(decision.rule, Rule::Wave(_)),
+        ..stays(entry, asker, channel.clone(), revision)
     }))
 }
 

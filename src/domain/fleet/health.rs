@@ -32,6 +32,24 @@ pub enum State {
     Silent,
 }
 
+impl State {
+    /// Its word, as it is written everywhere.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Staged => "staged",
+            Self::Offered => "offered",
+            Self::Downloading => "downloading",
+            Self::Partial => "partial",
+            Self::Updated => "updated",
+            Self::Healthy => "healthy",
+            Self::Reverted => "reverted",
+            Self::Failed => "failed",
+            Self::Held => "held",
+            Self::Silent => "silent",
+        }
+    }
+}
+
 /// What a device has to do to count as healthy, and for how long it may do nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

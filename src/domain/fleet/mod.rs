@@ -21,8 +21,8 @@ pub use pin::{Entry, Pin, PinRef};
 pub use position::{Position, position};
 pub use production::{ProductionMap, Published};
 pub use record::{
-    Exposure, FleetDevice, FleetRule, Group, OnError, OnSuccess, Policy, ProductionRule, Rollout, Step,
-    WaveRecord, Window,
+    Exposure, FleetDevice, FleetRule, Group, Notice, OnError, OnSuccess, Policy, ProductionRule, Rollout,
+    Step, WaveRecord, Window,
 };
 pub use select::{Candidate, Selected, Size, select};
 pub use wave::{Act, Wave, WaveError, WaveKind, WaveStatus};

@@ -283,6 +283,26 @@ pub struct WaveRecord {
     /// Why it was halted or cancelled by itself.
     #[serde(default)]
     pub why: Option<String>,
+    /// What a listener was not told yet, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
+    /// The number of the last notice.
+    #[serde(default)]
+    pub noticed: u32,
+}
+
+/// Something that happened to a wave and that a listener shall be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Notice {
+    /// 1, 2, ... for each wave.
+    pub number: u32,
+    /// What happened, in the words of the audit log.
+    pub event: String,
+    /// Why, where it happened by itself.
+    pub why: Option<String>,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Devices a rollout chose, or (number 0) one that first asked as a member of a whole group: it stays exposed wherever it

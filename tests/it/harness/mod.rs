@@ -84,6 +84,7 @@ pub(crate) fn parts(
         entropy: Arc::new(SystemEntropy::default()),
         provider: None,
         post: None,
+        hook: None,
         settings: settings(dev),
     }
 }

@@ -168,6 +168,7 @@ impl Factory {
             entropy: Arc::new(SystemEntropy::default()),
             provider: None,
             post: None,
+            hook: None,
             secrets: Arc::new(Secrets {
                 nonce_key: [1; 32],
                 session_key: [2; 32],
