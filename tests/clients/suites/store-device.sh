@@ -8,6 +8,7 @@
 . "$here/device.sh"
 . "$here/snaps.sh"
 . "$here/shop.sh"
+. "$here/waves.sh"
 
 if [ "${1-}" != inside ]; then
   work=$(mktemp -d "${TMPDIR:-/tmp}/hm-store-device.XXXXXX")
@@ -228,6 +229,9 @@ for version in $HALLMARK_SNAPD; do
 JSON
   result 'it is taken once it is validated' on_device snap refresh "$app"
   result 'the command and the service of it run' runs "$app" 2
+
+  # Waves: who sees which revision, when.
+  under_waves "$name/SN-$version-1" "other-$version" "tag-$version" "$version"
 
   # A session that is no more is renewed without a word.
   change_state 'auth/device/session-macaroon="forged"'

@@ -1,0 +1,77 @@
+# A real device under waves: part of the suite store-device. Needs device.sh and shop.sh.
+
+# told SNAP REVISION: the device is told of a newer revision; tells_nothing SNAP: it is not.
+told() { says "^$1 +$2 +$2 " snap refresh --list; }
+tells_nothing() { ! on_device snap refresh --list 2>&1 | grep -E "^$1 "; }
+# takes_it WAVE STATE: hallmark counts one device of the wave in this state.
+takes_it() { "$HALLMARK" wave status "$1" | grep -E "How they take it.*1 $2"; }
+# asks_again: the device asks once more, so that hallmark hears what it runs now.
+asks_again() { on_device snap refresh --list >/dev/null 2>&1 || true; }
+
+# under_waves DEVICE SNAP TAG VERSION: from before a wave to after several. The device has revision 2 of SNAP, which stable holds.
+under_waves() {
+  local device=$1 snap=$2 tag=$3 version=$4 revision
+  for revision in 3 4 5 6; do
+    make_app "$snap" "$revision" "$shop_snaps/$snap-$revision.snap"
+    check "revision $revision is added and released nowhere" publish "$shop_snaps/$snap-$revision.snap"
+  done
+  check 'the device is made a production device' "$HALLMARK" device production "$device" yes
+  check 'it follows a tag' "$HALLMARK" device tag "$device" "$tag"
+  asks_again
+  result 'a production device without waves follows its channel' tells_nothing "$snap"
+  check 'a wave is made' "$HALLMARK" wave init "three-$version" --tag "$tag" "$snap=3" --policy \
+    '{"error": {"percent": 100, "min-devices": 2, "kinds": ["reverted"]}}'
+  result 'before a rollout it is told nothing' tells_nothing "$snap"
+  result 'nor does it get the revision by its number' says_not 'no snap revision available|revision .*not found|not available' \
+    snap refresh --revision=3 "$snap"
+  check 'the wave is rolled out to it' "$HALLMARK" wave rollout "three-$version" --uuids "$device"
+  result 'it is told of the wave' told "$snap" 3
+  result 'hallmark counts it as offered' wait_for 60 takes_it "three-$version" offered
+  check 'the wave is halted' "$HALLMARK" wave halt "three-$version"
+  result 'it is told nothing while the wave is halted' tells_nothing "$snap"
+  check 'the wave goes on' "$HALLMARK" wave resume "three-$version"
+  if [ "$version" != old ]; then # snapd 2.57.6 cannot hold single snaps
+    result 'its owner holds the snap' on_device snap refresh --hold=24h "$snap"
+    on_device snap refresh >/dev/null 2>&1 || true
+    result 'it stays where it is' runs "$snap" 2
+    result 'hallmark counts it as held' wait_for 60 takes_it "three-$version" held
+    result 'its owner lets it go' on_device snap refresh --unhold "$snap"
+  fi
+  result 'snap refresh takes the revision of the wave' on_device snap refresh "$snap"
+  result 'the command and the service of it run' runs "$snap" 3
+  asks_again
+  result 'hallmark counts it as updated' wait_for 60 takes_it "three-$version" '(updated|healthy)'
+  result 'hallmark says why it sees what it sees' bash -c '"$HALLMARK" device show "$1" | grep -E "^$2 .*wave $3 was rolled out"' \
+    _ "$device" "$snap" "three-$version"
+  result 'snap revert goes back' on_device snap revert "$snap"
+  asks_again
+  result 'hallmark counts it as reverted' wait_for 60 takes_it "three-$version" reverted
+  result 'it is not told of the same again' tells_nothing "$snap"
+  result 'the command and the service of before run' runs "$snap" 2
+  check 'the wave is cancelled' "$HALLMARK" wave cancel "three-$version"
+
+  check 'a next wave is made and rolled out by number' sh -c \
+    '"$HALLMARK" wave init "$1" --tag "$2" "$3=4" && "$HALLMARK" wave rollout "$1" --limit 1' _ "four-$version" "$tag" "$snap"
+  result 'the device takes it' on_device snap refresh "$snap"
+  result 'the command and the service of it run' runs "$snap" 4
+  asks_again
+  result 'hallmark hears of it' wait_for 60 takes_it "four-$version" '(updated|healthy)'
+  check 'it is cancelled too' "$HALLMARK" wave cancel "four-$version"
+  on_device snap refresh "$snap" >/dev/null 2>&1 || true
+  result 'what it has is not taken back' runs "$snap" 4
+
+  check 'one more is made and completed at once' sh -c \
+    '"$HALLMARK" wave init "$1" --tag "$2" "$3=5" && "$HALLMARK" wave complete "$1"' _ "five-$version" "$tag" "$snap"
+  result 'every production device of the tag takes it' on_device snap refresh "$snap"
+  result 'the command and the service of it run' runs "$snap" 5
+  check 'a revision is released to its channel' "$HALLMARK" snap release "$snap" 6 stable
+  result 'what is published holds, whatever the channel says' tells_nothing "$snap"
+  check 'a rollback is made and rolled out' sh -c \
+    '"$HALLMARK" wave init "$1" --tag "$2" "$3=4" --rollback && "$HALLMARK" wave rollout "$1" --uuids "$4"' _ \
+    "back-$version" "$tag" "$snap" "$device"
+  result 'only that goes back' on_device snap refresh "$snap"
+  result 'the command and the service of it run' runs "$snap" 4
+  check 'the rollback is completed' "$HALLMARK" wave complete "back-$version"
+  check 'the device follows no tag any more' "$HALLMARK" device tag "$device" --unset
+  result 'its channel decides again' told "$snap" 6
+}
