@@ -74,14 +74,38 @@ pub(in crate::app) async fn register(
         ..Commit::default()
     };
     match app.storage.commit(commit).await? {
-        CommitOutcome::Done => Ok(Some(app.fleet.write(|state| state.put(&place)))),
+        CommitOutcome::Done => enter(app, &place).await.map(Some),
         // Another request of the same device was faster.
         CommitOutcome::Conflict { .. } | CommitOutcome::Taken { .. } => {
             let found = find(app, device).await?;
-            Ok(found.map(|found| app.fleet.write(|state| state.put(&found.record))))
+            match found {
+                Some(found) => enter(app, &found.record).await.map(Some),
+                None => Ok(None),
+            }
         }
         outcome @ CommitOutcome::OldRevision { .. } => App::settle(&outcome).map(|()| None),
     }
+}
+
+/// A device takes its place in memory, with what it reported before it had one.
+async fn enter(app: &App, place: &FleetDevice) -> Result<u32, Refusal> {
+    let known = app.fleet.read().number(id_of(&place.device)).is_some();
+    let report = match known {
+        true => None,
+        false => {
+            app.storage
+                .find::<DeviceReport>(DeviceReport::key_of(&place.device))
+                .await?
+        }
+    };
+    Ok(app.fleet.write(|state| {
+        let number = state.put(place);
+        if let Some(found) = report {
+            state.report(number, &found.record);
+            state.set_reverted(number, found.record.reverted);
+        }
+        number
+    }))
 }
 
 /// The store of the devices of a model: the one it names, if that is of its brand, else the brand's base store.
@@ -345,10 +369,8 @@ async fn place_all(
             outcome => App::settle(&outcome)?,
         }
     }
-    app.fleet.write(|state| {
-        for place in &moved {
-            state.put(place);
-        }
-    });
+    for place in &moved {
+        enter(app, place).await?;
+    }
     Ok(moved)
 }

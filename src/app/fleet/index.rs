@@ -251,6 +251,10 @@ impl State {
         let Some(set) = self.sets.get(set) else {
             return Position::Apart;
         };
+        // Of whom nothing was heard yet may have anything: a wave has something to do for it.
+        if set.architecture == Architecture::ANY && set.snaps.is_empty() {
+            return Position::Before;
+        }
         let snaps = set.snaps.iter().filter_map(|(pin, revision)| {
             let (snap_id, channel) = self.pins.get(*pin)?;
             let pin = PinRef {

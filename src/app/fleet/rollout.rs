@@ -14,7 +14,8 @@ use crate::app::devices::DeviceName;
 use crate::app::{App, Refusal, StoreCtx, vault_event};
 use crate::domain::audit::AuditEvent;
 use crate::domain::fleet::{
-    Act, Candidate, Exposure, FleetDevice, Rollout, Selected, Size, Wave, WaveError, WaveRecord, select,
+    Act, Candidate, Exposure, FleetDevice, Position, Rollout, Selected, Size, Wave, WaveError, WaveRecord,
+    select,
 };
 use crate::domain::ident::{AccountId, BrandId, DeviceId, GroupName, ModelName, StoreId, WaveName};
 use crate::domain::time::Timestamp;
@@ -361,6 +362,7 @@ fn named(
             Some((_, _, place)) if !place.production => "a test device",
             Some((_, _, place)) if place.tag.as_ref() != Some(&wave.tag) => "of another tag",
             Some((_, _, place)) if group.is_some() && place.group.as_ref() != group => "not in the group",
+            Some((_, row, _)) if state.stands(wave, row.set) == Position::Apart => "has none of its snaps",
             Some((number, ..)) => {
                 found.insert(number as usize);
                 continue;
@@ -401,16 +403,16 @@ fn candidates(
             group.is_some_and(|group| wave.groups.contains_key(group))
         })
         .collect();
-    let mut updated: Vec<Option<bool>> = Vec::new();
-    let mut is_updated = |set: u32| {
+    let mut known: Vec<Option<Position>> = Vec::new();
+    let mut stands = |set: u32| {
         let place = set as usize;
-        if updated.len() <= place {
-            updated.resize(place + 1, None);
+        if known.len() <= place {
+            known.resize(place + 1, None);
         }
-        match updated.get_mut(place) {
+        match known.get_mut(place) {
             Some(Some(known)) => *known,
-            Some(unknown) => *unknown.insert(state.stands(wave, set).is_updated()),
-            None => false,
+            Some(unknown) => *unknown.insert(state.stands(wave, set)),
+            None => Position::Apart,
         }
     };
     let mut found = Vec::new();
@@ -421,13 +423,18 @@ fn candidates(
         {
             continue;
         }
+        // The wave is not about who has none of its snaps.
+        let position = stands(row.set);
+        if position == Position::Apart {
+            continue;
+        }
         let exposed = by_group.contains(&row.place)
             || shown.is_some_and(|shown| shown.exposed.contains(number as usize));
         let unseen = (row.seen > 0).then(|| u64::try_from(now.unix() - i64::from(row.seen)).unwrap_or(0));
         let candidate = Candidate {
             id: row.id,
             unseen,
-            open: !exposed && !is_updated(row.set),
+            open: !exposed && !position.is_updated(),
         };
         found.push((row.id, candidate));
     }
@@ -443,8 +450,12 @@ fn whole(state: &State, wave: &Wave, shown: Option<&Shown>, group: Option<&Group
         if !places.contains(place) {
             continue;
         }
+        let position = state.stands(wave, *set);
+        if position == Position::Apart {
+            continue;
+        }
         matching += count;
-        if !already && !state.stands(wave, *set).is_updated() {
+        if !already && !position.is_updated() {
             let exposed = shown.and_then(|shown| shown.cells.get(&(*place, *set)));
             eligible += count.saturating_sub(exposed.copied().unwrap_or(0));
         }

@@ -9,6 +9,7 @@ mod reports;
 mod stock;
 mod store;
 mod updates;
+mod wave_walk;
 mod waves;
 mod wire;
 

@@ -19,20 +19,20 @@ use super::stock::{Device, Stock, field, installed, outcomes, refresh_action};
 use crate::harness::acme_ctx;
 
 /// Devices of `acme-store`, each with one snap.
-struct Fleet<'f> {
+pub(super) struct Fleet<'f> {
     field: &'f Field,
-    devices: Vec<Member<'f>>,
+    pub(super) devices: Vec<Member<'f>>,
 }
 
-struct Member<'f> {
+pub(super) struct Member<'f> {
     device: Device<'f>,
-    serial: String,
-    runs: u64,
+    pub(super) serial: String,
+    pub(super) runs: u64,
     held: bool,
 }
 
 /// A field whose snap `agent` has revisions up to 6, the first in stable.
-async fn agents() -> Field {
+pub(super) async fn agents() -> Field {
     let field = field().await;
     let stock = Stock { field: &field };
     for revision in 2..=6 {
@@ -60,13 +60,13 @@ async fn store(app: &App) -> StoreCtx {
         .unwrap()
 }
 
-fn name(serial: &str) -> DeviceName {
+pub(super) fn name(serial: &str) -> DeviceName {
     format!("gate-1/{serial}").parse().unwrap()
 }
 
 impl<'f> Fleet<'f> {
     /// So many production devices that follow the tag `main`; all have asked once.
-    async fn new(field: &'f Field, number: usize) -> Self {
+    pub(super) async fn new(field: &'f Field, number: usize) -> Self {
         let mut fleet = Self {
             field,
             devices: Vec::new(),
@@ -77,7 +77,7 @@ impl<'f> Fleet<'f> {
         fleet
     }
 
-    async fn join(&mut self, serial: &str, tag: Option<&str>) {
+    pub(super) async fn join(&mut self, serial: &str, tag: Option<&str>) {
         let device = Device {
             field: self.field,
             session: session(self.field, serial).await,
@@ -101,7 +101,7 @@ impl<'f> Fleet<'f> {
         self.devices.push(member);
     }
 
-    async fn group(&self, serial: &str, group: Option<&str>) -> Result<(), Refusal> {
+    pub(super) async fn group(&self, serial: &str, group: Option<&str>) -> Result<(), Refusal> {
         let place = PlaceChange {
             group: Some(group.map(|group| group.parse().unwrap())),
             ..PlaceChange::default()
@@ -111,7 +111,7 @@ impl<'f> Fleet<'f> {
             .map(drop)
     }
 
-    async fn make_group(&self, group: &str) {
+    pub(super) async fn make_group(&self, group: &str) {
         groups::create(
             &self.field.app,
             &store(&self.field.app).await,
@@ -121,7 +121,13 @@ impl<'f> Fleet<'f> {
         .unwrap();
     }
 
-    async fn init(&self, wave: &str, kind: WaveKind, revision: u64, policy: Policy) -> Result<(), Refusal> {
+    pub(super) async fn init(
+        &self,
+        wave: &str,
+        kind: WaveKind,
+        revision: u64,
+        policy: Policy,
+    ) -> Result<(), Refusal> {
         let new = NewWave {
             name: wave.parse().unwrap(),
             tag: "main".parse().unwrap(),
@@ -143,12 +149,12 @@ impl<'f> Fleet<'f> {
             .unwrap();
     }
 
-    async fn roll(&self, wave: &str, wanted: Wanted) -> Result<Rolled, Refusal> {
+    pub(super) async fn roll(&self, wave: &str, wanted: Wanted) -> Result<Rolled, Refusal> {
         let ctx = store(&self.field.app).await;
         rollout::rollout(&self.field.app, &ctx, &wave.parse().unwrap(), &wanted).await
     }
 
-    async fn act(&self, wave: &str, act: Act) -> Result<(), Refusal> {
+    pub(super) async fn act(&self, wave: &str, act: Act) -> Result<(), Refusal> {
         let ctx = store(&self.field.app).await;
         waves::act(&self.field.app, &ctx, &wave.parse().unwrap(), act)
             .await
@@ -192,7 +198,7 @@ impl<'f> Fleet<'f> {
 
 impl Member<'_> {
     /// What it is told of its snap: what it has, where there is nothing new.
-    async fn ask(&self) -> u64 {
+    pub(super) async fn ask(&self) -> u64 {
         let mut context = installed("agent", self.runs, "latest/stable");
         if self.held {
             context["held"] = json!({"by": ["system"]});
@@ -405,7 +411,7 @@ async fn a_whole_group_takes_those_who_join_and_keeps_those_who_were_told() {
 }
 
 /// The same storage, as another start of the server sees it.
-async fn reopened(field: &Field) -> App {
+pub(super) async fn reopened(field: &Field) -> App {
     let mut state = hallmark::app::AppState::clone(&field.app);
     state.fleet = std::sync::Arc::default();
     let app = App::from(state);
