@@ -35,7 +35,8 @@ async fn listed(shop: &Shop, store: &str) -> Value {
     answer.ok()["overrides"].clone()
 }
 
-fn wanted(revision: Value, channel: &str) -> Value {
+fn wanted(revision: impl Into<Value>, channel: &str) -> Value {
+    let revision: Value = revision.into();
     let mut body = json!({"snap_name": "gizmo", "channel": channel, "series": "16"});
     body["revision"] = revision;
     body
@@ -98,7 +99,7 @@ async fn overrides_are_made_listed_and_deleted_in_the_shapes_clients_know() {
         row(json!(2), Value::Null, "stable", "arm64")
     ]);
     for _twice in 0..2 {
-        let made = set(json!([wanted(json!(2), "stable")])).await;
+        let made = set(json!([wanted(2, "stable")])).await;
         assert_eq!(made, json!({ "overrides": both }));
     }
     assert_eq!(listed(&shop, "").await, both);
@@ -109,11 +110,11 @@ async fn overrides_are_made_listed_and_deleted_in_the_shapes_clients_know() {
         head.unwrap().record.sequence
     };
     let before = sequence().await;
-    set(json!([wanted(json!(2), "latest/stable")])).await;
+    set(json!([wanted(2, "latest/stable")])).await;
     assert_eq!(sequence().await, before, "said again, nothing is written");
 
     // Two revisions may share a channel; several changes are one.
-    let made = set(json!([wanted(json!(1), "stable"), wanted(json!(3), "edge")])).await;
+    let made = set(json!([wanted(1, "stable"), wanted(3, "edge")])).await;
     let [one, any] = [
         row(json!(1), json!(1), "stable", "amd64"),
         row(json!(3), Value::Null, "edge", "all"),
@@ -124,11 +125,11 @@ async fn overrides_are_made_listed_and_deleted_in_the_shapes_clients_know() {
     assert_eq!(given(&shop, "acme", "arm64").await, 2);
 
     // What is for everything takes the place of what was for single architectures.
-    set(json!([wanted(json!(3), "stable")])).await;
+    set(json!([wanted(3, "stable")])).await;
     let all = row(json!(3), Value::Null, "stable", "all");
     assert_eq!(listed(&shop, "").await, json!([all, any]));
     assert_eq!(given(&shop, "acme", "amd64").await, 3);
-    set(json!([wanted(json!(1), "stable")])).await;
+    set(json!([wanted(1, "stable")])).await;
     assert_eq!(listed(&shop, "").await, json!([all, one, any]));
     assert_eq!(given(&shop, "acme", "amd64").await, 1);
     assert_eq!(given(&shop, "acme", "arm64").await, 3);
@@ -150,7 +151,7 @@ async fn overrides_are_made_listed_and_deleted_in_the_shapes_clients_know() {
 #[tokio::test]
 async fn what_cannot_be_overridden_is_refused_and_changes_nothing() {
     let shop = shop().await;
-    let good = wanted(json!(2), "stable");
+    let good = wanted(2, "stable");
     let with = |name: &str, value: Value| {
         let mut body = good.clone();
         body[name] = value;
@@ -185,15 +186,15 @@ async fn what_cannot_be_overridden_is_refused_and_changes_nothing() {
         (with("channel", json!("2.0/stable")), 400, "no-such-track"),
         (with("revision", Value::Null), 404, "override-not-found"),
         (json!([good, good]), 400, "contradiction"),
-        (json!([good, wanted(json!(3), "stable")]), 400, "contradiction"),
-        (json!([good, wanted(json!(9), "edge")]), 400, "revision-not-found"),
+        (json!([good, wanted(3, "stable")]), 400, "contradiction"),
+        (json!([good, wanted(9, "edge")]), 400, "revision-not-found"),
     ] {
         let refused = call(&shop, "admin", "", PATH, body.clone()).await;
         assert_eq!(refused.refusal(), (status, code), "{body}");
     }
     assert_eq!(listed(&shop, "").await, json!([]));
     let many: Vec<Value> = (0..257)
-        .map(|n| wanted(json!(1), &format!("edge/b{n}")))
+        .map(|n| wanted(1, &format!("edge/b{n}")))
         .collect();
     let refused = call(&shop, "admin", "", PATH, json!(many)).await;
     assert_eq!(refused.refusal(), (400, "too-many-overrides"));
@@ -206,11 +207,11 @@ async fn what_cannot_be_overridden_is_refused_and_changes_nothing() {
 async fn overrides_are_the_administrators_of_the_store_alone() {
     let shop = shop().await;
     shop.person("nobody", &[], false).await;
-    let absent = call(&shop, "nobody", "", PATH, json!([wanted(json!(2), "stable")])).await;
+    let absent = call(&shop, "nobody", "", PATH, json!([wanted(2, "stable")])).await;
     assert_eq!(absent.refusal(), (404, "resource-not-found"));
     for who in ["pub", "pub2", "rev", "view", "brand", "nobody"] {
         for store in ["", "acme", "nosuch"] {
-            let post = call(&shop, who, store, PATH, json!([wanted(json!(2), "stable")])).await;
+            let post = call(&shop, who, store, PATH, json!([wanted(2, "stable")])).await;
             assert_eq!((post.status, &post.body), (404, &absent.body), "{who} {store}");
             let get = call(&shop, who, store, &format!("{PATH}/gizmo"), Value::Null).await;
             assert_eq!((get.status, &get.body), (404, &absent.body), "{who} {store}");
@@ -225,14 +226,14 @@ async fn overrides_are_the_administrators_of_the_store_alone() {
     // With several stores the caller says which.
     let view = json!({"id": "acme-gate", "name": "Gates", "parent": "acme"});
     shop.call("admin", "POST", "/stores", view).await.ok();
-    let which = call(&shop, "admin", "", PATH, json!([wanted(json!(2), "stable")])).await;
+    let which = call(&shop, "admin", "", PATH, json!([wanted(2, "stable")])).await;
     assert_eq!(which.refusal(), (400, "store-required"));
     let hidden = call(
         &shop,
         "admin",
         "acme-gate",
         PATH,
-        json!([wanted(json!(2), "stable")]),
+        json!([wanted(2, "stable")]),
     )
     .await;
     assert_eq!((hidden.status, &hidden.body), (404, &absent.body));
@@ -241,7 +242,7 @@ async fn overrides_are_the_administrators_of_the_store_alone() {
     // Who administers the view alone has only that one.
     shop.person("gate", &[], false).await;
     shop.role("gate", "acme-gate", &["admin"]).await;
-    call(&shop, "gate", "", PATH, json!([wanted(json!(2), "stable")]))
+    call(&shop, "gate", "", PATH, json!([wanted(2, "stable")]))
         .await
         .ok();
     let base = call(&shop, "gate", "acme", &format!("{PATH}/gizmo"), Value::Null).await;
@@ -254,7 +255,7 @@ async fn overrides_are_the_administrators_of_the_store_alone() {
     shop.call("admin", "DELETE", include, Value::Null).await.ok();
     assert_eq!(given(&shop, "acme-gate", "amd64").await, "name-not-found");
     assert_eq!(listed(&shop, "acme-gate").await.as_array().unwrap().len(), 2);
-    let again = call(&shop, "gate", "", PATH, json!([wanted(json!(1), "stable")])).await;
+    let again = call(&shop, "gate", "", PATH, json!([wanted(1, "stable")])).await;
     assert_eq!((again.status, &again.body), (404, &absent.body));
     call(&shop, "gate", "", PATH, json!([wanted(Value::Null, "stable")]))
         .await
@@ -268,7 +269,7 @@ async fn a_pinned_revision_does_not_expire() {
     let shop = shop().await;
     let keep = json!({"keep-unreleased": 0});
     shop.call("admin", "PUT", "/stores/acme", keep).await.ok();
-    call(&shop, "admin", "", PATH, json!([wanted(json!(2), "edge")]))
+    call(&shop, "admin", "", PATH, json!([wanted(2, "edge")]))
         .await
         .ok();
     let kept = async || {
@@ -295,7 +296,7 @@ async fn a_revision_is_pinned_or_expires_but_not_both() {
     shop.call("admin", "PUT", "/stores/acme", keep).await.ok();
     for _ in 0..10 {
         let number = shop.revise("gizmo", |_| ()).await;
-        let pins = json!([wanted(json!(number), "edge")]);
+        let pins = json!([wanted(number, "edge")]);
         let (pinned, ()) = tokio::join!(
             call(&shop, "admin", "", PATH, pins),
             upkeep(shop.app.clone(), async {}),
