@@ -1,14 +1,16 @@
 //! Who calls: reads the `Authorization` header in all forms that clients send (publisher-api.md 2, admin-api.md 2.2);
-//! [`crate::app::authorize`] judges it. Where there is none, macaroons may come as a list in a `Macaroons` header.
+//! [`crate::app::authorize`] judges it. Where there is none, macaroons may come as a list in a `Macaroons` header. `fioctl`
+//! has a header of its own.
 
 use std::convert::Infallible;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use http::HeaderMap;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use warp::Filter;
+use zeroize::Zeroizing;
 
 use super::fault::{Dialect, Fault};
 use crate::app::credentials::Credential;
@@ -41,10 +43,10 @@ impl Presented {
     }
 }
 
-/// What the caller presents; never rejects.
-pub fn presented() -> impl Filter<Extract = (Presented,), Error = Infallible> + Clone + Send + Sync + 'static
-{
-    warp::header::headers_cloned().map(|headers: HeaderMap| read(&headers))
+/// What the caller presents, where clients of the dialect put it; never rejects.
+pub fn presented<D: Dialect>()
+-> impl Filter<Extract = (Presented,), Error = Infallible> + Clone + Send + Sync + 'static {
+    warp::header::headers_cloned().map(|headers: HeaderMap| D::presented(&headers))
 }
 
 /// Adds the challenge a 401 has to carry.
@@ -61,7 +63,37 @@ pub fn challenge<D: Dialect>(fault: Fault<D>) -> Fault<D> {
     }
 }
 
-fn read(headers: &HeaderMap) -> Presented {
+/// What `fioctl` presents (waves-and-registration.md A.4): a token in a header of its own, else base64 of one behind
+/// `Bearer`. The former is what it was told on the command line and counts where there are both.
+pub(super) fn of_fioctl(headers: &HeaderMap) -> Presented {
+    let mut values = headers.get_all("osf-token").iter();
+    let token = match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok().and_then(|text| TokenText::parse(text.trim())),
+        (Some(_), Some(_)) => None,
+        (None, _) => {
+            let mut values = headers.get_all(AUTHORIZATION).iter();
+            return match (values.next().and_then(wrapped), values.next()) {
+                (Some(token), None) => Presented::Credential(Credential::Token(token)),
+                (_, _) => read(headers),
+            };
+        }
+    };
+    token.map_or(Presented::Unusable, |token| {
+        Presented::Credential(Credential::Token(token))
+    })
+}
+
+/// The token in `Bearer <base64 of a token>`.
+fn wrapped(header: &HeaderValue) -> Option<TokenText> {
+    let (scheme, rest) = header.to_str().ok()?.trim().split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let bytes = Zeroizing::new(STANDARD.decode(rest.trim()).ok()?);
+    TokenText::parse(std::str::from_utf8(&bytes).ok()?)
+}
+
+pub(super) fn read(headers: &HeaderMap) -> Presented {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = match (values.next(), values.next()) {
         (None, _) => return listed(headers),
@@ -207,6 +239,57 @@ mod tests {
             );
         }
         assert!(matches!(read(&HeaderMap::new()), Presented::Nothing));
+    }
+
+    #[test]
+    fn fioctl_has_a_header_of_its_own_or_wraps_its_token() {
+        let token = |byte| {
+            TokenText::generate(|buffer| buffer.fill(byte))
+                .reveal()
+                .to_owned()
+        };
+        let (one, other) = (token(9), token(8));
+        let bearer = |text: &str| format!("Bearer {text}");
+        let wrapped = bearer(&STANDARD.encode(&one));
+        let cases: [(&[(&str, &str)], Option<&str>); 12] = [
+            (&[("osf-token", &one)], Some(&one)),
+            (&[("authorization", &wrapped)], Some(&one)),
+            (
+                &[("authorization", &wrapped.replace("Bearer", "bearer"))],
+                Some(&one),
+            ),
+            (&[("authorization", &bearer(&other))], Some(&other)),
+            (
+                &[("osf-token", &other), ("authorization", &wrapped)],
+                Some(&other),
+            ),
+            // Nothing is tried after what was meant.
+            (&[("osf-token", "hmk_short"), ("authorization", &wrapped)], None),
+            (&[("osf-token", ""), ("authorization", &wrapped)], None),
+            (&[("osf-token", &one), ("osf-token", &one)], None),
+            (&[("authorization", &wrapped), ("authorization", &wrapped)], None),
+            (&[("authorization", &wrapped.replace("Bearer", "Basic"))], None),
+            (&[("authorization", &bearer(&STANDARD.encode("hmk_short")))], None),
+            (&[], None),
+        ];
+        for (headers, expected) in cases {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(
+                    http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    value.parse().unwrap(),
+                );
+            }
+            let found = match of_fioctl(&map) {
+                Presented::Credential(Credential::Token(token)) => Some(token.reveal().to_owned()),
+                _ => None,
+            };
+            assert_eq!(found.as_deref(), expected, "{headers:?}");
+            // Elsewhere that header says nothing.
+            if headers.iter().all(|(name, _)| *name == "osf-token") {
+                assert!(matches!(read(&map), Presented::Nothing), "{headers:?}");
+            }
+        }
     }
 
     #[test]

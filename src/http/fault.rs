@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 use warp::Reply;
 use warp::reply::Response;
 
+use super::auth::{self, Presented};
 use crate::app::{Reason, Refusal, TokenLimit};
 use crate::ports::StoreError;
 
@@ -34,6 +35,11 @@ pub trait Dialect: 'static {
         Self: Sized,
     {
         Fault::of(refusal.reason, refusal.code, refusal.message)
+    }
+
+    /// The credential, where clients of the dialect put it.
+    fn presented(headers: &HeaderMap) -> Presented {
+        auth::read(headers)
     }
 }
 
@@ -187,6 +193,38 @@ impl Dialect for PublisherDialect {
                 fault(&what, "channel").with_member("channels", patterns)
             }
         }
+    }
+}
+
+/// Paths of `fioctl` (waves-and-registration.md A.6): a message, and a map the client prints line by line. What was
+/// understood and cannot be done is told apart from what could not be read.
+#[derive(Debug)]
+pub struct FactoryDialect;
+
+impl Dialect for FactoryDialect {
+    fn status(reason: Reason) -> StatusCode {
+        NativeDialect::status(reason)
+    }
+
+    fn body(_status: StatusCode, problems: &[Problem]) -> Value {
+        let mut errors = Map::new();
+        let mut problems = problems.iter();
+        let first = problems.next();
+        errors.insert("code".to_owned(), first.map_or("", |first| &first.code).into());
+        errors.extend(problems.map(|problem| (problem.code.to_string(), problem.message.as_str().into())));
+        json!({"message": first.map_or("", |first| &first.message), "errors": errors})
+    }
+
+    fn refusal(refusal: Refusal) -> Fault<Self> {
+        let status = match refusal.reason {
+            Reason::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            other => Self::status(other),
+        };
+        Fault::new(status, refusal.code, refusal.message)
+    }
+
+    fn presented(headers: &HeaderMap) -> Presented {
+        auth::of_fioctl(headers)
     }
 }
 
@@ -401,6 +439,31 @@ mod tests {
             ])
         );
         assert_eq!(fault.members["retry_after"], 3);
+    }
+
+    #[test]
+    fn fioctl_is_told_a_message_and_a_map() {
+        let fault =
+            Fault::<FactoryDialect>::invalid("uuid-mismatch", "cannot x: y").and("other", "cannot x: z");
+        assert_eq!(fault.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            FactoryDialect::body(fault.status(), &fault.problems),
+            json!({"message": "cannot x: y", "errors": {"code": "uuid-mismatch", "other": "cannot x: z"}})
+        );
+        for reason in REASONS {
+            let refused =
+                Fault::<FactoryDialect>::from(Refusal::new(reason, "some-code", "cannot x: y".to_owned()));
+            let native = Fault::<NativeDialect>::of(reason, "some-code", "cannot x: y");
+            let expected = match reason {
+                Reason::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+                _ => native.status(),
+            };
+            assert_eq!(
+                (refused.status(), refused.code()),
+                (expected, "some-code"),
+                "{reason:?}"
+            );
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod multipart;
 pub mod native;
 pub mod openapi;
 pub mod ops;
+pub mod ota;
 pub mod path;
 pub mod publisher;
 pub mod query;
@@ -40,6 +41,7 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
     all.extend(device::endpoints(app));
     all.extend(vault::endpoints(app, metrics));
     all.extend(publisher::endpoints(app));
+    all.extend(ota::endpoints(app));
     all.extend(native::endpoints(app));
     all.extend(web::endpoints(app));
     ops::described(all)

@@ -46,6 +46,7 @@ pub fn document(endpoints: &[Endpoint]) -> Value {
                         "error_list": {"type": "array", "items": object(&["code", "message", "extra"])},
                     },
                 },
+                "FactoryError": object(&["message", "errors"]),
                 "ErrorList": {
                     "type": "object",
                     "properties": {"error-list": {"type": "array", "items": object(&["code", "message"])}},
@@ -61,6 +62,7 @@ fn operation(endpoint: &Endpoint) -> Value {
         Family::Vault => ("vault", "VaultError"),
         Family::Device => ("device", "ErrorList"),
         Family::Publisher => ("publisher", "PublisherErrorList"),
+        Family::Factory => ("factory", "FactoryError"),
         Family::Native if endpoint.path.starts_with("/hallmark/") => ("native", "ErrorList"),
         Family::Native | Family::Web => ("operations", "ErrorList"),
     };

@@ -22,7 +22,9 @@ use warp::{Filter, Rejection, Reply};
 use super::body::BodyError;
 pub use super::connection::Watched;
 use super::endpoint::Endpoint;
-use super::fault::{DeviceDialect, Dialect, Fault, NativeDialect, PublisherDialect, VaultDialect};
+use super::fault::{
+    DeviceDialect, Dialect, FactoryDialect, Fault, NativeDialect, PublisherDialect, VaultDialect,
+};
 use super::metrics::Metrics;
 use super::path::BrandPrefix;
 use super::web;
@@ -52,6 +54,8 @@ pub enum Family {
     /// Publishing and brand administration by clients of old (publisher-api.md, admin-api.md). All of it is below
     /// `/publishergw` too.
     Publisher,
+    /// What `fioctl` calls (waves-and-registration.md A.4).
+    Factory,
     /// Everything else.
     Native,
     /// Pages for people.
@@ -76,6 +80,7 @@ impl Family {
             ("v1", "tokens" | "snap" | "brand") => Self::Publisher,
             // A client leaves `snap` out of one path (admin-api.md 2.6).
             ("v1", _) if segments.next() == Some("collaborators") => Self::Publisher,
+            ("ota", _) => Self::Factory,
             ("v1" | "_status", _) => Self::Vault,
             (first, "v1") if !RESERVED.contains(&first) => Self::Vault,
             // `snap-repair` leaves the version out where it is pointed at a server without one.
@@ -91,6 +96,7 @@ impl Family {
             Self::Vault => Fault::<VaultDialect>::new(status, code, message).into_response(),
             Self::Device => Fault::<DeviceDialect>::new(status, code, message).into_response(),
             Self::Publisher => Fault::<PublisherDialect>::new(status, code, message).into_response(),
+            Self::Factory => Fault::<FactoryDialect>::new(status, code, message).into_response(),
             Self::Native => Fault::<NativeDialect>::new(status, code, message).into_response(),
             Self::Web => web::failed(status, message),
         }
@@ -101,6 +107,7 @@ impl Family {
             Self::Vault => VaultDialect::slow_body(),
             Self::Device => DeviceDialect::slow_body(),
             Self::Publisher => PublisherDialect::slow_body(),
+            Self::Factory => FactoryDialect::slow_body(),
             Self::Native | Self::Web => NativeDialect::slow_body(),
         }
     }
@@ -135,7 +142,7 @@ impl Family {
                 let text = "cannot find what was asked for: no such path\n";
                 return super::reply::bytes(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", text);
             }
-            Self::Publisher | Self::Native | Self::Web => "resource-not-found",
+            Self::Publisher | Self::Factory | Self::Native | Self::Web => "resource-not-found",
         };
         self.fault(
             StatusCode::NOT_FOUND,

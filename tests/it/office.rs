@@ -75,9 +75,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The first code of an error list.
+    /// The first code of an error list, or the code fioctl is told.
     pub fn code(&self) -> &str {
-        self.body["error-list"][0]["code"].as_str().unwrap_or_default()
+        let listed = self.body["error-list"][0]["code"].as_str();
+        listed
+            .or(self.body["errors"]["code"].as_str())
+            .unwrap_or_default()
     }
 }
 

@@ -183,7 +183,7 @@ impl<D: Dialect> Maker<D> {
     {
         let template = Template::new(path);
         let app = self.app.clone();
-        let filter = request(method, template)
+        let filter = request::<D>(method, template)
             .then(move |request: Request| {
                 let (app, handler) = (app.clone(), handler.clone());
                 async move {
@@ -227,7 +227,7 @@ impl<D: Dialect> Maker<D> {
             ..Template::new(path)
         };
         let app = self.app.clone();
-        let filter: Routes = request(method, template)
+        let filter: Routes = request::<D>(method, template)
             .then(move |request: Request| {
                 let (app, handler) = (app.clone(), handler.clone());
                 async move {
@@ -294,7 +294,7 @@ struct Request {
     body: Unread,
 }
 
-fn request(
+fn request<D: Dialect>(
     method: Method,
     template: Template,
 ) -> impl Filter<Extract = (Request,), Error = Rejection> + Clone + Send + Sync + 'static {
@@ -309,7 +309,7 @@ fn request(
             })
         })
         .and(query())
-        .and(auth::presented())
+        .and(auth::presented::<D>())
         .and(warp::ext::optional::<Peer>())
         .and(warp::header::headers_cloned())
         .and(body::unread())

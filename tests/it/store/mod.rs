@@ -6,6 +6,7 @@ mod cli;
 mod curation;
 mod delegated;
 mod expiring;
+mod fioctl;
 mod gadgets;
 pub mod gate;
 mod granting;
