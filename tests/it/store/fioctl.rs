@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hallmark::domain::catalog::{DeviceReport, ReportedSnap};
+use hallmark::domain::fleet::FleetDevice;
 use hallmark::domain::ident::DeviceId;
 use hallmark::ports::{Change, Commit};
 use serde::Deserialize;
@@ -242,21 +243,25 @@ async fn shop() -> Shop {
         reverted: Vec::new(),
         wave: None,
     };
-    let serials = ["SN-1", "SN-2", "SN-3", "SN-4", "SN-5", "SN-6", "T-1"];
+    let place = |serial: &str| FleetDevice {
+        device: report(serial).device,
+        store: BRAND.parse().unwrap(),
+        production: true,
+        tag: Some("main".parse().unwrap()),
+        group: (serial <= "SN-3").then(|| "canary".parse().unwrap()),
+        since: shop.app.clock.now(),
+    };
+    let production = ["SN-1", "SN-2", "SN-3", "SN-4", "SN-5", "SN-6"];
+    let mut records = vec![Change::create(&report("T-1"))];
+    for serial in production {
+        records.extend([Change::create(&report(serial)), Change::create(&place(serial))]);
+    }
     shop.commit(Commit {
-        records: serials.map(|serial| Change::create(&report(serial))).into(),
+        records,
         ..Commit::default()
     })
     .await;
     native(&shop, "POST", "/stores/acme/groups", json!({"name": "canary"})).await;
-    for serial in &serials[..6] {
-        let mut place = json!({"production": true, "tag": "main"});
-        if *serial <= "SN-3" {
-            place["group"] = json!("canary");
-        }
-        let path = format!("/device-places/gate-1/{serial}?brand=acme");
-        native(&shop, "PUT", &path, place).await;
-    }
     shop
 }
 
