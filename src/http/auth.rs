@@ -251,7 +251,8 @@ mod tests {
         let (one, other) = (token(9), token(8));
         let bearer = |text: &str| format!("Bearer {text}");
         let wrapped = bearer(&STANDARD.encode(&one));
-        let cases: [(&[(&str, &str)], Option<&str>); 12] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let cases: [Case<'_>; 12] = [
             (&[("osf-token", &one)], Some(&one)),
             (&[("authorization", &wrapped)], Some(&one)),
             (

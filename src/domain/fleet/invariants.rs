@@ -345,13 +345,13 @@ impl World {
         let wave = match self.waves.len() {
             0 => None,
             // Waves that are over are tried too.
-            many if c % 7 == 0 => Some(usize::from(a) % many),
+            many if c.is_multiple_of(7) => Some(usize::from(a) % many),
             _ => self.open(tag_of),
         };
         let only = [None, Some(0), Some(1), Some(2)][usize::from(a) % 4];
         match op % 24 {
             0..=2 => {
-                let back = c % 6 == 0;
+                let back = c.is_multiple_of(6);
                 let mut entries = Vec::new();
                 for snap in 0..SNAPS {
                     if (a >> snap) & 1 == 0 && snap != usize::from(b) % SNAPS {
@@ -379,7 +379,9 @@ impl World {
                 if self.open(tag_of).is_none() && self.maps[tag_of].check(kind, &entries).is_ok() {
                     let sequence = self.maps[tag_of].reserve();
                     let name = format!("w{}", self.waves.len()).parse().unwrap();
-                    let expires = self.now.plus_seconds(if c % 11 == 0 { 50 } else { 1_000_000 });
+                    let expires = self
+                        .now
+                        .plus_seconds(if c.is_multiple_of(11) { 50 } else { 1_000_000 });
                     let wave = Wave::draft(
                         "acme".parse().unwrap(),
                         tag(tag_of),
@@ -390,7 +392,7 @@ impl World {
                         expires,
                     );
                     let mut wave = wave.unwrap();
-                    if c % 5 != 0 {
+                    if !c.is_multiple_of(5) {
                         wave.act(Act::Sign, self.now).unwrap();
                     }
                     self.waves.push(Told {
@@ -406,7 +408,7 @@ impl World {
                         1 | 2 => Size::limit(1 + (c as i64 / 4) % 6).unwrap(),
                         _ => Size::percent(1 + (c as i64 / 4) % 100).unwrap(),
                     };
-                    let dry = b % 3 == 0;
+                    let dry = b.is_multiple_of(3);
                     self.rollout(wave, only, size, c, dry)?;
                     if dry {
                         prop_assert_eq!(format!("{:?}", self), format!("{:?}", before), "I13");
@@ -414,7 +416,7 @@ impl World {
                 }
             }
             8..=15 => {
-                let fails = (c % 19 == 0).then_some(usize::from(b) % SNAPS);
+                let fails = c.is_multiple_of(19).then_some(usize::from(b) % SNAPS);
                 self.check_in(number, c % 10 != 1, fails);
             }
             16 => {
@@ -442,7 +444,11 @@ impl World {
             }
             19 => {
                 if let Some(wave) = wave {
-                    let act = if c % 2 == 0 { Act::Resume } else { Act::Sign };
+                    let act = if c.is_multiple_of(2) {
+                        Act::Resume
+                    } else {
+                        Act::Sign
+                    };
                     let _ = self.waves[wave].wave.act(act, self.now);
                 }
             }

@@ -196,14 +196,14 @@ mod tests {
         /// I10, I13: exactly so many, each once, only open ones, and the same seed chooses the same.
         #[test]
         fn exactly_so_many(number in 0u128..300, limit in 1u64..400, percent in 1u8..=100, seed in any::<u64>()) {
-            let open = |id: &u128| id % 7 != 0;
+            let open = |id: &u128| !id.is_multiple_of(7);
             let eligible = (0..number).filter(open).count() as u64;
             for (size, most) in [
                 (Size::All, eligible),
                 (Size::Limit(limit), eligible.min(limit)),
                 (Size::Percent(percent), eligible.min((number as u64 * u64::from(percent)).div_ceil(100))),
             ] {
-                let unseen = |id: u128| (id % 3 == 0).then_some(id as u64 * 1000);
+                let unseen = |id: u128| id.is_multiple_of(3).then_some(id as u64 * 1000);
                 let selected = select(fleet(number, unseen), size, seed);
                 prop_assert_eq!(selected.matching, number as u64);
                 prop_assert_eq!(selected.eligible, eligible);

@@ -193,9 +193,7 @@ async fn what_cannot_be_overridden_is_refused_and_changes_nothing() {
         assert_eq!(refused.refusal(), (status, code), "{body}");
     }
     assert_eq!(listed(&shop, "").await, json!([]));
-    let many: Vec<Value> = (0..257)
-        .map(|n| wanted(1, &format!("edge/b{n}")))
-        .collect();
+    let many: Vec<Value> = (0..257).map(|n| wanted(1, &format!("edge/b{n}"))).collect();
     let refused = call(&shop, "admin", "", PATH, json!(many)).await;
     assert_eq!(refused.refusal(), (400, "too-many-overrides"));
     assert_eq!(listed(&shop, "").await, json!([]));
@@ -228,14 +226,7 @@ async fn overrides_are_the_administrators_of_the_store_alone() {
     shop.call("admin", "POST", "/stores", view).await.ok();
     let which = call(&shop, "admin", "", PATH, json!([wanted(2, "stable")])).await;
     assert_eq!(which.refusal(), (400, "store-required"));
-    let hidden = call(
-        &shop,
-        "admin",
-        "acme-gate",
-        PATH,
-        json!([wanted(2, "stable")]),
-    )
-    .await;
+    let hidden = call(&shop, "admin", "acme-gate", PATH, json!([wanted(2, "stable")])).await;
     assert_eq!((hidden.status, &hidden.body), (404, &absent.body));
     let include = "/stores/acme-gate/snaps/gizmo";
     shop.call("admin", "PUT", include, Value::Null).await.ok();
