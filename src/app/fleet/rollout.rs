@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::index::{Shown, State, id_of};
 use super::{load, notify, start, waves};
 use crate::app::devices::DeviceName;
+use crate::app::store::flush_reports;
 use crate::app::{App, Refusal, StoreCtx, vault_event};
 use crate::domain::audit::AuditEvent;
 use crate::domain::fleet::{
@@ -104,6 +105,8 @@ pub async fn rollout(app: &App, ctx: &StoreCtx, name: &WaveName, wanted: &Wanted
         }
         Some(_) | None => Vec::new(),
     };
+    // What devices said just now counts: who has come back since is taken again, who has got it is not.
+    flush_reports(app).await?;
     let store = &ctx.store().id;
     let asking = Asking {
         store,

@@ -702,6 +702,27 @@ async fn operators_at_the_same_time_take_different_devices() {
 }
 
 #[tokio::test]
+async fn a_rollout_knows_what_devices_said_just_before() {
+    let field = agents().await;
+    let mut fleet = Fleet::new(&field, 1).await;
+    fleet.forward("v2", 2).await;
+    fleet.act("v2", Act::Complete).await.unwrap();
+    fleet.follow().await;
+    fleet.forward("v3", 3).await;
+    fleet.act("v3", Act::Complete).await.unwrap();
+    let device = fleet.member("P0");
+    device.runs = device.ask().await;
+    assert_eq!((device.runs, device.ask().await), (3, 3));
+    fleet
+        .init("back", WaveKind::Rollback, 2, Policy::default())
+        .await
+        .unwrap();
+    let rolled = fleet.roll("back", listed(&["P0"])).await.unwrap();
+    assert_eq!((rolled.rollout.eligible, rolled.rollout.selected), (1, 1));
+    assert_eq!(fleet.member("P0").ask().await, 2);
+}
+
+#[tokio::test]
 async fn an_expired_wave_stands_still() {
     let field = agents().await;
     let fleet = Fleet::new(&field, 2).await;
