@@ -7,7 +7,7 @@ use serde_json::json;
 use super::brand_key::{self, BrandKey};
 use super::models;
 use super::sign::{record, sign, stored};
-use super::{App, BrandCtx, Refusal, keys, vault_event};
+use super::{App, BrandCtx, Refusal, fleet, keys, vault_event};
 use crate::domain::access::Permission;
 use crate::domain::assertion::{Assertion, AssertionType, Ref, Statement, decode};
 use crate::domain::ident::{KeyName, ModelName};
@@ -59,7 +59,7 @@ pub async fn plan(app: &App, ctx: &BrandCtx, name: &KeyName) -> Result<Plan, Ref
 /// Does a part of replacing key `name` by `to`, which must be able to sign what `name` signs.
 ///
 /// # Errors
-/// `key-successor` if `to` is the key itself or lacks a purpose or model of it; `resource-not-found` if a key is
+/// `wave-open` while a wave is open whose documents `name` signed; `key-successor` if `to` is the key itself or lacks a purpose or model of it; `resource-not-found` if a key is
 /// unknown, or the caller may not change models where policies have to change; what setting a policy and signing refuse.
 pub async fn step(app: &App, ctx: &BrandCtx, name: &KeyName, to: &KeyName) -> Result<Part, Refusal> {
     let act = format!("replace key {name} by {to}");
@@ -69,6 +69,15 @@ pub async fn step(app: &App, ctx: &BrandCtx, name: &KeyName, to: &KeyName) -> Re
         .map_err(|why| why.refusal(&act))?;
     succeeds(&old, &new.record)
         .map_err(|why| Refusal::conflict("key-successor", format!("cannot {act}: {why}")))?;
+    if let Some(wave) = fleet::open_with_key(app, &old.key_id).await? {
+        return Err(Refusal::conflict(
+            "wave-open",
+            format!(
+                "cannot {act}: it signed the documents of wave {wave}, which devices are told of; complete or cancel \
+                 that first"
+            ),
+        ));
+    }
     let mut changed = Vec::new();
     for model in policies(app, ctx, name).await? {
         if !ctx.may(Permission::ModelManage) {

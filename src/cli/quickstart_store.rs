@@ -213,6 +213,7 @@ pub(super) async fn roll_out(
         source: Source::Snaps(vec![(published.snap.name.clone(), Some(published.third))]),
         channel: None,
         prune: Vec::new(),
+        binding: None,
         expires: None,
         policy: Policy::default(),
     };

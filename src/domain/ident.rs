@@ -135,6 +135,11 @@ ident!(
     WaveName, "wave name (1 to 64 letters, digits and inner . _ + -)", is_fleet_name
 );
 ident!(
+    /// The name of a validation set (assertions.md 3.13): lower-case words joined by single dashes, at most 128 bytes here.
+    SetName, "name of a validation set (words of a-z and 0-9 joined by single dashes, at most 128 characters)",
+    |text| text.len() <= 128 && is_dashed_words(text, |b| b.is_ascii_lowercase() || b.is_ascii_digit())
+);
+ident!(
     /// The public name of an account: `[a-z0-9-]`, 2 to 28 bytes, no outer dash.
     Username, "username (2 to 28 of a-z, 0-9 and inner dashes)",
     |text| (2..=28).contains(&text.len())

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use warp::reply::Response;
 
-use crate::domain::assertion::Value as Header;
+use crate::domain::assertion::{Statement, Value as Header};
 
 /// The media type of assertions, alone or in a stream.
 pub const ASSERTION: &str = "application/x.ubuntu.assertion";
@@ -38,6 +38,14 @@ pub fn header(value: &Header) -> Value {
             Value::Object(entries.collect())
         }
     }
+}
+
+/// What is to be signed, as `snap sign` takes it: its type and its headers.
+pub fn unsigned(statement: &Statement) -> Map<String, Value> {
+    let kind = ("type".to_owned(), statement.kind().name().into());
+    let headers = statement.headers().iter();
+    let headers = headers.map(|(name, value)| (name.to_owned(), header(value)));
+    std::iter::once(kind).chain(headers).collect()
 }
 
 /// One or more assertions as a stream.

@@ -54,12 +54,16 @@ set_headers() {
 JSON
 }
 
-# sign_and_import BINARIES KEY: signs the headers on stdin with `snap sign` and one of hallmark's keys, gives hallmark
-# the result. The key must be open to the external key manager.
-sign_and_import() {
+# sign_with BINARIES KEY: signs the headers on stdin with `snap sign` and one of hallmark's keys, which must be open to the
+# external key manager.
+sign_with() {
   [ -e "$work/hallmark-keymgr" ] || ln -s "$HALLMARK" "$work/hallmark-keymgr"
-  SNAPD_EXT_KEYMGR=$work/hallmark-keymgr snap_cli "$1" sign -k "$2" >"$work/signed.assert" &&
-    "$HALLMARK" assertion import "$work/signed.assert"
+  SNAPD_EXT_KEYMGR=$work/hallmark-keymgr snap_cli "$1" sign -k "$2"
+}
+
+# sign_and_import BINARIES KEY: the same, and gives hallmark the result.
+sign_and_import() {
+  sign_with "$1" "$2" >"$work/signed.assert" && "$HALLMARK" assertion import "$work/signed.assert"
 }
 
 # With device.sh:

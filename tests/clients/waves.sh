@@ -8,9 +8,61 @@ takes_it() { "$HALLMARK" wave status "$1" | grep -E "How they take it.*1 $2"; }
 # asks_again: the device asks once more, so that hallmark hears what it runs now.
 asks_again() { on_device snap refresh --list >/dev/null 2>&1 || true; }
 
-# under_waves DEVICE SNAP TAG VERSION: from before a wave to after several. The device has revision 2 of SNAP, which stable holds.
+# signed_elsewhere WAVE BINARIES: `snap sign` signs the documents of a wave, hallmark takes them.
+signed_elsewhere() {
+  local document
+  for document in wave abort; do
+    sign_with "$2" sets <"$work/documents/$1.$document.json" >"$work/documents/$1.$document.assert" || return 1
+  done
+  "$HALLMARK" wave sign "$1" "$work/documents/$1.wave.assert" "$work/documents/$1.abort.assert"
+}
+
+# follows_set SET SEQUENCE: the device enforces the set, has this sequence of it, and what it says.
+follows_set() { says "$1 +enforce +$2 +valid" snap validate; }
+
+# under_sets DEVICE SNAP TAG VERSION BINARIES: waves that make a validation set which the device enforces. Revision 4 of SNAP is
+# published for the tag and on the device.
+under_sets() {
+  local device=$1 snap=$2 tag=$3 version=$4 binaries=$5 set=$brand/$3 first
+  check 'a wave with a validation set is made, to be signed elsewhere' \
+    "$HALLMARK" wave init "set-$version" --tag "$tag" "$snap=4" --offline-out "$work/documents"
+  refuses 'it is not rolled out before that' not-enough-signatures "$HALLMARK" wave rollout "set-$version" --uuids "$device"
+  check 'snap sign signs its documents' signed_elsewhere "set-$version" "$binaries"
+  first=$("$HALLMARK" wave show "set-$version" --format json | python3 -c 'import json, sys; print(json.load(sys.stdin)["sequence"])')
+  check 'it is completed' "$HALLMARK" wave complete "set-$version"
+  result 'the device enforces the set of the waves' on_device snap validate --enforce "$set"
+  result 'snap validate says so' follows_set "$set" "$first"
+  check 'the next one is made and signed' sh -c '"$HALLMARK" wave init "$1" --tag "$2" "$3=5" --offline-out "$4"' _ \
+    "five-set-$version" "$tag" "$snap" "$work/documents"
+  check 'snap sign signs that' signed_elsewhere "five-set-$version" "$binaries"
+  on_device snap refresh >/dev/null 2>&1 || true
+  result 'before its rollout the device keeps its sequence' follows_set "$set" "$first"
+  check 'it is rolled out to the device' "$HALLMARK" wave rollout "five-set-$version" --uuids "$device"
+  on_device snap refresh >/dev/null 2>&1 || true
+  result 'snap refresh takes the set of the wave' wait_for 60 follows_set "$set" $((first + 2))
+  result 'the command and the service of the wave run' runs "$snap" 5
+  check 'it is completed' "$HALLMARK" wave complete "five-set-$version"
+  if [ "$version" != old ]; then # snapd 2.57.6 cannot hold single snaps
+    check 'one more is made' "$HALLMARK" wave init "six-set-$version" --tag "$tag" "$snap=6" --offline-out "$work/documents"
+    check 'snap sign signs it' signed_elsewhere "six-set-$version" "$binaries"
+    check 'it is rolled out' "$HALLMARK" wave rollout "six-set-$version" --uuids "$device"
+    result 'the device holds the snap' on_device snap refresh --hold=24h "$snap"
+    on_device snap refresh >/dev/null 2>&1 || true
+    result 'it has the set, not the snap' says "$set +enforce +$((first + 4)) " snap validate
+    check 'the wave is cancelled' "$HALLMARK" wave cancel "six-set-$version"
+    on_device snap refresh >/dev/null 2>&1 || true
+    result 'it takes what takes the wave back, signed with it' follows_set "$set" $((first + 5))
+    result 'its owner lets the snap go' on_device snap refresh --unhold "$snap"
+    on_device snap refresh >/dev/null 2>&1 || true
+    result 'it stays with what is published' runs "$snap" 5
+  fi
+  result 'the device forgets the set' on_device snap validate --forget "$set"
+}
+
+# under_waves DEVICE SNAP TAG VERSION BINARIES: from before a wave to after several. The device has revision 2 of SNAP, which
+# stable holds.
 under_waves() {
-  local device=$1 snap=$2 tag=$3 version=$4 revision
+  local device=$1 snap=$2 tag=$3 version=$4 binaries=$5 revision
   for revision in 3 4 5 6; do
     make_app "$snap" "$revision" "$shop_snaps/$snap-$revision.snap"
     check "revision $revision is added and released nowhere" publish "$shop_snaps/$snap-$revision.snap"
@@ -72,6 +124,7 @@ under_waves() {
   result 'only that goes back' on_device snap refresh "$snap"
   result 'the command and the service of it run' runs "$snap" 4
   check 'the rollback is completed' "$HALLMARK" wave complete "back-$version"
+  under_sets "$device" "$snap" "$tag" "$version" "$binaries"
   check 'the device follows no tag any more' "$HALLMARK" device tag "$device" --unset
   result 'its channel decides again' told "$snap" 6
 }

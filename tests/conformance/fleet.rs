@@ -2,7 +2,8 @@
 
 use hallmark::domain::access::StoreRecord;
 use hallmark::domain::fleet::{
-    Act, Entry, Exposure, FleetDevice, Group, Pin, Policy, ProductionMap, Wave, WaveKind, WaveRecord,
+    Act, Binding, Document, Entry, Exposure, FleetDevice, Group, Listed, Pin, Policy, ProductionMap, SetRef,
+    Wave, WaveKind, WaveRecord,
 };
 use hallmark::domain::ident::DeviceId;
 use hallmark::ports::{Change, Commit, CommitOutcome, Key, Kind, Record as _};
@@ -45,9 +46,31 @@ fn wave(name: &str, tag: &str, sequence: u64) -> WaveRecord {
         history: Vec::new(),
         policy: Policy::default(),
         prune: Default::default(),
+        binding: Some(binding(sequence)),
         why: None,
         notices: Vec::new(),
         noticed: 0,
+    }
+}
+
+fn binding(sequence: u64) -> Binding {
+    let document = |sequence, revision| Document {
+        sequence,
+        snaps: vec![Listed {
+            name: "agent".parse().unwrap(),
+            id: "a".repeat(32).parse().unwrap(),
+            required: true,
+            revision,
+        }],
+        assertion: Some("type: validation-set\n\nAA==\n".to_owned()),
+    };
+    Binding {
+        set: SetRef {
+            account: "brand-one".parse().unwrap(),
+            name: "main".parse().unwrap(),
+        },
+        wave: document(sequence, Some(2)),
+        abort: document(sequence + 1, None),
     }
 }
 

@@ -8,10 +8,10 @@ use crate::app::account_keys::adopt;
 use crate::app::catalog::{apply, register};
 use crate::app::instance::trusted;
 use crate::app::sign::stored;
-use crate::app::{App, BrandCtx, Refusal};
+use crate::app::{App, BrandCtx, Refusal, fleet};
 use crate::domain::access::Brand;
 use crate::domain::assertion::database::{Batch, BatchError, CheckError};
-use crate::domain::assertion::{Assertion, AssertionType, Envelope, Limits, Ref, StreamDecoder};
+use crate::domain::assertion::{Assertion, AssertionType, Envelope, Limits, Ref, StreamDecoder, Typed};
 use crate::ports::{Commit, CommitOutcome, PutRule};
 
 /// Largest stream that is taken in at once.
@@ -46,6 +46,7 @@ pub async fn import(app: &App, ctx: &BrandCtx, stream: Bytes) -> Result<Vec<Impo
             ));
         }
         of_this_brand(app, ctx, assertion).await?;
+        not_of_waves(app, assertion).await?;
         // The roots themselves come along in every export: they are here already.
         if !roots.contains(assertion) {
             batch
@@ -119,6 +120,24 @@ pub(super) fn owner(assertion: &Envelope) -> Option<&str> {
     .find_map(|header| assertion.text(header))
 }
 
+/// What waves make is published by them: further on in a sequence nothing else is taken.
+async fn not_of_waves(app: &App, assertion: &Assertion) -> Result<(), Refusal> {
+    let Typed::ValidationSet(set) = assertion.typed() else {
+        return Ok(());
+    };
+    let account = set.account_id.parse()?;
+    match fleet::maker(app, &account, &set.name).await? {
+        Some((tag, published)) if set.sequence > published => Err(Refusal::conflict(
+            "made-by-waves",
+            format!(
+                "cannot import {}: waves of tag {tag} make this validation set, and have published sequence {published}",
+                assertion.reference()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What belongs to another brand of this instance is that brand's to import; what belongs to nobody here (upstream
 /// publishers, their keys and snaps) anybody may bring.
 async fn of_this_brand(app: &App, ctx: &BrandCtx, assertion: &Assertion) -> Result<(), Refusal> {
@@ -138,7 +157,11 @@ async fn of_this_brand(app: &App, ctx: &BrandCtx, assertion: &Assertion) -> Resu
     }
 }
 
-fn read(stream: Bytes, limits: Limits) -> Result<Vec<Assertion>, Refusal> {
+/// Reads a stream of assertions; none is too few.
+///
+/// # Errors
+/// `invalid-assertion`.
+pub(in crate::app) fn read(stream: Bytes, limits: Limits) -> Result<Vec<Assertion>, Refusal> {
     let mut given: Vec<Assertion> = Vec::new();
     for assertion in StreamDecoder::with_limits(stream, limits) {
         let assertion = assertion.map_err(|error| {

@@ -8,5 +8,6 @@ mod lookup;
 pub use check::check;
 pub(super) use check::{check_with, keys_of};
 pub use export::{Search, export};
+pub(super) use import::read as read_stream;
 pub use import::{Imported, MAX_IMPORT, import};
 pub use lookup::{Lookup, LookupError, Sequence, find};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::changes::apply;
-use crate::app::{App, Refusal};
+use crate::app::{App, Refusal, fleet};
 use crate::domain::access::StoreRecord;
 use crate::domain::assertion::{AssertionType, Typed, decode};
 use crate::domain::audit::{Actor, AuditEvent};
@@ -50,7 +50,8 @@ pub(in crate::app) async fn expire(app: &App) -> Result<usize, Refusal> {
     Ok(gone)
 }
 
-/// The revisions of snaps that assertions name, validation sets and validations, of whomever; and those that stores pin.
+/// The revisions of snaps that assertions name, validation sets and validations, of whomever; and those that stores pin. What
+/// waves name is asked for with each snap.
 async fn named(app: &App) -> Result<BTreeMap<String, BTreeSet<u64>>, Refusal> {
     let mut named: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
     for found in app.storage.all::<Override>(Key(Vec::new())).await? {
@@ -99,7 +100,10 @@ async fn of_snap(
     let id = snap.id.as_str();
     let revisions = app.storage.all::<RevisionRecord>([id]).await?;
     let all = revisions.iter().map(|found| &found.record);
-    let old = expired(&snap.releases, all, keep, named);
+    // No wave names a revision while this one goes.
+    let (waved, _still) = fleet::named(app, &snap.id).await?;
+    let named: BTreeSet<u64> = named.union(&waved).copied().collect();
+    let old = expired(&snap.releases, all, keep, &named);
     if old.is_empty() {
         return Ok(0);
     }

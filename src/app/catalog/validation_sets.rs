@@ -7,11 +7,12 @@ use serde_json::json;
 
 use super::register::SERIES;
 use super::vouching::{Which, of_account, stored_revision};
-use crate::app::{App, BrandCtx, Refusal, brand_key, sign, vault_event};
+use crate::app::{App, BrandCtx, Refusal, brand_key, fleet, sign, vault_event};
 use crate::domain::access::Permission;
 use crate::domain::assertion::types::SetPresence;
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Statement, StatementError, Value};
-use crate::domain::ident::{AccountId, KeyName, SnapName};
+use crate::domain::ident::{AccountId, BrandId, KeyName, SnapId, SnapName};
+use crate::domain::time::Timestamp;
 use crate::ports::{Commit, CommitOutcome, PutRule};
 
 /// The key that signs validation sets unless another is named.
@@ -69,44 +70,69 @@ pub async fn draft(app: &App, ctx: &BrandCtx, new: &NewSet) -> Result<Statement,
                     format!("cannot make the validation set: there is no snap {name}"),
                 )
             })?;
-        let mut snap = BTreeMap::from([
-            ("name".to_owned(), Value::from(name.as_str())),
-            ("id".to_owned(), Value::from(entry.record.id.as_str())),
-        ]);
-        if let Some(revision) = wanted.revision {
-            if !entry.revisions.contains_key(&revision) {
-                return Err(Refusal::invalid(
-                    "unknown-revision",
-                    format!("cannot make the validation set: snap {name} has no revision {revision}"),
-                ));
-            }
-            snap.insert("revision".to_owned(), revision.to_string().into());
+        if let Some(revision) = wanted.revision
+            && !entry.revisions.contains_key(&revision)
+        {
+            return Err(Refusal::invalid(
+                "unknown-revision",
+                format!("cannot make the validation set: snap {name} has no revision {revision}"),
+            ));
         }
-        if let Some(presence) = wanted.presence {
-            snap.insert("presence".to_owned(), word(presence).into());
-        }
-        snaps.push(Value::Map(snap));
+        snaps.push(listed(name, &entry.record.id, wanted.presence, wanted.revision));
     }
     let brand = ctx.brand();
     let account = AccountId::from(brand.clone());
-    let mut headers = Headers::default();
-    headers.set("authority-id", brand.as_str());
-    headers.set("series", SERIES);
-    headers.set("account-id", brand.as_str());
-    headers.set("name", new.name.as_str());
-    headers.set("sequence", new.sequence.to_string());
-    headers.set("timestamp", app.clock.now().to_string());
-    headers.set("snaps", snaps);
+    let mut statement = statement(&account, &new.name, new.sequence, app.clock.now(), snaps);
     if let Some(known) = stored_revision(app, &account, &new.name, new.sequence).await? {
-        headers.set("revision", known.saturating_add(1).to_string());
+        let next = known.saturating_add(1).to_string();
+        statement.headers_mut().set("revision", next);
     }
-    Ok(Statement::new(KIND, headers, Vec::new()))
+    Ok(statement)
+}
+
+/// What a validation set says.
+pub(in crate::app) fn statement(
+    account: &AccountId,
+    name: &str,
+    sequence: u64,
+    timestamp: Timestamp,
+    snaps: Vec<Value>,
+) -> Statement {
+    let mut headers = Headers::default();
+    headers.set("authority-id", account.as_str());
+    headers.set("series", SERIES);
+    headers.set("account-id", account.as_str());
+    headers.set("name", name);
+    headers.set("sequence", sequence.to_string());
+    headers.set("timestamp", timestamp.to_string());
+    headers.set("snaps", snaps);
+    Statement::new(KIND, headers, Vec::new())
+}
+
+/// A snap in it.
+pub(in crate::app) fn listed(
+    name: &SnapName,
+    id: &SnapId,
+    presence: Option<SetPresence>,
+    revision: Option<u64>,
+) -> Value {
+    let mut snap = BTreeMap::from([
+        ("name".to_owned(), Value::from(name.as_str())),
+        ("id".to_owned(), Value::from(id.as_str())),
+    ]);
+    if let Some(revision) = revision {
+        snap.insert("revision".to_owned(), revision.to_string().into());
+    }
+    if let Some(presence) = presence {
+        snap.insert("presence".to_owned(), word(presence).into());
+    }
+    Value::Map(snap)
 }
 
 /// Signs a validation set with the brand's key `key` and keeps it; devices are served it from now on.
 ///
 /// # Errors
-/// Those of [`draft`]; those of the key (`key-not-registered`, `key-purpose`...); `old-revision` where somebody else was
+/// Those of [`draft`]; `made-by-waves`; those of the key (`key-not-registered`, `key-purpose`...); `old-revision` where somebody else was
 /// faster.
 pub async fn create(
     app: &App,
@@ -114,21 +140,13 @@ pub async fn create(
     new: &NewSet,
     key: Option<KeyName>,
 ) -> Result<Assertion, Refusal> {
-    const ACT: &str = "sign the validation set";
+    made_by_waves(app, ctx.brand(), &new.name).await?;
     let statement = draft(app, ctx, new).await?;
     let name = match key {
         Some(key) => key,
         None => DEFAULT_KEY.parse()?,
     };
-    let key = brand_key::read(&*app.storage, ctx.brand(), &name)
-        .await
-        .map_err(|why| why.refusal(ACT))?;
-    let now = app.clock.now();
-    // All checks before the signature: what devices would refuse is never signed.
-    statement.clone().draft(&key.public).map_err(|e| refused(&e))?;
-    key.check(KIND, statement.headers(), now)
-        .map_err(|why| why.refusal(ACT))?;
-    let assertion = sign::sign(app, &key.record, statement).await?;
+    let assertion = signed(app, ctx.brand(), &name, statement).await?;
     let subject = assertion.primary_key().0.join("/");
     let detail = json!({ "key": name.as_str() });
     let event = vault_event(app, ctx, "validation-set.sign", &subject, &detail);
@@ -147,6 +165,38 @@ pub async fn create(
         )),
         outcome => App::settle(&outcome).map(|()| assertion),
     }
+}
+
+/// Refuses what waves make.
+async fn made_by_waves(app: &App, brand: &BrandId, name: &str) -> Result<(), Refusal> {
+    match fleet::maker(app, &brand.clone().into(), name).await? {
+        None => Ok(()),
+        Some((tag, _)) => Err(Refusal::conflict(
+            "made-by-waves",
+            format!("cannot make validation set {name}: waves of tag {tag} make it; make a wave"),
+        )),
+    }
+}
+
+/// Signs a statement with a key of the brand. The caller records it before anything of it leaves the process.
+///
+/// # Errors
+/// Those of the key; `invalid-statement`.
+pub(in crate::app) async fn signed(
+    app: &App,
+    brand: &BrandId,
+    name: &KeyName,
+    statement: Statement,
+) -> Result<Assertion, Refusal> {
+    const ACT: &str = "sign the validation set";
+    let key = brand_key::read(&*app.storage, brand, name)
+        .await
+        .map_err(|why| why.refusal(ACT))?;
+    // All checks before the signature: what devices would refuse is never signed.
+    statement.clone().draft(&key.public).map_err(|e| refused(&e))?;
+    key.check(KIND, statement.headers(), app.clock.now())
+        .map_err(|why| why.refusal(ACT))?;
+    sign::sign(app, &key.record, statement).await
 }
 
 /// The validation sets of the brand, of this name or all, whoever signed them: by name, then sequence.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::app::assertions::check;
+use crate::app::fleet::{Doer, take_signature as take, waiting_for};
 use crate::app::sign::stored;
 use crate::app::store::SnapEntry;
 use crate::app::{App, BrandCtx, OwnCtx, Place, Refusal, SnapCtx, vault_event};
@@ -154,7 +155,8 @@ pub async fn validations(app: &App, ctx: &SnapCtx, revoked: bool) -> Result<Vec<
     Ok(approvals)
 }
 
-pub(super) async fn stored_below(
+/// The stored assertions of a type whose primary key begins so.
+pub(in crate::app) async fn stored_below(
     app: &App,
     kind: AssertionType,
     key_prefix: Vec<String>,
@@ -366,10 +368,11 @@ async fn known(
     Ok(leave.is_ok().then_some(entry))
 }
 
-/// Keeps a signed validation set.
+/// Keeps a signed validation set. Where waves make it, it signs the one that waits for this number instead.
 ///
 /// # Errors
-/// `invalid-assertion`, `assertion-refused`, `account-differs`, `unknown-snap`; `old-revision`.
+/// `invalid-assertion`, `assertion-refused`, `account-differs`, `unknown-snap`; `old-revision`; `made-by-waves`, and those of
+/// signing a wave.
 pub async fn add_set(app: &App, ctx: &OwnCtx, text: &[u8]) -> Result<Assertion, Refusal> {
     let set = read(app, text, AssertionType::ValidationSet).await?;
     let account = set.text("account-id").unwrap_or_default();
@@ -385,6 +388,17 @@ pub async fn add_set(app: &App, ctx: &OwnCtx, text: &[u8]) -> Result<Assertion, 
                 ));
             }
         }
+    }
+    if let Typed::ValidationSet(said) = set.typed()
+        && let Some((store, wave)) = waiting_for(app, said).await?
+    {
+        let doer = Doer {
+            account: Some(ctx.account()),
+            event: ctx.event(app.clock.now(), "wave.sign", store.as_str()),
+            why: None,
+        };
+        take(app, &store, &wave, std::slice::from_ref(&set), doer).await?;
+        return Ok(set);
     }
     let mut event = ctx.event(
         app.clock.now(),

@@ -51,7 +51,8 @@ pub(in crate::app) async fn register(
         ProductionRule::Yes => true,
         ProductionRule::AllowList => app.storage.standing(device).await? == Some(Standing::Allowed),
     };
-    if !production && rule.tag.is_none() {
+    // Who is not on the list today stays a test device, also once it is: so that is recorded as well.
+    if rule.production == ProductionRule::No && rule.tag.is_none() {
         return Ok(None);
     }
     let store = match store {

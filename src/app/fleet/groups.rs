@@ -13,7 +13,7 @@ use crate::ports::{Change, Commit, CommitOutcome, Kind};
 
 /// A group and how many devices are in it.
 #[derive(Clone, Debug)]
-pub struct Sized {
+pub struct GroupSize {
     /// The group.
     pub group: Group,
     /// Its devices that are not shut out.
@@ -60,7 +60,7 @@ pub async fn create(app: &App, ctx: &StoreCtx, name: GroupName) -> Result<Group,
 }
 
 /// The groups of a store, by name.
-pub async fn list(app: &App, ctx: &StoreCtx) -> Result<Vec<Sized>, Refusal> {
+pub async fn list(app: &App, ctx: &StoreCtx) -> Result<Vec<GroupSize>, Refusal> {
     start(app).await?;
     let store = &ctx.store().id;
     let groups = app.storage.all::<Group>([store.as_str()]).await?;
@@ -79,7 +79,7 @@ pub async fn list(app: &App, ctx: &StoreCtx) -> Result<Vec<Sized>, Refusal> {
     }
     let sized = |group: Group| {
         let (devices, production) = counts.get(&group.name).copied().unwrap_or_default();
-        Sized {
+        GroupSize {
             group,
             devices,
             production,

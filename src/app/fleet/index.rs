@@ -11,7 +11,8 @@ use foldhash::fast::RandomState;
 use super::pool::Pool;
 use crate::domain::catalog::{Channel, DeviceReport, device_uuid};
 use crate::domain::fleet::{
-    FleetDevice, FleetRule, PinRef, Position, ProductionMap, Progress, Wave, WaveRecord, WaveStatus, position,
+    FleetDevice, FleetRule, PinRef, Position, ProductionMap, Progress, SetRef, Wave, WaveRecord, WaveStatus,
+    position,
 };
 use crate::domain::ident::{
     Architecture, BrandId, DeviceId, GroupName, ModelName, SnapId, StoreId, Tag, WaveName,
@@ -87,6 +88,8 @@ pub(super) struct State {
     reverted: HashMap<u32, Vec<(SnapId, u64)>, RandomState>,
     streams: HashMap<StoreId, HashMap<Tag, Stream>>,
     waves: HashMap<StoreId, BTreeMap<WaveName, Shown>>,
+    /// The tags whose waves make validation sets.
+    makers: HashMap<SetRef, (StoreId, Tag)>,
     pub(super) rules: HashMap<BrandId, HashMap<ModelName, FleetRule>>,
 }
 
@@ -169,6 +172,11 @@ impl State {
         self.streams.get(store)?.get(tag)
     }
 
+    /// The tag whose waves make a validation set.
+    pub(super) fn maker(&self, set: &SetRef) -> Option<(&StoreId, &Tag)> {
+        self.makers.get(set).map(|(store, tag)| (store, tag))
+    }
+
     pub(super) fn wave(&self, store: &StoreId, name: &WaveName) -> Option<&Shown> {
         self.waves.get(store)?.get(name)
     }
@@ -194,6 +202,12 @@ impl State {
             let open = streams.values().filter_map(|stream| stream.open.as_ref());
             open.filter_map(|name| self.wave(store, name))
         })
+    }
+
+    /// What is published, of all tags of all stores.
+    pub(super) fn maps(&self) -> impl Iterator<Item = &ProductionMap> {
+        let streams = self.streams.values().flat_map(HashMap::values);
+        streams.map(|stream| &*stream.map)
     }
 
     /// The open wave of a tag.
@@ -451,6 +465,10 @@ impl State {
 
     /// What is published for a tag is known, or changed.
     pub(super) fn put_map(&mut self, map: ProductionMap, version: u64) {
+        if let Some(set) = &map.set {
+            self.makers
+                .insert(set.clone(), (map.store.clone(), map.tag.clone()));
+        }
         let streams = self.streams.entry(map.store.clone()).or_default();
         let stream = streams.entry(map.tag.clone()).or_insert_with(|| Stream {
             map: Arc::new(ProductionMap::new(map.store.clone(), map.tag.clone())),
@@ -477,7 +495,7 @@ impl State {
                 shown.version = version;
                 if !open {
                     shown.cells = Cells::default();
-                    shown.progress.shrink_to_fit();
+                    shown.progress = HashMap::default();
                 }
             }
             None => {

@@ -1,6 +1,8 @@
 //! Update control: which production device sees which revision, when (waves-and-registration.md A). What operators do is
 //! recorded; the fleet is kept in memory beside it, so that a refresh is decided without asking the database.
 
+pub mod binding;
+mod choice;
 pub mod devices;
 pub mod explain;
 pub mod groups;
@@ -10,17 +12,21 @@ mod load;
 mod notify;
 mod pool;
 pub mod rollout;
+mod sets;
 mod sight;
 pub mod status;
 mod watch;
 pub mod waves;
 
+pub(in crate::app) use binding::{maker, open_with_key, take as take_signature, waiting_for};
 pub(in crate::app) use health::fetched;
 pub use health::observe;
 pub use load::start;
 pub use notify::{Hook, deliver};
+pub(in crate::app) use sets::{holds, latest as latest_set, numbered as numbered_set};
 pub use sight::DeviceSight;
 pub use watch::{judge_all, watch};
+pub(in crate::app) use waves::{Doer, named};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

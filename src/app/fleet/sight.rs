@@ -167,12 +167,6 @@ impl DeviceSight {
         published.is_none() && waved.is_none() && hidden != Some(revision)
     }
 
-    /// The sequence up to which a device is shown validation sets of this stream.
-    pub fn sequence(&self) -> (u64, Option<u64>) {
-        let wave = self.wave.as_ref().filter(|_| self.told);
-        (self.map.published, wave.map(|record| record.wave.sequence))
-    }
-
     /// Whether the wave says something else than what the device has.
     fn has_news<'r>(
         &self,
@@ -221,6 +215,25 @@ impl DeviceSight {
     }
 }
 
+/// Whether those who are exposed to a wave are told of it now, by its status, its expiry and its window.
+pub(super) fn is_told(record: &WaveRecord, now: Timestamp) -> bool {
+    let window = record.policy.window.as_ref();
+    record.wave.is_offered(now) && window.is_none_or(|window| window.is_open(now))
+}
+
+/// A device is told of the open wave of its tag: where it is a member of a whole group, that is recorded.
+pub(super) async fn stay_in(app: &App, number: u32, now: Timestamp) -> Result<(), Refusal> {
+    let standing = {
+        let state = app.fleet.read();
+        let id = state.row(number).map(|row| row.id);
+        id.and_then(|id| standing(&state, number, id, now))
+    };
+    match standing {
+        Some(standing) if standing.by_group && standing.sight.told => stay(app, &standing).await,
+        _ => Ok(()),
+    }
+}
+
 fn standing(state: &State, number: u32, id: u128, now: Timestamp) -> Option<Standing> {
     let place = state.place(number)?;
     if !place.production {
@@ -233,10 +246,7 @@ fn standing(state: &State, number: u32, id: u128, now: Timestamp) -> Option<Stan
     let shows = |shown: &&Shown| shown.shows(number, group);
     let exposed = open.filter(shows);
     let record = exposed.map(|shown| Arc::clone(&shown.record));
-    let told = record.as_ref().is_some_and(|record| {
-        let window = record.policy.window.as_ref();
-        record.wave.is_offered(now) && window.is_none_or(|window| window.is_open(now))
-    });
+    let told = record.as_ref().is_some_and(|record| is_told(record, now));
     Some(Standing {
         by_group: exposed.is_some_and(|shown| !shown.exposed.contains(number as usize)),
         id,

@@ -1,6 +1,6 @@
 //! How far a wave has come (waves-and-registration.md A.5). Counted by cells of equal devices, not device by device.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::index::{Shown, State};
@@ -22,7 +22,7 @@ pub struct WaveState {
     pub record: Arc<WaveRecord>,
     /// Whether its time is over while it was still open.
     pub expired: bool,
-    /// Production devices that follow its tag.
+    /// Production devices that follow its tag and have some snap of it.
     pub total: u64,
     /// Those that have what it brings, or something newer, as far as it was shown to them.
     pub updated: u64,
@@ -59,8 +59,6 @@ pub struct GroupState {
     pub newer: u64,
     /// Those that have something older.
     pub older: u64,
-    /// Those that have none of its snaps.
-    pub apart: u64,
     /// Those that were shown it.
     pub exposed: u64,
     /// Those of them that have not got it.
@@ -98,7 +96,7 @@ pub fn open(app: &App) -> Vec<WaveState> {
 pub(super) fn of(state: &State, shown: &Shown, now: Timestamp, online_hours: u32) -> WaveState {
     let record = Arc::clone(&shown.record);
     let wave = &record.wave;
-    let groups = groups(state, shown, now.plus_seconds(-i64::from(online_hours) * 3600));
+    let (groups, positions) = groups(state, shown, now.plus_seconds(-i64::from(online_hours) * 3600));
     let (mut rolled, mut others): (Vec<_>, Vec<_>) =
         groups.into_values().partition(|group| group.rollout_at.is_some());
     rolled.sort_by_key(|group| first_rollout(&record, group.name.as_ref()).map(|(number, _)| number));
@@ -114,7 +112,12 @@ pub(super) fn of(state: &State, shown: &Shown, now: Timestamp, online_hours: u32
             (sum(|group| group.exposed) - scheduled, scheduled)
         }
     };
-    let devices = counts(state, shown, now);
+    // Of waves that are over nobody says any more how it takes them.
+    let devices = if wave.is_open() {
+        counts(state, shown, &positions, sum(|group| group.exposed), now)
+    } else {
+        Counts::new()
+    };
     WaveState {
         expired: wave.is_open() && wave.expires <= now,
         total,
@@ -137,7 +140,14 @@ fn first_rollout(record: &WaveRecord, group: Option<&GroupName>) -> Option<(u32,
     Some((first.number, first.at))
 }
 
-fn groups(state: &State, shown: &Shown, since: Timestamp) -> BTreeMap<Option<GroupName>, GroupState> {
+/// Where those stand towards a wave that run a set, by its number.
+type Positions = HashMap<u32, Position>;
+
+fn groups(
+    state: &State,
+    shown: &Shown,
+    since: Timestamp,
+) -> (BTreeMap<Option<GroupName>, GroupState>, Positions) {
     let wave = shown.wave();
     let mut groups: BTreeMap<Option<GroupName>, GroupState> = BTreeMap::new();
     for group in shown
@@ -153,11 +163,15 @@ fn groups(state: &State, shown: &Shown, since: Timestamp) -> BTreeMap<Option<Gro
             place.production && place.store == wave.store && place.tag.as_ref() == Some(&wave.tag)
         })
     };
-    let mut positions: std::collections::HashMap<u32, Position> = std::collections::HashMap::new();
+    let mut positions = Positions::new();
     for ((place, set), count) in state.cells() {
         let Some(found) = matches(*place) else { continue };
-        let group = groups.entry(found.group.clone()).or_default();
         let position = *positions.entry(*set).or_insert_with(|| state.stands(wave, *set));
+        // The wave is not about who has none of its snaps.
+        if position == Position::Apart {
+            continue;
+        }
+        let group = groups.entry(found.group.clone()).or_default();
         let whole = found
             .group
             .as_ref()
@@ -170,7 +184,7 @@ fn groups(state: &State, shown: &Shown, since: Timestamp) -> BTreeMap<Option<Gro
         group.total += count;
         group.exposed += exposed;
         match position {
-            Position::Apart => group.apart += count,
+            Position::Apart => {}
             Position::Before => {
                 group.older += count;
                 group.scheduled += exposed;
@@ -191,43 +205,25 @@ fn groups(state: &State, shown: &Shown, since: Timestamp) -> BTreeMap<Option<Gro
         group.full = name.as_ref().is_some_and(|name| wave.groups.contains_key(name));
         group.name.clone_from(name);
     }
-    groups
+    (groups, positions)
 }
 
 /// How those take a wave that were shown it: who was not heard of since is staged, or was updated before.
-pub(super) fn counts(state: &State, shown: &Shown, now: Timestamp) -> Counts {
+fn counts(state: &State, shown: &Shown, positions: &Positions, exposed: u64, now: Timestamp) -> Counts {
     let wave: &Wave = shown.wave();
     let patience = &shown.record.policy.patience;
     let mut counts = Counts::new();
     for (number, progress) in &shown.progress {
-        let Some(place) = state.place(*number) else {
+        let (Some(place), Some(row)) = (state.place(*number), state.row(*number)) else {
             continue;
         };
         let follows = place.production && place.tag.as_ref() == Some(&wave.tag);
-        let denied = state.row(*number).is_none_or(|row| row.denied);
-        if follows && !denied && shown.shows(*number, place.group.as_ref()) {
+        let apart = matches!(positions.get(&row.set), None | Some(Position::Apart));
+        if follows && !row.denied && !apart && shown.shows(*number, place.group.as_ref()) {
             *counts.entry(progress.state(patience, now)).or_default() += 1;
         }
     }
     let heard: u64 = counts.values().sum();
-    let mut exposed = 0;
-    for ((place, set), count) in state.cells() {
-        let Some(found) = state.place_of(*place) else {
-            continue;
-        };
-        if !found.production || found.store != wave.store || found.tag.as_ref() != Some(&wave.tag) {
-            continue;
-        }
-        let whole = found
-            .group
-            .as_ref()
-            .is_some_and(|group| wave.groups.contains_key(group));
-        exposed += if whole {
-            *count
-        } else {
-            shown.cells.get(&(*place, *set)).copied().unwrap_or(0)
-        };
-    }
     let silent = exposed.saturating_sub(heard);
     if silent > 0 {
         *counts.entry(DeviceState::Staged).or_default() += silent;

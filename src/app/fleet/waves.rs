@@ -4,27 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::sync::MutexGuard;
 
-use super::index::State;
+use super::binding::{self, NewBinding};
+use super::choice::{Shop, check_policy};
 use super::{notify, start};
-use crate::app::store::{SnapEntry, Snapshot};
+use crate::app::sign::stored;
+use crate::app::store::flush_reports;
 use crate::app::{App, Refusal, StoreCtx, vault_event};
 use crate::domain::access::Authorship;
 use crate::domain::audit::AuditEvent;
-use crate::domain::catalog::{Channel, Viewer};
+use crate::domain::catalog::Channel;
 use crate::domain::fleet::{
-    Act, Entry, Pin, Policy, ProductionMap, Wave, WaveError, WaveKind, WaveRecord, WaveStatus,
+    Act, Binding, Policy, ProductionMap, Wave, WaveError, WaveKind, WaveRecord, WaveStatus,
 };
-use crate::domain::ident::{AccountId, Architecture, SnapId, SnapName, StoreId, Tag, WaveName};
+use crate::domain::ident::{AccountId, SnapId, SnapName, StoreId, Tag, WaveName};
 use crate::domain::time::Timestamp;
-use crate::ports::{Change, Commit, CommitOutcome, Kind};
+use crate::ports::{Change, Commit, CommitOutcome, Kind, PutRule};
 
 /// Life of a wave unless told otherwise, in days (as of fioctl).
 pub const DEFAULT_LIFE: i64 = 365;
-/// Revisions a wave may name.
-const MOST_ENTRIES: usize = 10_000;
-/// Steps a policy may have.
-const MOST_STEPS: usize = 100;
 const DAY: i64 = 24 * 3600;
 
 /// Where a wave takes its revisions from.
@@ -57,6 +56,8 @@ pub struct NewWave {
     pub expires: Option<Timestamp>,
     /// How it goes on by itself.
     pub policy: Policy,
+    /// How it binds devices themselves; none = the store alone decides.
+    pub binding: Option<NewBinding>,
 }
 
 /// The refusal of a rule of waves.
@@ -73,6 +74,7 @@ pub(super) fn refused(doing: &str, name: &WaveName, error: &WaveError) -> Refusa
         WaveError::VersionNotNewer { .. }
         | WaveError::Empty
         | WaveError::Twice(_)
+        | WaveError::SeveralRevisions { .. }
         | WaveError::SelectorRequired
         | WaveError::NoLimit
         | WaveError::NoPercentage => Refusal::invalid(error.code(), message),
@@ -104,7 +106,7 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
         wave: &new.name,
         now,
     };
-    let (entries, map, map_version) = {
+    let (entries, mut map, map_version) = {
         let state = app.fleet.read();
         if let Some(open) = state.open(store, &new.tag) {
             return Err(open_already(&new, Some(&open.wave().name)));
@@ -116,7 +118,6 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
         };
         (shop.entries(&state, &new)?, map, version)
     };
-    let mut map = map;
     let pruned = shop.pruned(&new)?;
     if let Some(both) = entries.iter().find(|entry| pruned.contains(&entry.pin.snap_id)) {
         return Err(Refusal::invalid(
@@ -132,7 +133,19 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
     if new.kind == WaveKind::Rollback {
         shop.check_epochs(&map, &entries)?;
     }
+    let set = binding::set_of(app, ctx.brand().brand(), &new, &mut map).await?;
     let sequence = map.reserve();
+    let mut bound = match set {
+        None => None,
+        Some(set) => {
+            let said = (&new.name, sequence, entries.as_slice());
+            Some(binding::draw(app, &catalog, set, &map, said, &pruned).await?)
+        }
+    };
+    let mut signatures = Vec::new();
+    if let (Some(bound), Some(key)) = (&mut bound, new.binding.as_ref().and_then(|new| new.key.as_ref())) {
+        signatures = binding::sign_here(app, ctx.brand(), bound, key, now).await?;
+    }
     let mut wave = Wave::draft(
         store.clone(),
         new.tag.clone(),
@@ -143,9 +156,11 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
         expires,
     )
     .map_err(|error| refused("make", &new.name, &error))?;
-    // What the store decides needs no further signature.
-    wave.act(Act::Sign, now)
-        .map_err(|error| refused("make", &new.name, &error))?;
+    // What the store alone decides needs no further signature.
+    if bound.as_ref().is_none_or(Binding::is_signed) {
+        wave.act(Act::Sign, now)
+            .map_err(|error| refused("make", &new.name, &error))?;
+    }
     let mut record = WaveRecord {
         wave,
         created: now,
@@ -154,6 +169,7 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
         history: Vec::new(),
         policy: new.policy.clone(),
         prune: pruned,
+        binding: bound,
         why: None,
         notices: Vec::new(),
         noticed: 0,
@@ -165,16 +181,18 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
         "sequence": sequence,
         "kind": new.kind,
         "entries": record.wave.entries().len(),
+        "validation-set": record.binding.as_ref().map(|binding| &binding.set.name),
     });
+    signatures.push(vault_event(
+        app,
+        ctx.brand(),
+        "wave.init",
+        store.as_str(),
+        &detail,
+    ));
     let commit = Commit {
         records: vec![Change::create(&record), change_map(&map, map_version)],
-        audit: vec![vault_event(
-            app,
-            ctx.brand(),
-            "wave.init",
-            store.as_str(),
-            &detail,
-        )],
+        audit: signatures,
         ..Commit::default()
     };
     match app.storage.commit(commit).await? {
@@ -215,195 +233,6 @@ pub(super) fn change_map(map: &ProductionMap, version: u64) -> Change {
         Change::create(map)
     } else {
         Change::replace(map, version)
-    }
-}
-
-fn check_policy(new: &NewWave) -> Result<(), Refusal> {
-    let wrong = |why: &str| {
-        Err(Refusal::invalid(
-            "invalid-policy",
-            format!("cannot make wave {}: {why}", new.name),
-        ))
-    };
-    let policy = &new.policy;
-    if !(1..=100).contains(&policy.success) || !(1..=100).contains(&policy.error.percent) {
-        return wrong("percentages of its policy are from 1 to 100");
-    }
-    if policy.window.as_ref().is_some_and(|window| !window.is_sound()) {
-        return wrong(
-            "its window has days from 1 (Monday) to 7, hours `from` 0 to 23 and `to` 1 to 24, and an offset of at most 18 hours",
-        );
-    }
-    if policy.steps.len() > MOST_STEPS {
-        return wrong("its policy has more than 100 steps");
-    }
-    for step in &policy.steps {
-        super::rollout::size(step.limit, step.percent).map_err(|error| refused("make", &new.name, &error))?;
-        if step.group.is_none() && step.limit.is_none() && step.percent.is_none() {
-            return wrong("a step of its policy names neither a group nor a limit nor a percentage");
-        }
-    }
-    Ok(())
-}
-
-/// What a wave may name.
-struct Shop<'a> {
-    catalog: &'a Snapshot,
-    store: &'a StoreId,
-    wave: &'a WaveName,
-    now: Timestamp,
-}
-
-impl Shop<'_> {
-    fn snap(&self, name: &SnapName) -> Result<&Arc<SnapEntry>, Refusal> {
-        let found = self.catalog.by_name(name, Viewer::Of(self.store));
-        found.ok_or_else(|| {
-            Refusal::invalid(
-                "unknown-snap",
-                format!(
-                    "cannot make wave {}: store {} shows no snap {name}",
-                    self.wave, self.store
-                ),
-            )
-        })
-    }
-
-    fn pruned(&self, new: &NewWave) -> Result<BTreeSet<SnapId>, Refusal> {
-        let ids = new
-            .prune
-            .iter()
-            .map(|name| Ok(self.snap(name)?.record.id.clone()));
-        ids.collect()
-    }
-
-    fn entries(&self, state: &State, new: &NewWave) -> Result<Vec<Entry>, Refusal> {
-        let mut entries = Vec::new();
-        match &new.source {
-            Source::Wave(other) => {
-                let found = state.wave(self.store, other).ok_or_else(|| {
-                    Refusal::invalid(
-                        "unknown-wave",
-                        format!(
-                            "cannot make wave {}: store {} has no wave {other}",
-                            self.wave, self.store
-                        ),
-                    )
-                })?;
-                entries.extend_from_slice(found.wave().entries());
-            }
-            Source::Snaps(snaps) => {
-                for (name, revision) in snaps {
-                    let entry = self.snap(name)?;
-                    let channel = self.channel(new, entry);
-                    match revision {
-                        Some(revision) => entries.extend(self.explicit(entry, &channel, *revision)?),
-                        None => {
-                            let given = self.given(entry, &channel);
-                            if given.is_empty() {
-                                return Err(Refusal::invalid(
-                                    "unknown-revision",
-                                    format!(
-                                        "cannot make wave {}: nothing of snap {name} is released in {channel}; \
-                                         name a revision: {name}=REV",
-                                        self.wave
-                                    ),
-                                ));
-                            }
-                            entries.extend(given);
-                        }
-                    }
-                }
-            }
-            Source::Channel => {
-                for entry in self.catalog.seen(Viewer::Of(self.store)) {
-                    entries.extend(self.given(entry, &self.channel(new, entry)));
-                }
-            }
-        }
-        if entries.len() > MOST_ENTRIES {
-            return Err(Refusal::invalid(
-                "invalid-wave",
-                format!(
-                    "cannot make wave {}: it names more than {MOST_ENTRIES} revisions",
-                    self.wave
-                ),
-            ));
-        }
-        Ok(entries)
-    }
-
-    fn channel(&self, new: &NewWave, entry: &SnapEntry) -> Channel {
-        let default = || {
-            let track = entry.record.default_track.clone().unwrap_or_default();
-            Channel::new(track, crate::domain::catalog::Risk::Stable)
-        };
-        let mut channel = new.channel.clone().unwrap_or_else(default);
-        channel.branch = None;
-        channel
-    }
-
-    /// One revision, for what it runs on.
-    fn explicit(&self, entry: &SnapEntry, channel: &Channel, revision: u64) -> Result<Vec<Entry>, Refusal> {
-        let known = entry.revisions.get(&revision).ok_or_else(|| {
-            Refusal::invalid(
-                "unknown-revision",
-                format!(
-                    "cannot make wave {}: snap {} has no revision {revision} that was let through",
-                    self.wave, entry.record.name
-                ),
-            )
-        })?;
-        let anywhere = known.architectures.contains(&Architecture::ANY);
-        let on = Architecture::of_devices().filter(|one| anywhere || known.architectures.contains(one));
-        Ok(on
-            .map(|architecture| pinned(entry, channel, architecture, revision))
-            .collect())
-    }
-
-    /// What the channel gives now.
-    fn given(&self, entry: &SnapEntry, channel: &Channel) -> Vec<Entry> {
-        let releases = &entry.record.releases;
-        let given = Architecture::of_devices().filter_map(|architecture| {
-            let found = releases.find(&architecture, channel, self.now, 1.0)?;
-            Some(pinned(entry, channel, architecture, found.revision))
-        });
-        given.collect()
-    }
-
-    /// Devices must be able to read what they are sent back to.
-    fn check_epochs(&self, map: &ProductionMap, entries: &[Entry]) -> Result<(), Refusal> {
-        for entry in entries {
-            let (Some(published), Some(snap)) = (
-                map.find(entry.pin.by_ref()),
-                self.catalog.by_id(&entry.pin.snap_id, Viewer::Of(self.store)),
-            ) else {
-                continue;
-            };
-            let before = published.entry.revision;
-            if let (Some(target), Some(current)) = (snap.epoch_of(entry.revision), snap.epoch_of(before))
-                && !target.can_read(current)
-            {
-                return Err(Refusal::invalid(
-                    "epoch-incompatible",
-                    format!(
-                        "cannot make wave {}: revision {} of snap {} cannot read what revision {before} wrote",
-                        self.wave, entry.revision, snap.record.name
-                    ),
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn pinned(entry: &SnapEntry, channel: &Channel, architecture: Architecture, revision: u64) -> Entry {
-    Entry {
-        pin: Pin {
-            snap_id: entry.record.id.clone(),
-            channel: channel.clone(),
-            architecture,
-        },
-        revision,
     }
 }
 
@@ -473,13 +302,13 @@ pub async fn list(app: &App, ctx: &StoreCtx) -> Result<Vec<Arc<WaveRecord>>, Ref
 }
 
 /// Who does something to a wave.
-pub(super) struct Doer<'a> {
+pub(in crate::app) struct Doer<'a> {
     /// The account; none for what happens by itself and for local commands.
-    pub(super) account: Option<&'a AccountId>,
+    pub(in crate::app) account: Option<&'a AccountId>,
     /// The event that is recorded, without its detail.
-    pub(super) event: AuditEvent,
+    pub(in crate::app) event: AuditEvent,
     /// Why it happens by itself.
-    pub(super) why: Option<String>,
+    pub(in crate::app) why: Option<String>,
 }
 
 /// Halts, resumes, completes or cancels a wave.
@@ -502,6 +331,10 @@ pub async fn act(app: &App, ctx: &StoreCtx, name: &WaveName, act: Act) -> Result
         event: vault_event(app, ctx.brand(), action, store.as_str(), &json!({})),
         why: None,
     };
+    if act == Act::Cancel {
+        // Who has got it stays where it is: what devices said just now counts.
+        flush_reports(app).await?;
+    }
     let _one_at_a_time = app.fleet.act().await;
     apply(app, store, name, act, doer).await
 }
@@ -545,6 +378,10 @@ pub(super) async fn apply(
         let (mut map, map_version) =
             stream.unwrap_or_else(|| (ProductionMap::new(store.clone(), record.wave.tag.clone()), 0));
         map.publish(&record.wave);
+        let document = record.binding.as_ref().map(|binding| &binding.wave);
+        if let Some(assertion) = document.and_then(binding::assertion_of) {
+            commit.assertions.push((stored(&assertion), PutRule::SkipOld));
+        }
         for snap in &record.prune {
             map.prune(snap);
         }
@@ -584,6 +421,25 @@ pub async fn published(app: &App, ctx: &StoreCtx, tag: &Tag) -> Result<Arc<Produ
         Refusal::not_found(format!("cannot find what is published for tag {tag}: nothing is"))
     })?;
     Ok(Arc::clone(&stream.map))
+}
+
+/// The revisions of a snap that production devices may be told of: those of open waves, and what is published. Nobody makes a
+/// wave while the guard lives.
+///
+/// # Errors
+/// If the database is out of reach.
+pub(in crate::app) async fn named<'a>(
+    app: &'a App,
+    snap: &SnapId,
+) -> Result<(BTreeSet<u64>, MutexGuard<'a, ()>), Refusal> {
+    start(app).await?;
+    let guard = app.fleet.act().await;
+    let state = app.fleet.read();
+    let waved = state.open_waves().flat_map(|shown| shown.wave().entries());
+    let published = state.maps().flat_map(ProductionMap::entries);
+    let all = waved.chain(published.map(|published| &published.entry));
+    let named = all.filter(|entry| entry.pin.snap_id == *snap);
+    Ok((named.map(|entry| entry.revision).collect(), guard))
 }
 
 /// The tags of a store that have waves or devices, with the sequence of what is published.

@@ -1,6 +1,7 @@
 //! The `fetch-assertions` action (device-api.md 5.3): which assertions of a group are newer than what the device has.
 
 use super::asker::Asker;
+use super::sets;
 use super::view::Snapshot;
 use crate::app::assertions::{self, Lookup};
 use crate::app::{App, Refusal};
@@ -87,7 +88,7 @@ pub async fn fetch(
                 continue;
             }
         };
-        let found = assertions::find(app, &lookup, Some(max_format)).await?;
+        let found = sets::assertion(app, asker, &lookup, Some(max_format)).await?;
         let found = found
             .and_then(|encoded| decode_bytes(encoded).ok())
             .filter(|found| known_to(catalog, asker, found));

@@ -14,6 +14,7 @@ mod index;
 mod kept;
 mod refresh;
 mod reports;
+mod sets;
 pub mod view;
 
 pub use asker::{Asker, Presence};
@@ -28,4 +29,6 @@ pub use fetch::{Group, GroupAnswer, GroupError, Wanted, WantedKey, fetch};
 pub use gate::{Gates, NotValidated};
 pub use refresh::{Action, ActionError, Context, Found, Installed, Kind, SnapAction, refresh};
 pub use reports::{Reports, Telling, flush as flush_reports, reports};
+pub(crate) use sets::assertion as assertion_for;
+pub use sets::vouched;
 pub use view::{AHEAD, Catalog, Snapshot};

@@ -107,7 +107,9 @@ pub struct SnapAction<'r> {
     pub epoch: Option<Epoch>,
     /// Whether those who gate it are asked; said only for one snap in particular.
     pub ignore_validation: Option<bool>,
-    /// Whether a validation set that is served here names the revision.
+    /// The validation sets that hold the device to what it asks for, as it says: series, account, name and number of each.
+    pub sets: &'r [Vec<String>],
+    /// Whether one of them does.
     pub vouched: bool,
 }
 

@@ -203,16 +203,19 @@ async fn change(app: &App, report: &DeviceReport, told: bool) -> Result<Option<C
         fleet::observe(app, None, &mut first, told);
         return Ok(Some(Change::create(&first)));
     };
+    // Another process heard it later, or the clock went back: what is recorded is its last word.
+    if report.seen < found.record.seen {
+        return Ok(None);
+    }
     let mut next = if told {
         report.clone()
     } else {
         found.record.clone()
     };
-    next.seen = report.seen.max(found.record.seen);
+    next.seen = report.seen;
     fleet::observe(app, Some(&found.record), &mut next, told);
     next.seen = found.record.seen;
-    let same = next == found.record;
-    if report.seen < found.record.seen || (same && report.seen < found.record.seen.plus_seconds(STALE)) {
+    if next == found.record && report.seen < found.record.seen.plus_seconds(STALE) {
         return Ok(None);
     }
     next.seen = report.seen;

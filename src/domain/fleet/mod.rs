@@ -1,6 +1,7 @@
 //! Update control: which production device sees which revision, when (waves-and-registration.md A). All of it is pure: what
 //! is recorded comes in, what is decided goes out.
 
+mod binding;
 mod decide;
 mod gate;
 mod health;
@@ -14,6 +15,7 @@ mod wave;
 #[cfg(test)]
 mod invariants;
 
+pub use binding::{Binding, Contents, Document, Listed, Part, SetRef, contents, newest_set};
 pub use decide::{Decision, Rule, Running, Sight, decide};
 pub use gate::{Counts, ErrorGate, Verdict, judge};
 pub use health::{CheckIn, Patience, Progress, State};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::binding::SetRef;
 use super::pin::{Entry, PinRef};
 use super::wave::{Wave, WaveError, WaveKind};
 use crate::domain::ident::{SnapId, StoreId, Tag};
@@ -32,6 +33,9 @@ pub struct ProductionMap {
     pub issued: u64,
     /// The number of the last complete wave; 0 = none is.
     pub published: u64,
+    /// The validation sets its waves make, once one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<SetRef>,
     entries: Vec<Published>,
 }
 
@@ -43,6 +47,7 @@ impl ProductionMap {
             tag,
             issued: 0,
             published: 0,
+            set: None,
             entries: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::binding::Binding;
 use super::gate::ErrorGate;
 use super::health::Patience;
 use super::wave::Wave;
@@ -280,6 +281,9 @@ pub struct WaveRecord {
     /// Snaps that are pinned no more once it is complete: their channels decide again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub prune: BTreeSet<SnapId>,
+    /// The validation sets by which devices hold themselves to it; none = the store alone decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
     /// Why it was halted or cancelled by itself.
     #[serde(default)]
     pub why: Option<String>,

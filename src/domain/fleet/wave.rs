@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::pin::{Entry, Pin, PinRef};
-use crate::domain::ident::{GroupName, StoreId, Tag, WaveName};
+use crate::domain::ident::{GroupName, SnapId, StoreId, Tag, WaveName};
 use crate::domain::time::Timestamp;
 
 /// Whether a wave goes on to something newer.
@@ -100,6 +100,14 @@ pub enum WaveError {
     /// A percentage that is none.
     #[error("a percentage is a whole number from 1 to 100")]
     NoPercentage,
+    /// A validation set could not say it.
+    #[error("snap {snap} would have revision {} in one place and {} in another, and a validation set names one; use one tag for each architecture and channel", .revisions.0, .revisions.1)]
+    SeveralRevisions {
+        /// The snap.
+        snap: SnapId,
+        /// Two of its revisions.
+        revisions: (u64, u64),
+    },
 }
 
 impl WaveError {
@@ -118,6 +126,7 @@ impl WaveError {
             Self::SelectorRequired => "selector-required",
             Self::NoLimit => "invalid-limit",
             Self::NoPercentage => "invalid-percentage",
+            Self::SeveralRevisions { .. } => "several-revisions",
         }
     }
 }

@@ -12,8 +12,8 @@ use warp::reply::Response;
 
 use super::asking::{Asking, asking};
 use crate::app::App;
-use crate::app::assertions::{self, Lookup};
-use crate::app::store::known_to;
+use crate::app::assertions::Lookup;
+use crate::app::store::{assertion_for, known_to};
 use crate::domain::assertion::decode_bytes;
 use crate::http::endpoint::{Access, Endpoint, with};
 use crate::http::fault::{DeviceDialect, Fault};
@@ -103,7 +103,7 @@ async fn found(
     let lookup = Lookup::parse(kind, key, query.one("sequence")?).map_err(not_found)?;
     let absent = || not_found(format!("cannot find this {} assertion", lookup.kind()));
     let (catalog, asker) = asking.enter(app).await?;
-    let found = assertions::find(app, &lookup, max_format).await?;
+    let found = assertion_for(app, &asker, &lookup, max_format).await?;
     let found = found.filter(|encoded| {
         decode_bytes(encoded.clone()).is_ok_and(|assertion| known_to(&catalog, &asker, &assertion))
     });

@@ -15,7 +15,7 @@ use super::asking::{Asking, asking};
 use super::snap;
 use crate::app::store::{
     AHEAD, Action, ActionError, Asker, Context, Found, Gates, Group, GroupAnswer, GroupError, Installed,
-    Kind, NotValidated, SnapAction, Snapshot, Telling, Wanted, WantedKey, fetch, refresh,
+    Kind, NotValidated, SnapAction, Snapshot, Telling, Wanted, WantedKey, fetch, refresh, vouched,
 };
 use crate::app::{App, Reason};
 use crate::domain::catalog::Channel;
@@ -118,6 +118,9 @@ struct ActionEntry<'a> {
     epoch: Option<Epoch>,
     #[serde(default)]
     ignore_validation: Option<bool>,
+    /// The validation sets that hold the device to what it asks for: series, account, name and number of each.
+    #[serde(default)]
+    validation_sets: Vec<Vec<String>>,
     #[serde(default, borrow)]
     key: Option<Text<'a>>,
     #[serde(default)]
@@ -148,10 +151,13 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
     let (catalog, asker) = asking.enter(app).await?;
     let max_formats = request.assertion_max_formats.unwrap_or_default();
     let context = context(request.context.as_deref().unwrap_or_default())?;
-    let actions = actions(request.actions.as_deref().unwrap_or_default())?;
+    let mut actions = actions(request.actions.as_deref().unwrap_or_default())?;
     report(app, asking, &asker, &context, &actions);
     let gates = Gates::new(&catalog, &asker, &context);
     let sight = asker.sight(app, &context).await?;
+    if sight.is_some() {
+        vouch(app, &catalog, &asker, &context, &mut actions).await?;
+    }
     let mut waved = false;
     // Written piece by piece: a device with many snaps has a long answer, and none of it is needed twice.
     let mut buffer = Buffer::with_room(512 + actions.len() * 3072);
@@ -210,6 +216,25 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
     write(out, &notices(app, &asker, &held))?;
     out.push(b'}');
     Ok(reply::bytes(StatusCode::OK, "application/json", buffer))
+}
+
+/// Finds out what validation sets hold a production device to: for others every revision can be had by its number.
+async fn vouch(
+    app: &App,
+    catalog: &Snapshot,
+    asker: &Asker,
+    context: &Context<'_>,
+    actions: &mut [Action<'_>],
+) -> Result<(), Fault<DeviceDialect>> {
+    for action in actions {
+        if let Action::Snap(action) = action
+            && action.revision.is_some()
+            && !action.sets.is_empty()
+        {
+            action.vouched = vouched(app, catalog, asker, context, action).await?;
+        }
+    }
+    Ok(())
 }
 
 fn write(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Fault<DeviceDialect>> {
@@ -313,6 +338,7 @@ fn actions<'r>(entries: &'r [ActionEntry<'_>]) -> Result<Vec<Action<'r>>, Fault<
                 cohort_key: said(entry.cohort_key.as_ref()),
                 epoch: entry.epoch.clone(),
                 ignore_validation: entry.ignore_validation,
+                sets: &entry.validation_sets,
                 vouched: false,
             }),
             None if &*entry.action == "fetch-assertions" => {

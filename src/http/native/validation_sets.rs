@@ -188,9 +188,5 @@ async fn draft(app: App, ctx: BrandCtx, input: Input<Json<SetBody>>) -> Outcome<
         .into());
     }
     let statement = validation_sets::draft(&app, &ctx, &new).await?;
-    let mut told = Map::new();
-    told.insert("type".to_owned(), statement.kind().name().into());
-    let headers = statement.headers().iter();
-    told.extend(headers.map(|(name, value)| (name.to_owned(), reply::header(value))));
-    Ok(Json(told))
+    Ok(Json(reply::unsigned(&statement)))
 }

@@ -231,7 +231,7 @@ JSON
   result 'the command and the service of it run' runs "$app" 2
 
   # Waves: who sees which revision, when.
-  under_waves "$name/SN-$version-1" "other-$version" "tag-$version" "$version"
+  under_waves "$name/SN-$version-1" "other-$version" "tag-$version" "$version" "$binaries"
 
   # A session that is no more is renewed without a word.
   change_state 'auth/device/session-macaroon="forged"'

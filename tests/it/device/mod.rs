@@ -9,6 +9,7 @@ mod reports;
 mod stock;
 mod store;
 mod updates;
+mod wave_sets;
 mod wave_walk;
 mod waves;
 mod wire;
@@ -59,7 +60,11 @@ impl Outside {
     }
 
     async fn sign(&self, app: &App, kind: AssertionType, headers: &[(&str, &str)], body: &[u8]) -> Assertion {
-        let draft = statement(kind, headers, body).draft(&self.key).unwrap();
+        self.sign_statement(app, &statement(kind, headers, body)).await
+    }
+
+    async fn sign_statement(&self, app: &App, statement: &Statement) -> Assertion {
+        let draft = statement.clone().draft(&self.key).unwrap();
         let now = app.clock.now();
         let raw = self.signer.sign(self.key.id(), draft.digest(now)).await.unwrap();
         draft.finish(now, &raw).unwrap()

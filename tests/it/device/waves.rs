@@ -25,7 +25,7 @@ pub(super) struct Fleet<'f> {
 }
 
 pub(super) struct Member<'f> {
-    device: Device<'f>,
+    pub(super) device: Device<'f>,
     pub(super) serial: String,
     pub(super) runs: u64,
     held: bool,
@@ -54,10 +54,25 @@ async fn session(field: &Field, serial: &str) -> String {
     )
 }
 
-async fn store(app: &App) -> StoreCtx {
+pub(super) async fn store(app: &App) -> StoreCtx {
     StoreCtx::local(app, &"acme-store".parse().unwrap())
         .await
         .unwrap()
+}
+
+/// A wave of the tag `main` with a revision of the snap `agent`.
+pub(super) fn agent_wave(wave: &str, revision: u64) -> NewWave {
+    NewWave {
+        name: wave.parse().unwrap(),
+        tag: "main".parse().unwrap(),
+        kind: WaveKind::Forward,
+        source: Source::Snaps(vec![("agent".parse().unwrap(), Some(revision))]),
+        channel: None,
+        prune: Vec::new(),
+        expires: None,
+        policy: Policy::default(),
+        binding: None,
+    }
 }
 
 pub(super) fn name(serial: &str) -> DeviceName {
@@ -129,14 +144,9 @@ impl<'f> Fleet<'f> {
         policy: Policy,
     ) -> Result<(), Refusal> {
         let new = NewWave {
-            name: wave.parse().unwrap(),
-            tag: "main".parse().unwrap(),
             kind,
-            source: Source::Snaps(vec![("agent".parse().unwrap(), Some(revision))]),
-            channel: None,
-            prune: Vec::new(),
-            expires: None,
             policy,
+            ..agent_wave(wave, revision)
         };
         waves::init(&self.field.app, &store(&self.field.app).await, new)
             .await
@@ -179,7 +189,7 @@ impl<'f> Fleet<'f> {
     }
 
     /// All of them ask, install what they are told, and ask again.
-    async fn follow(&mut self) {
+    pub(super) async fn follow(&mut self) {
         for member in &mut self.devices {
             member.runs = member.ask().await;
         }
@@ -188,7 +198,7 @@ impl<'f> Fleet<'f> {
         self.told().await;
     }
 
-    fn member(&mut self, serial: &str) -> &mut Member<'f> {
+    pub(super) fn member(&mut self, serial: &str) -> &mut Member<'f> {
         self.devices
             .iter_mut()
             .find(|member| member.serial == serial)
@@ -214,7 +224,7 @@ impl Member<'_> {
     }
 }
 
-fn limit(limit: i64) -> Wanted {
+pub(super) fn limit(limit: i64) -> Wanted {
     Wanted {
         limit: Some(limit),
         seed: Some(7),
@@ -222,14 +232,14 @@ fn limit(limit: i64) -> Wanted {
     }
 }
 
-fn whole(group: &str) -> Wanted {
+pub(super) fn whole(group: &str) -> Wanted {
     Wanted {
         group: Some(group.parse().unwrap()),
         ..Wanted::default()
     }
 }
 
-fn listed(serials: &[&str]) -> Wanted {
+pub(super) fn listed(serials: &[&str]) -> Wanted {
     Wanted {
         devices: Some(serials.iter().map(|serial| name(serial)).collect()),
         ..Wanted::default()
@@ -727,14 +737,8 @@ async fn an_expired_wave_stands_still() {
     let field = agents().await;
     let fleet = Fleet::new(&field, 2).await;
     let new = NewWave {
-        name: "v2".parse().unwrap(),
-        tag: "main".parse().unwrap(),
-        kind: WaveKind::Forward,
-        source: Source::Snaps(vec![("agent".parse().unwrap(), Some(2))]),
-        channel: None,
-        prune: Vec::new(),
         expires: Some(field.app.clock.now().plus_seconds(600)),
-        policy: Policy::default(),
+        ..agent_wave("v2", 2)
     };
     let ctx = store(&field.app).await;
     waves::init(&field.app, &ctx, new).await.unwrap();
@@ -905,4 +909,70 @@ async fn a_webhook_is_told_until_it_takes_it_with_a_signature() {
         (record, left)
     };
     assert!(left <= 1, "{:?}", record.notices);
+}
+
+#[tokio::test]
+async fn who_has_none_of_the_snaps_is_counted_nowhere() {
+    let field = agents().await;
+    let fleet = Fleet::new(&field, 2).await;
+    let bare = Device {
+        field: &field,
+        session: session(&field, "bare").await,
+    };
+    bare.refresh(json!([installed("other", 1, "latest/stable")]), json!([]))
+        .await;
+    flush_reports(&field.app).await.unwrap();
+    let place = PlaceChange {
+        production: Some(true),
+        tag: Some(Some("main".parse().unwrap())),
+        ..PlaceChange::default()
+    };
+    change(&field.app, &acme_ctx(), &name("bare"), &place)
+        .await
+        .unwrap();
+    fleet.forward("v2", 2).await;
+    let rolled = fleet.roll("v2", limit(9)).await.unwrap().rollout;
+    let state = fleet.status("v2").await;
+    assert_eq!((rolled.matching, rolled.selected, state.total), (2, 2, 2));
+    assert_eq!((state.scheduled, state.unscheduled), (2, 0));
+    assert_eq!(state.devices.values().sum::<u64>(), 2);
+    fleet.act("v2", Act::Cancel).await.unwrap();
+    let over = fleet.status("v2").await;
+    assert_eq!(
+        (over.total, over.devices.len()),
+        (2, 0),
+        "nobody takes it any more"
+    );
+}
+
+#[tokio::test]
+async fn who_is_not_on_the_list_at_registration_stays_a_test_device() {
+    let field = agents().await;
+    let ctx = acme_ctx();
+    let new = NewModel {
+        name: "gate-1".parse().unwrap(),
+        api_key: None,
+        key: None,
+        settings: ModelSettings {
+            production: Some(ProductionRule::AllowList),
+            ..ModelSettings::default()
+        },
+    };
+    models::create(&field.app, &ctx, new).await.unwrap();
+    let device = Device {
+        field: &field,
+        session: session(&field, "A1").await,
+    };
+    let ask = async || {
+        let context = json!([installed("agent", 1, "latest/stable")]);
+        device.refresh(context, json!([refresh_action("agent")])).await;
+        let shown = devices::show(&field.app, &ctx, &name("A1")).await.unwrap();
+        shown.place.map(|place| place.production)
+    };
+    assert_eq!(ask().await, Some(false));
+    let (model, listed) = ("gate-1".parse().unwrap(), ["A1".parse().unwrap()]);
+    serials::judge(&field.app, &ctx, &model, &listed, Some(Standing::Allowed))
+        .await
+        .unwrap();
+    assert_eq!(ask().await, Some(false));
 }

@@ -2,21 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use hallmark::domain::catalog::{DeviceReport, ReportedSnap};
+use hallmark::app::keys;
+use hallmark::app::sign::sign;
+use hallmark::app::upkeep;
+use hallmark::domain::assertion::Statement;
+use hallmark::domain::catalog::{DeviceReport, Releases, ReportedSnap, RevisionRecord};
 use hallmark::domain::ident::DeviceId;
 use hallmark::ports::{Change, Commit};
 use serde_json::{Value, json};
 
 use super::shop::*;
 use crate::cli::{differences, documented};
+use crate::harness::acme_ctx;
 
 /// Verbs that print what another one prints.
-const LIKE: [(&str, &str); 10] = [
+const LIKE: [(&str, &str); 11] = [
     ("device group", "device tag"),
     ("device production", "device tag"),
     ("device retry", "device tag"),
     ("group remove", "group add"),
     ("wave init", "wave show"),
+    ("wave sign", "wave show"),
     ("wave halt", "wave show"),
     ("wave resume", "wave show"),
     ("wave complete", "wave show"),
@@ -160,6 +166,26 @@ async fn json_output_of_waves_is_as_documented() {
     printed.insert("wave published", json(&["wave", "published", "main"]).await);
     json(&["wave", "init", "back", "--tag", "main", "gizmo=1", "--rollback"]).await;
     printed.insert("wave cancel", json(&["wave", "cancel", "back"]).await);
+    let documents = shop.file("documents", "");
+    std::fs::remove_file(&documents).unwrap();
+    let bound = [
+        "wave",
+        "init",
+        "bound",
+        "--tag",
+        "main",
+        "gizmo=2",
+        "--offline-out",
+        &documents,
+    ];
+    let draft = json(&bound).await;
+    assert_eq!(
+        (&draft["status"], &draft["binding"]["set"]),
+        (&json!("draft"), &json!("main"))
+    );
+    let sign = ["wave", "sign", "bound", "--offline-out", &documents];
+    printed.insert("wave sign", json(&sign).await);
+    json(&["wave", "cancel", "bound"]).await;
     printed.insert("device retry", json(&["device", "retry", "SN 1"]).await);
     json(&["group", "create", "empty"]).await;
     printed.insert("group delete", json(&["group", "delete", "empty"]).await);
@@ -305,4 +331,141 @@ async fn who_may_look_and_who_may_act() {
             "{who}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_waves_name_does_not_expire() {
+    let shop = shop().await;
+    shop.call("admin", "PUT", "/stores/acme", json!({"keep-unreleased": 0}))
+        .await
+        .ok();
+    let kept = async || {
+        upkeep(shop.app.clone(), async {}).await;
+        let id = shop.snap("gizmo").await.id;
+        let all = shop.app.storage.all::<RevisionRecord>([id.as_str()]).await;
+        let all = all.unwrap().into_iter().map(|found| found.record.revision);
+        all.collect::<Vec<_>>()
+    };
+    for (wave, revision) in [("one", "gizmo=1"), ("two", "gizmo=2")] {
+        shop.json("admin", &["wave", "init", wave, "--tag", wave, revision])
+            .await;
+    }
+    shop.json("admin", &["wave", "complete", "one"]).await;
+    for _ in 0..2 {
+        shop.revise("gizmo", |_| ()).await;
+    }
+    let release = ["snap", "release", "gizmo", "4", "stable"];
+    shop.json("brand", &release).await;
+    // What a channel held stays for a while; that is not what this is about.
+    shop.change("gizmo", |record| record.releases = Releases::default())
+        .await;
+    assert_eq!(kept().await, [1, 2]);
+    shop.json("admin", &["wave", "cancel", "two"]).await;
+    assert_eq!(kept().await, [1]);
+}
+
+/// Signs what was written for a wave with a key of the brand, as its owner would elsewhere.
+async fn signed(shop: &Shop, document: &str) -> String {
+    let key = keys::find(&shop.app, &acme_ctx(), &"sets".parse().unwrap())
+        .await
+        .unwrap()
+        .record;
+    let statement = Statement::from_json(&std::fs::read_to_string(document).unwrap()).unwrap();
+    let signed = sign(&shop.app, &key, statement).await.unwrap();
+    String::from_utf8(signed.encoded().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn documents_of_a_wave_are_written_signed_and_taken() {
+    let shop = shop().await;
+    let key = json!({"name": "sets", "purposes": ["validation-set"]});
+    shop.call("brand", "POST", "/keys", key).await.ok();
+    let folder = shop.file("documents", "");
+    std::fs::remove_file(&folder).unwrap();
+    let run = async |arguments: &[&str]| shop.run("admin", arguments).await;
+    let init = [
+        "wave",
+        "init",
+        "june",
+        "--tag",
+        "main",
+        "gizmo=2",
+        "--offline-out",
+        &folder,
+    ];
+    let made = run(&init).await;
+    assert_eq!(made.status, 0, "{made:?}");
+    for text in ["snap sign -k KEY", "june.abort.json", "hallmark wave sign june"] {
+        assert!(made.err.contains(text), "{made:?}");
+    }
+    let refused = run(&["wave", "rollout", "june", "--limit", "1"]).await;
+    assert!(refused.err.contains("[not-enough-signatures]"), "{refused:?}");
+    let wave = signed(&shop, &format!("{folder}/june.wave.json")).await;
+    let abort = signed(&shop, &format!("{folder}/june.abort.json")).await;
+    let (wave, abort) = (shop.file("wave.assert", wave), shop.file("abort.assert", abort));
+    let half = run(&["wave", "sign", "june", &wave]).await;
+    assert!(
+        half.status == 0 && half.err.contains("one more document"),
+        "{half:?}"
+    );
+    let whole = run(&["wave", "sign", "june", &abort]).await;
+    assert!(
+        whole.status == 0 && whole.err.contains("wave rollout june"),
+        "{whole:?}"
+    );
+    assert!(
+        whole.out.contains("main 1 signed, to take it back 2 signed"),
+        "{whole:?}"
+    );
+    assert!(shop.audited().await.iter().any(|line| line.contains("wave.sign")));
+    run(&["wave", "complete", "june"]).await;
+
+    // snapcraft brings what it signed to the publishers' door: there it signs the wave that waits, and publishes nothing.
+    let init = [
+        "wave",
+        "init",
+        "july",
+        "--tag",
+        "main",
+        "gizmo=2",
+        "--offline-out",
+        &folder,
+    ];
+    assert_eq!(run(&init).await.status, 0);
+    let brought = async |which: &str| {
+        let text = signed(&shop, &format!("{folder}/july.{which}.json")).await;
+        let file = shop.file(which, text);
+        shop.run("brand", &["validation-set", "create", "--file", &file])
+            .await
+    };
+    assert_eq!(brought("wave").await.status, 0);
+    let status = async || shop.json("admin", &["wave", "show", "july"]).await["status"].clone();
+    assert_eq!(status().await, "draft");
+    assert_eq!(brought("abort").await.status, 0);
+    assert_eq!(status().await, "active");
+    let again = brought("abort").await;
+    assert!(again.err.contains("[made-by-waves]"), "{again:?}");
+    let direct = [
+        "validation-set",
+        "create",
+        "main",
+        "9",
+        "gizmo=2",
+        "--key",
+        "sets",
+    ];
+    let direct = shop.run("brand", &direct).await;
+    assert!(direct.err.contains("[made-by-waves]"), "{direct:?}");
+    let latest = format!(
+        "http://{}/v2/assertions/validation-set/16/acme/main?sequence=latest",
+        shop.address
+    );
+    let latest = shop.http.get(latest).send().await.unwrap().text().await.unwrap();
+    assert!(latest.contains("\nsequence: 1\n"), "{latest}");
+    // An administrator does not sign with keys of the brand.
+    run(&["wave", "complete", "july"]).await;
+    let init = [
+        "wave", "init", "august", "--tag", "main", "gizmo=2", "--key", "sets",
+    ];
+    assert!(run(&init).await.err.contains("[resource-not-found]"));
 }

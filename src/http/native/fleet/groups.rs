@@ -72,8 +72,8 @@ struct GroupView {
     created_by: Option<AccountId>,
 }
 
-impl From<groups::Sized> for GroupView {
-    fn from(sized: groups::Sized) -> Self {
+impl From<groups::GroupSize> for GroupView {
+    fn from(sized: groups::GroupSize) -> Self {
         Self {
             name: sized.group.name,
             store_id: sized.group.store,
@@ -100,7 +100,7 @@ async fn create(app: App, ctx: StoreCtx, input: Input<Json<CreateBody>>) -> Outc
     let Json(body) = input.body;
     let group = groups::create(&app, &ctx, body.name).await?;
     Ok(Created(
-        groups::Sized {
+        groups::GroupSize {
             group,
             devices: 0,
             production: 0,

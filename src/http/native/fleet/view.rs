@@ -7,8 +7,10 @@ use serde::Serialize;
 use crate::app::fleet::status::{GroupState, WaveState};
 use crate::app::store::Snapshot;
 use crate::domain::catalog::Channel;
-use crate::domain::fleet::{Policy, Rollout, State, Verdict, WaveKind, WaveRecord, WaveStatus};
-use crate::domain::ident::{AccountId, Architecture, GroupName, SnapId, StoreId, Tag, WaveName};
+use crate::domain::fleet::{
+    Binding, Document, Policy, Rollout, State, Verdict, WaveKind, WaveRecord, WaveStatus,
+};
+use crate::domain::ident::{AccountId, Architecture, GroupName, SetName, SnapId, StoreId, Tag, WaveName};
 use crate::domain::time::Timestamp;
 
 /// A wave.
@@ -34,6 +36,46 @@ pub struct WaveView {
     groups: Vec<GroupName>,
     rollouts: Vec<RolloutView>,
     policy: Policy,
+    /// The validation sets by which devices hold themselves to it; none = the store alone decides.
+    binding: Option<BindingView>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct BindingView {
+    account_id: AccountId,
+    set: SetName,
+    /// What the wave says.
+    wave: DocumentView,
+    /// What takes it back.
+    abort: DocumentView,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct DocumentView {
+    sequence: u64,
+    signed: bool,
+}
+
+impl From<&Document> for DocumentView {
+    fn from(document: &Document) -> Self {
+        Self {
+            sequence: document.sequence,
+            signed: document.assertion.is_some(),
+        }
+    }
+}
+
+impl From<&Binding> for BindingView {
+    fn from(binding: &Binding) -> Self {
+        Self {
+            account_id: binding.set.account.clone(),
+            set: binding.set.name.clone(),
+            wave: (&binding.wave).into(),
+            abort: (&binding.abort).into(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -112,6 +154,7 @@ impl WaveView {
             groups: wave.groups.keys().cloned().collect(),
             rollouts: record.history.iter().map(RolloutView::from).collect(),
             policy: record.policy.clone(),
+            binding: record.binding.as_ref().map(BindingView::from),
         }
     }
 }
@@ -152,7 +195,6 @@ struct GroupView {
     devices_on_wave_version: u64,
     devices_on_newer_version: u64,
     devices_on_older_version: u64,
-    devices_without_its_snaps: u64,
     devices_rolled_out_to: u64,
     devices_scheduled_for_update: u64,
 }
@@ -168,7 +210,6 @@ impl From<GroupState> for GroupView {
             devices_on_wave_version: group.on_wave,
             devices_on_newer_version: group.newer,
             devices_on_older_version: group.older,
-            devices_without_its_snaps: group.apart,
             devices_rolled_out_to: group.exposed,
             devices_scheduled_for_update: group.scheduled,
         }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::view::{RolloutView, StatusView, WaveView};
 use super::{Input, Json, Long, Native, Outcome, names};
+use crate::app::fleet::binding::{self, NewBinding};
 use crate::app::fleet::rollout::{self, Rolled, Wanted};
 use crate::app::fleet::status;
 use crate::app::fleet::waves::{self, NewWave, Source};
@@ -13,16 +15,22 @@ use crate::app::{App, Refusal, StoreCtx};
 use crate::domain::access::Permission;
 use crate::domain::catalog::{Channel, Track};
 use crate::domain::fleet::{Act, Policy, ProductionMap, WaveKind, WaveRecord, WaveStatus};
-use crate::domain::ident::{Architecture, GroupName, SnapId, SnapName, StoreId, Tag, WaveName};
+use crate::domain::ident::{
+    Architecture, GroupName, KeyName, SetName, SnapId, SnapName, StoreId, Tag, WaveName,
+};
 use crate::domain::time::Timestamp;
 use crate::http::endpoint::Endpoint;
 use crate::http::native::Created;
+use crate::http::reply;
+use crate::http::typed::Raw;
 
 /// What clients write for the open wave of a store that has one.
 const ACTIVE: &str = "$active$";
 /// Devices in a page of a list unless told otherwise, and at most.
 const PAGE: usize = 10_000;
 const MAX_PAGE: usize = 100_000;
+/// Signed documents of a wave, with the chain of their key.
+const MAX_SIGNATURES: usize = 1024 * 1024;
 
 pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
     use Permission as P;
@@ -62,6 +70,18 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
             P::FleetRead,
             "List the devices of a rollout",
             devices,
+        ),
+        native.get(
+            "/hallmark/v1/stores/{store}/waves/{wave}/documents",
+            P::FleetRead,
+            "Show the validation sets of a wave, to be signed",
+            documents,
+        ),
+        native.post(
+            "/hallmark/v1/stores/{store}/waves/{wave}/signatures",
+            P::FleetManage,
+            "Take the signed validation sets of a wave",
+            sign,
         ),
         native.post(
             "/hallmark/v1/stores/{store}/waves/{wave}/halt",
@@ -189,6 +209,20 @@ struct InitBody {
     expires_at: Option<Timestamp>,
     #[serde(default)]
     policy: Policy,
+    /// Has it make validation sets too, by which devices hold themselves to it.
+    #[serde(default)]
+    binding: Option<BindingBody>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct BindingBody {
+    /// The name of the sets; that of the tag's earlier waves, else the tag.
+    #[serde(default)]
+    set: Option<SetName>,
+    /// The key of the brand that signs them; without one they are signed elsewhere.
+    #[serde(default)]
+    key: Option<KeyName>,
 }
 
 fn forward() -> WaveKind {
@@ -236,6 +270,10 @@ async fn init(app: App, ctx: StoreCtx, input: Input<Json<InitBody>>) -> Outcome<
         prune: body.prune,
         expires: body.expires_at,
         policy: body.policy,
+        binding: body.binding.map(|binding| NewBinding {
+            set: binding.set,
+            key: binding.key,
+        }),
     };
     let record = waves::init(&app, &ctx, new).await?;
     Ok(Created(view(&app, &record).await?))
@@ -244,6 +282,30 @@ async fn init(app: App, ctx: StoreCtx, input: Input<Json<InitBody>>) -> Outcome<
 async fn show(app: App, ctx: StoreCtx, input: Input) -> Outcome<Json<WaveView>> {
     let name = named(&app, &ctx, &input).await?;
     let record = waves::show(&app, &ctx, &name).await?;
+    Ok(Json(view(&app, &record).await?))
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct DocumentsView {
+    wave: Map<String, Value>,
+    abort: Map<String, Value>,
+}
+
+/// The headers of both as `snap sign` takes them.
+async fn documents(app: App, ctx: StoreCtx, input: Input) -> Outcome<Json<DocumentsView>> {
+    let name = named(&app, &ctx, &input).await?;
+    let [wave, abort] = binding::documents(&app, &ctx, &name).await?;
+    Ok(Json(DocumentsView {
+        wave: reply::unsigned(&wave),
+        abort: reply::unsigned(&abort),
+    }))
+}
+
+async fn sign(app: App, ctx: StoreCtx, input: Input<Raw<MAX_SIGNATURES>>) -> Outcome<Json<WaveView>> {
+    let name = named(&app, &ctx, &input).await?;
+    let Raw(stream) = input.body;
+    let record = binding::sign(&app, &ctx, &name, stream).await?;
     Ok(Json(view(&app, &record).await?))
 }
 

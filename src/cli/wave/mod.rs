@@ -1,15 +1,16 @@
 //! `wave`: the next revisions of production devices, let out step by step.
 
+mod making;
+mod rollout;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::fleet::{StoreArg, devices, in_store, texts};
-use super::moment::{now, span};
+use super::fleet::{StoreArg, in_store};
 use super::{CliError, Column, Cx, Format};
-use crate::domain::ident::{GroupName, SnapName, Tag, WaveName};
-use crate::domain::time::Timestamp;
+use crate::domain::ident::{Tag, WaveName};
 
 /// How often `status --watch` looks.
 const EVERY: Duration = Duration::from_secs(2);
@@ -17,9 +18,11 @@ const EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Make a wave for the production devices of a tag; nobody sees it before a rollout
-    Init(Init),
+    Init(making::Init),
     /// Roll a wave out to more devices
-    Rollout(Rollout),
+    Rollout(rollout::Rollout),
+    /// Take the documents of a wave that were signed elsewhere, or write them out once more
+    Sign(making::Sign),
     /// How far a wave has come
     Status(Status),
     /// List the waves of a store, the newest first
@@ -36,99 +39,6 @@ pub(super) enum Verb {
     Cancel(Named),
     /// Show what is published for the production devices of a tag
     Published(Published),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Init {
-    /// Its name
-    wave: WaveName,
-    /// The tag of its devices
-    #[arg(long)]
-    tag: Tag,
-    /// Snaps, each with its revision (SNAP=REV), or without for what the channel gives now
-    #[arg(value_name = "SNAP[=REV]", value_parser = snap)]
-    snaps: Vec<(SnapName, Option<u64>)>,
-    /// The channel that its devices follow [default: latest/stable, or that of the snap's default track]
-    #[arg(long)]
-    channel: Option<String>,
-    /// Take what the channel gives now of every snap of the store
-    #[arg(long, conflicts_with_all = ["snaps", "from_wave"])]
-    from_channel_map: bool,
-    /// Take the revisions of another wave
-    #[arg(long, value_name = "WAVE", conflicts_with = "snaps")]
-    from_wave: Option<WaveName>,
-    /// It goes back: only then may a revision be lower than what devices have
-    #[arg(long)]
-    rollback: bool,
-    /// Snaps that are pinned no more once it is complete, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "SNAPS")]
-    prune: Vec<SnapName>,
-    /// When it stops by itself: 90d, 12h [default: 365d]
-    #[arg(long, value_name = "SPAN", value_parser = span, conflicts_with = "expires_at")]
-    expires: Option<i64>,
-    /// When it stops by itself: 2026-12-31T00:00:00Z
-    #[arg(long, value_name = "TIME")]
-    expires_at: Option<Timestamp>,
-    /// How it goes on and stops by itself: JSON, or @FILE (docs/waves.md)
-    #[arg(long, value_name = "JSON")]
-    policy: Option<String>,
-    #[command(flatten)]
-    store: StoreArg,
-}
-
-fn snap(text: &str) -> Result<(SnapName, Option<u64>), String> {
-    let (name, revision) = match text.split_once('=') {
-        Some((name, revision)) => (name, Some(revision)),
-        None => (text, None),
-    };
-    let revision = revision.map(|revision| {
-        let number = revision.parse::<u64>().ok().filter(|number| *number > 0);
-        number.ok_or_else(|| format!("a revision is a number from 1, not {revision:?}"))
-    });
-    Ok((
-        name.parse().map_err(|error| format!("{error}"))?,
-        revision.transpose()?,
-    ))
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Rollout {
-    /// The wave
-    wave: WaveName,
-    /// A group: all of it, and who joins it later, unless the selection is narrowed
-    group: Option<GroupName>,
-    /// The same
-    #[arg(short, long = "group", value_name = "GROUP", conflicts_with = "group")]
-    group_option: Option<GroupName>,
-    /// At most so many devices, or such a part of those that match: 100, 5%
-    #[arg(short, long, value_name = "N|N%", allow_hyphen_values = true)]
-    limit: Option<String>,
-    /// Out of these: uuids, MODEL/SERIAL or serials separated by commas or spaces; @FILE for a list in a file
-    #[arg(long, value_name = "LIST|@FILE")]
-    uuids: Option<String>,
-    /// Change nothing, show who would be chosen
-    #[arg(long)]
-    dry_run: bool,
-    /// Print the uuids of the devices
-    #[arg(long)]
-    print_uuids: bool,
-    /// Print the names of the devices
-    #[arg(long)]
-    print_names: bool,
-    /// The same devices and the same seed give the same choice
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Leave out listed devices that do not match, instead of refusing
-    #[arg(long)]
-    skip_mismatch: bool,
-    /// Refuse unless so many devices could be taken
-    #[arg(long, value_name = "N")]
-    expect_eligible: Option<u64>,
-    /// A name for this rollout: the same again is not another one
-    #[arg(long, value_name = "NAME")]
-    key: Option<String>,
-    #[command(flatten)]
-    store: StoreArg,
 }
 
 #[derive(Debug, Args)]
@@ -204,6 +114,29 @@ const CARD: &[Column] = &[
     Column::field("Finished at", "finished-at"),
     Column::field("Whole groups", "groups"),
     Column::field("Prunes", "prune"),
+    Column::with("Validation set", |wave| {
+        let Some(binding) = wave.get("binding").filter(|binding| !binding.is_null()) else {
+            return "-".to_owned();
+        };
+        let name = binding.get("set").and_then(Value::as_str).unwrap_or_default();
+        let document = |which: &str| {
+            let document = binding.get(which).unwrap_or(&Value::Null);
+            let sequence = document
+                .get("sequence")
+                .and_then(Value::as_u64)
+                .unwrap_or_default();
+            let signed = document
+                .get("signed")
+                .and_then(Value::as_bool)
+                .unwrap_or_default();
+            format!("{sequence} {}", if signed { "signed" } else { "not signed" })
+        };
+        format!(
+            "{name} {}, to take it back {}",
+            document("wave"),
+            document("abort")
+        )
+    }),
 ];
 
 const ENTRY: &[Column] = &[
@@ -280,6 +213,7 @@ impl Verb {
         match self {
             Self::Init(init) => init.run(cx).await,
             Self::Rollout(rollout) => rollout.run(cx).await,
+            Self::Sign(sign) => sign.run(cx).await,
             Self::Status(status) => status.run(cx).await,
             Self::List(List { status, tag, store }) => {
                 let (client, store) = store.open().await?;
@@ -338,139 +272,6 @@ fn show(cx: &Cx, wave: &Value) -> Result<(), CliError> {
         }
     }
     Ok(())
-}
-
-impl Init {
-    async fn run(self, cx: &Cx) -> Result<(), CliError> {
-        let (client, store) = self.store.open().await?;
-        let mut body = Map::new();
-        let mut set = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                body.insert(name.to_owned(), value);
-            }
-        };
-        set("name", Some(json!(self.wave)));
-        set("tag", Some(json!(self.tag)));
-        set("kind", self.rollback.then(|| json!("rollback")));
-        let snaps: Vec<Value> = self
-            .snaps
-            .iter()
-            .map(|(name, revision)| json!({ "name": name, "revision": revision }))
-            .collect();
-        set("snaps", (!snaps.is_empty()).then(|| json!(snaps)));
-        set("from-wave", self.from_wave.map(|wave| json!(wave)));
-        set(
-            "from-channel-map",
-            self.from_channel_map.then_some(Value::Bool(true)),
-        );
-        set("channel", self.channel.map(Value::from));
-        set("prune", (!self.prune.is_empty()).then(|| json!(self.prune)));
-        let expires = self
-            .expires_at
-            .or_else(|| self.expires.map(|span| now().plus_seconds(span)));
-        set("expires-at", expires.map(|time| json!(time)));
-        if let Some(policy) = &self.policy {
-            set("policy", Some(json_of(policy)?));
-        }
-        let made = client.post(&in_store(&store, &["waves"]), &body).await?;
-        if cx.out.format() == Format::Table {
-            show(cx, &made)?;
-        }
-        let name = &self.wave;
-        cx.out.done(
-            &made,
-            &format!("made wave {name}; next: hallmark wave rollout {name} --limit 5%"),
-        )
-    }
-}
-
-/// A document given in place, or in a file.
-fn json_of(text: &str) -> Result<Value, CliError> {
-    let text = match text.strip_prefix('@') {
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| CliError::failed(format!("cannot read {file}"), error))?,
-        None => text.to_owned(),
-    };
-    serde_json::from_str(&text).map_err(|error| CliError::Usage(format!("cannot read the policy: {error}")))
-}
-
-impl Rollout {
-    async fn run(self, cx: &Cx) -> Result<(), CliError> {
-        let (client, store) = self.store.open().await?;
-        let (limit, percentage) = match self.limit.as_deref().map(limit).transpose()? {
-            Some((number, true)) => (None, Some(number)),
-            Some((number, false)) => (Some(number), None),
-            None => (None, None),
-        };
-        let mut body = json!({
-            "dry-run": self.dry_run,
-            "skip-mismatch": self.skip_mismatch,
-            "return-uuids": self.print_uuids,
-            "return-names": self.print_names,
-            "seed": self.seed,
-            "expect-eligible": self.expect_eligible,
-            "key": self.key,
-            "limit": limit,
-            "percentage": percentage,
-        });
-        if let Some(fields) = body.as_object_mut() {
-            let group = self.group.as_ref().or(self.group_option.as_ref());
-            fields.extend(group.map(|group| ("group".to_owned(), json!(group))));
-            let listed = self.uuids.as_deref().map(devices).transpose()?;
-            fields.extend(listed.map(|listed| ("uuids".to_owned(), json!(listed))));
-        }
-        let path = in_store(&store, &["waves", self.wave.as_str(), "rollouts"]);
-        let rolled = client.post(&path, &body).await?;
-        if cx.out.format() == Format::Table {
-            let printed = texts(&rolled, "device-uuids").chain(texts(&rolled, "device-names"));
-            for line in printed {
-                cx.out.data(format!("{line}\n").as_bytes())?;
-            }
-            for skipped in rolled
-                .get("skipped")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-            {
-                let text = |name| skipped.get(name).and_then(Value::as_str).unwrap_or("-");
-                cx.out
-                    .warn(&format!("left out {}: {}", text("device"), text("why")));
-            }
-        }
-        let number = |name| rolled.get(name).and_then(Value::as_u64).unwrap_or_default();
-        let (does, seed) = if self.dry_run {
-            (
-                "would see",
-                format!("; --seed {} chooses the same devices", number("seed")),
-            )
-        } else {
-            ("see", String::new())
-        };
-        cx.out.done(
-            &rolled,
-            &format!(
-                "{} of {} eligible devices ({} match) {does} wave {}{seed}",
-                number("selected"),
-                number("eligible"),
-                number("matching"),
-                self.wave
-            ),
-        )
-    }
-}
-
-/// A number, and whether it is a percentage. The server says which numbers are too small or too large.
-fn limit(text: &str) -> Result<(i64, bool), CliError> {
-    let (number, percentage) = match text.strip_suffix('%') {
-        Some(number) => (number, true),
-        None => (text, false),
-    };
-    let wrong = || {
-        CliError::Usage(format!(
-            "cannot use the limit {text:?}: it is a whole number, or one with %"
-        ))
-    };
-    Ok((number.parse().map_err(|_| wrong())?, percentage))
 }
 
 impl Status {
@@ -534,30 +335,5 @@ impl Named {
         let status = wave.get("status").and_then(Value::as_str).unwrap_or("-");
         cx.out
             .done(&wave, &format!("wave {} is {status}: {means}", self.wave))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn snaps_come_with_and_without_revisions() {
-        assert_eq!(snap("app=7").unwrap().1, Some(7));
-        assert_eq!(snap("app").unwrap().1, None);
-        for bad in ["app=0", "app=x", "app=-1", "App=1", "=1"] {
-            assert!(snap(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn limits_are_whole_numbers_or_percentages() {
-        assert_eq!(limit("100").unwrap(), (100, false));
-        assert_eq!(limit("5%").unwrap(), (5, true));
-        // What the server refuses with a code of its own.
-        assert_eq!(limit("-3").unwrap(), (-3, false));
-        for bad in ["", "%", "1.5%", "ten"] {
-            assert!(limit(bad).is_err(), "{bad}");
-        }
     }
 }
