@@ -305,7 +305,7 @@ mod tests {
         fn a_higher_number_is_told_or_taken_back(waves in prop::collection::vec(seen(), 1..6), done in 0u64..12) {
             let sequence = newest(done, &waves);
             if sequence > done {
-                let (number, abort) = ((sequence - 1) / 2, sequence % 2 == 0);
+                let (number, abort) = ((sequence - 1) / 2, sequence.is_multiple_of(2));
                 let seen = waves[usize::try_from(number).unwrap()];
                 prop_assert!(seen.exposed);
                 prop_assert_eq!(abort, seen.status == WaveStatus::Canceled && !seen.updated);

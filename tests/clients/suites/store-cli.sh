@@ -188,6 +188,14 @@ for version in $HALLMARK_SNAPD; do
       snap_cli "$binaries" prepare-image "$model" "$at/sets"
     check 'it takes the revision that the newest sequence names' \
       cmp "$at/sets/system-seed/snaps/hello_2.snap" "$shop_snaps/hello-2.snap"
+    # A wave that makes a set: images are built of what is complete.
+    check 'a wave makes a validation-set' "$HALLMARK" wave init images --tag images hello=2 --key sets
+    model=$(core_model "waves-$version" "\"validation-sets\": [{\"account-id\":\"$brand\",\"name\":\"images\",\"mode\":\"enforce\"}],")
+    refuses 'no image is built of a wave before it is complete' 'validation-set .*not found' \
+      snap_cli "$binaries" prepare-image "$model" "$at/waved"
+    check 'the wave is completed' "$HALLMARK" wave complete images
+    check 'snap prepare-image takes what it published' snap_cli "$binaries" prepare-image "$model" "$at/waved"
+    check 'the seed holds its revision' cmp "$at/waved/system-seed/snaps/hello_2.snap" "$shop_snaps/hello-2.snap"
   fi
 
   # A client with its own root believes none of it.
