@@ -9,6 +9,7 @@ mod reports;
 mod stock;
 mod store;
 mod updates;
+mod wave_crash;
 mod wave_sets;
 mod wave_walk;
 mod waves;

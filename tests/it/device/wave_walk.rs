@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hallmark::app::fleet::devices::{PlaceChange, change};
 use hallmark::app::fleet::rollout::Wanted;
 use hallmark::app::store::flush_reports;
 use hallmark::domain::catalog::device_uuid;
@@ -10,6 +11,7 @@ use hallmark::domain::fleet::{Act, Policy, WaveKind};
 use hallmark::domain::ident::DeviceId;
 
 use super::waves::{Fleet, agents, name, reopened};
+use crate::harness::acme_ctx;
 
 /// Chance that repeats itself (SplitMix64).
 struct Dice(u64);
@@ -103,6 +105,11 @@ async fn walk(seed: u64, steps: usize) {
     let field = agents().await;
     let mut fleet = Fleet::new(&field, 5).await;
     fleet.join("T1", None).await;
+    let tag = PlaceChange {
+        tag: Some(Some("main".parse().unwrap())),
+        ..PlaceChange::default()
+    };
+    change(&field.app, &acme_ctx(), &name("T1"), &tag).await.unwrap();
     for group in GROUPS {
         fleet.make_group(group).await;
     }
@@ -270,7 +277,7 @@ async fn walk(seed: u64, steps: usize) {
     }
     assert_eq!(rows, shown, "I20");
     for serial in serials.iter().filter(|serial| *serial != "T1") {
-        let story = hallmark::app::devices::show(&field.app, &crate::harness::acme_ctx(), &name(serial))
+        let story = hallmark::app::devices::show(&field.app, &acme_ctx(), &name(serial))
             .await
             .unwrap();
         let here = hallmark::app::fleet::explain::standing(&field.app, &story.device, story.report.as_ref())
