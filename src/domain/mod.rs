@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod fleet;
 pub mod ident;
 pub mod mail;
+pub mod numbers;
 pub mod review;
 pub mod snap;
 pub mod time;

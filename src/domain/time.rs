@@ -71,6 +71,66 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
     }
 }
 
+/// A calendar day (UTC). Written as `YYYY-MM-DD`, of the years 0 to 9999, so that days are ordered as their texts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(i64);
+
+impl Day {
+    const FIRST: i64 = days_from_civil(0, 1, 1);
+    const LAST: i64 = days_from_civil(9999, 12, 31);
+
+    /// The day of a point in time; what is beyond the years that can be written becomes the first or last day.
+    pub fn of(time: Timestamp) -> Self {
+        Self(time.seconds.div_euclid(DAY).clamp(Self::FIRST, Self::LAST))
+    }
+
+    /// This day moved by `days` (may be negative).
+    pub fn plus(self, days: i64) -> Self {
+        Self(self.0.saturating_add(days).clamp(Self::FIRST, Self::LAST))
+    }
+
+    /// How many days this one is after `other`; negative if it is before.
+    pub fn since(self, other: Self) -> i64 {
+        self.0 - other.0
+    }
+
+    /// This day and those up to `last`.
+    pub fn to(self, last: Self) -> impl Iterator<Item = Self> {
+        (self.0..=last.0).map(Self)
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = civil_from_days(self.0);
+        write!(f, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+impl FromStr for Day {
+    type Err = IdentError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let time = (text.len() == 10).then(|| parse(&format!("{text}T00:00:00Z")));
+        time.flatten()
+            .map(Self::of)
+            .ok_or_else(|| IdentError::new("day (YYYY-MM-DD)", text))
+    }
+}
+
+impl serde::Serialize for Day {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Day {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 fn parse(text: &str) -> Option<Timestamp> {
     let mut scanner = Scanner(text.as_bytes());
     let year = scanner.digits(4)?;
@@ -158,7 +218,7 @@ fn days_of(year: i64, month: i64) -> i64 {
 }
 
 /// Days from 1970-01-01 in the proleptic Gregorian calendar; years of 400-year eras start in March.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -257,6 +317,33 @@ mod tests {
             assert_eq!(days_from_civil(year, month, day), days);
             let text = Timestamp::from_unix(days * DAY).to_string();
             assert_eq!(text.parse(), Ok(Timestamp::from_unix(days * DAY)), "{text}");
+        }
+    }
+
+    #[test]
+    fn days_are_written_read_and_ordered() {
+        let day: Day = "2026-02-28".parse().unwrap();
+        assert_eq!(day.plus(1).to_string(), "2026-03-01");
+        assert_eq!(day.plus(1).since(day), 1);
+        assert_eq!(day.to(day.plus(2)).count(), 3);
+        assert_eq!(day.plus(1).to(day).count(), 0);
+        let midnight = "2026-03-01T00:00:00Z".parse::<Timestamp>().unwrap();
+        assert_eq!(Day::of(midnight), day.plus(1));
+        assert_eq!(Day::of(midnight.plus_seconds(-1)), day);
+        for wrong in [
+            "2026-02-29",
+            "2026-2-28",
+            "",
+            "2026-02-28T",
+            "26-02-2028",
+            "+026-02-28",
+        ] {
+            assert!(wrong.parse::<Day>().is_err(), "{wrong}");
+        }
+        for seconds in [i64::MIN, i64::MAX] {
+            let end = Day::of(Timestamp::from_unix(seconds));
+            assert_eq!(end.to_string().parse(), Ok(end));
+            assert_eq!(end.plus(seconds), end);
         }
     }
 

@@ -121,6 +121,7 @@ impl Heard {
             seen: self.seen,
             reverted: Vec::new(),
             wave: None,
+            counted: None,
         }
     }
 }

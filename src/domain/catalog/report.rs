@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::fleet::Progress;
 use crate::domain::ident::{Architecture, DeviceId, SnapId, WaveName};
+use crate::domain::numbers::Counted;
 use crate::domain::time::Timestamp;
 
 /// The last report of a device. The device counts as seen when it asks, also where it says nothing of its snaps.
@@ -30,6 +31,9 @@ pub struct DeviceReport {
     /// How it takes the wave it was shown last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<WaveReport>,
+    /// As what it was counted last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
 }
 
 /// How a device takes a wave.

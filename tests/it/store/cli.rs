@@ -333,6 +333,7 @@ async fn long_lists_of_devices_come_page_by_page() {
         seen: shop.app.clock.now(),
         reverted: Vec::new(),
         wave: None,
+        counted: None,
     };
     let reports = (0..2100).map(|number| Change::create(&report(number)));
     shop.commit(Commit {

@@ -242,6 +242,7 @@ async fn shop() -> Shop {
         seen: shop.app.clock.now(),
         reverted: Vec::new(),
         wave: None,
+        counted: None,
     };
     let place = |serial: &str| FleetDevice {
         device: report(serial).device,

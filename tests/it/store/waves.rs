@@ -50,6 +50,7 @@ fn report(shop: &Shop, serial: &str, snap_id: &str) -> DeviceReport {
         seen: shop.app.clock.now(),
         reverted: Vec::new(),
         wave: None,
+        counted: None,
     }
 }
 

@@ -181,6 +181,7 @@ async fn ten_thousand_devices_come_in_pages_and_are_found() {
         seen: shop.app.clock.now(),
         reverted: Vec::new(),
         wave: None,
+        counted: None,
     };
     let records = (0..10_000).map(|n| Change::create(&report(n))).collect();
     shop.commit(Commit {

@@ -369,6 +369,7 @@ fn report(device: &DeviceId, number: usize, now: Timestamp) -> anyhow::Result<De
         seen: now.plus_seconds(-i64::try_from(number % 200_000)?),
         reverted: Vec::new(),
         wave: None,
+        counted: None,
     })
 }
 
