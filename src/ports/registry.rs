@@ -14,6 +14,7 @@ use crate::domain::catalog::{
 use crate::domain::fleet::{Exposure, FleetDevice, Group, ProductionMap, WaveRecord};
 use crate::domain::ident::{AccountId, DeviceId};
 use crate::domain::mail::OutgoingMail;
+use crate::domain::numbers::SnapDay;
 use crate::domain::review::{GrantRequest, ReviewRecord};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SigningKey};
 
@@ -44,6 +45,7 @@ pub enum Kind {
     ShareInvite,
     OutgoingMail,
     Device,
+    SnapDay,
     FleetDevice,
     Group,
     Wave,
@@ -78,6 +80,7 @@ impl Kind {
         Kind::ShareInvite,
         Kind::OutgoingMail,
         Kind::Device,
+        Kind::SnapDay,
         Kind::FleetDevice,
         Kind::Group,
         Kind::Wave,
@@ -111,6 +114,7 @@ impl Kind {
             Self::ShareInvite => "share_invite",
             Self::OutgoingMail => "outgoing_mail",
             Self::Device => "device",
+            Self::SnapDay => "snap_day",
             Self::FleetDevice => "fleet_device",
             Self::Group => "fleet_group",
             Self::Wave => "wave",
@@ -136,6 +140,7 @@ impl Kind {
             Self::Upload | Self::Push => &["id_hash"],
             Self::ShareInvite => &["snap_id", "email"],
             Self::Device | Self::FleetDevice => &["brand_id", "model", "serial"],
+            Self::SnapDay => &["snap_id", "day", "part"],
             Self::Group | Self::Wave => &["store_id", "name"],
             Self::ProductionMap => &["store_id", "tag"],
             Self::Exposure => &["store_id", "wave", "rollout", "part"],
@@ -599,6 +604,13 @@ impl Record for DeviceReport {
     }
     fn unique(&self) -> Vec<(&'static str, String)> {
         vec![("uuid", device_uuid(&self.device).to_string())]
+    }
+}
+
+impl Record for SnapDay {
+    const KIND: Kind = Kind::SnapDay;
+    fn key(&self) -> Key {
+        Key::from([self.snap_id.as_str(), &self.day.to_string(), &self.part])
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod commits;
 pub(crate) mod decisions;
 pub(crate) mod fleet;
 pub(crate) mod ledger;
+pub(crate) mod numbers;
 pub(crate) mod registry;
 pub(crate) mod samples;
 
@@ -65,6 +66,7 @@ macro_rules! conformance_tests {
             records_are_listed_by_key_prefix_in_order, records_of_an_account_are_found_among_those_of_others, one_of_many_racing_creations_wins,
             racing_replacements_of_one_version_let_one_through, records_survive_a_restart,
             reviews_are_found_by_their_file_until_it_is_approved, grants_wait_by_snap, overrides_are_listed_by_store_and_snap;
+            numbers: parts_of_days_are_read_in_order_from_anywhere, numbers_are_written_with_the_report_or_not_at_all;
             fleet: a_tag_has_one_open_wave, a_rollout_is_kept_whole_or_not_at_all, devices_are_read_page_by_page;
             commits: a_commit_with_one_bad_part_writes_nothing, later_changes_of_a_commit_see_the_earlier_ones,
             a_nonce_is_spent_once, the_generation_grows_with_commits, a_closed_storage_answers_unavailable;

@@ -36,7 +36,7 @@ mod embedded {
 /// Connections kept for reads, besides the writer's.
 const POOL_SIZE: usize = 16;
 /// The schema version this binary works with.
-const FORMAT: i32 = 9;
+const FORMAT: i32 = 10;
 
 /// A PostgreSQL database as storage.
 #[derive(Debug)]

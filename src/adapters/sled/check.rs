@@ -20,6 +20,7 @@ use crate::domain::catalog::{
 use crate::domain::fleet::{Exposure, FleetDevice, Group, ProductionMap, WaveRecord};
 use crate::domain::ident::{BrandId, DeviceId, ModelName};
 use crate::domain::mail::OutgoingMail;
+use crate::domain::numbers::SnapDay;
 use crate::domain::review::{GrantRequest, ReviewRecord};
 use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SerialState, SigningKey};
 use crate::ports::{Kind, Record, StoreError};
@@ -111,6 +112,7 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::ShareInvite => parse::<ShareInvite>(&json),
             Kind::OutgoingMail => parse::<OutgoingMail>(&json),
             Kind::Device => parse::<DeviceReport>(&json),
+            Kind::SnapDay => parse::<SnapDay>(&json),
             Kind::FleetDevice => parse::<FleetDevice>(&json),
             Kind::Group => parse::<Group>(&json),
             Kind::Wave => parse::<WaveRecord>(&json),
