@@ -79,6 +79,7 @@ async fn instance() -> (App, Credential) {
         guard: Arc::default(),
         catalog: Arc::default(),
         reports: Arc::default(),
+        numbers: Arc::default(),
         fleet: Arc::default(),
         models: Arc::default(),
         provider: None,

@@ -28,6 +28,7 @@ pub mod mail;
 pub mod members;
 pub mod model_service;
 pub mod models;
+pub mod numbers;
 pub mod own_keys;
 pub mod password_reset;
 pub mod passwords;
@@ -210,6 +211,8 @@ pub struct AppState {
     pub catalog: Arc<store::Catalog>,
     /// What devices reported and was not written yet; `Arc::default()`.
     pub reports: Arc<store::Reports>,
+    /// How many devices have which snap, as far as this process counts; `Arc::default()`.
+    pub numbers: Arc<numbers::Numbers>,
     /// The fleet in memory; `Arc::default()`.
     pub fleet: Arc<fleet::Fleet>,
     /// Which models are disabled; `Arc::default()`.

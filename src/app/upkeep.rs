@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::audit::{CHECKPOINT_EVERY, Checkpoints};
 use super::catalog::{expiry, garbage, releases};
-use super::{App, Refusal, mail, serial_job, tokens};
+use super::{App, Refusal, mail, numbers, serial_job, tokens};
 
 /// How often expired tokens and branches are cleared away, in rounds of [`CHECKPOINT_EVERY`]: once an hour.
 const SWEEP_EVERY: u32 = 60;
@@ -50,7 +50,11 @@ async fn rounds(app: App, stop: impl Future<Output = ()>, every: Duration) {
             if let Err(error) = releases::expire(&app).await {
                 tracing::error!(%error, "cannot close branches whose time is over");
             }
-            if let Err(error) = clear_away(&app, round / SWEEP_EVERY % COLLECT_EVERY == 1).await {
+            let daily = round / SWEEP_EVERY % COLLECT_EVERY == 1;
+            if daily && let Err(error) = numbers::sweep(&app).await {
+                tracing::error!(%error, "cannot clear old numbers of devices away");
+            }
+            if let Err(error) = clear_away(&app, daily).await {
                 tracing::error!(%error, "cannot clear away what nobody needs");
             }
         }

@@ -122,6 +122,7 @@ impl Office {
             guard: Arc::default(),
             catalog: Arc::default(),
             reports: Arc::default(),
+            numbers: Arc::default(),
             fleet: Arc::default(),
             models: Arc::default(),
         });

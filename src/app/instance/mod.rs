@@ -74,6 +74,7 @@ impl Parts {
             guard: Arc::new(Guard::default()),
             catalog: Arc::default(),
             reports: Arc::default(),
+            numbers: Arc::default(),
             fleet: Arc::default(),
             models: Arc::default(),
         })

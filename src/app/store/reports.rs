@@ -5,9 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::refresh::Context;
+use super::view::Snapshot;
+use crate::app::numbers::Numbers;
 use crate::app::{App, Refusal, fleet};
 use crate::domain::catalog::{DeviceReport, ReportedSnap};
-use crate::domain::ident::{Architecture, DeviceId};
+use crate::domain::ident::{Architecture, DeviceId, SnapId};
+use crate::domain::numbers::{Step, count};
 use crate::domain::time::Timestamp;
 use crate::ports::{Change, Commit, CommitOutcome, Record as _};
 
@@ -17,7 +20,9 @@ const EVERY: Duration = Duration::from_secs(5);
 const BATCH: usize = 128;
 /// Reports that wait; further devices are left out until the next round. A device asks again within hours.
 const MOST: usize = 20_000;
-/// A report that says nothing new is written again only after this time, in seconds.
+/// How often a report is tried again that somebody else was faster than.
+const TRIES: usize = 4;
+/// A report that says nothing new is written again only after this time, in seconds, or on another day.
 const STALE: i64 = 600;
 
 /// What has been reported and not been written yet.
@@ -172,37 +177,66 @@ pub async fn reports(app: App, stop: impl Future<Output = ()>) {
     }
 }
 
-/// Writes what waits. What another process wrote meanwhile stays; the device will report again.
+/// Writes what waits, and with it the numbers that follow. What another process wrote meanwhile stays; the device will
+/// report again.
 pub async fn flush(app: &App) -> Result<(), Refusal> {
+    if app.reports.waiting() == 0 {
+        return Ok(());
+    }
+    let catalog = app.catalog.current(app).await?;
     for batch in app.reports.take().chunks(BATCH) {
-        let mut commit = Commit::default();
-        for (report, told) in batch {
-            commit.records.extend(change(app, report, *told).await?);
-        }
-        if commit.records.is_empty() {
-            continue;
-        }
-        if let CommitOutcome::Conflict { .. } = app.storage.commit(commit).await? {
-            for (report, told) in batch {
-                let records: Vec<Change> = change(app, report, *told).await?.into_iter().collect();
-                let commit = Commit {
-                    records,
-                    ..Commit::default()
-                };
-                app.storage.commit(commit).await?;
+        if !write(app, &catalog, batch).await? {
+            for report in batch {
+                // Somebody else wrote of this device, or it takes turns with another flush on the same numbers.
+                let mut tries = 0;
+                while !write(app, &catalog, std::slice::from_ref(report)).await? && tries < TRIES {
+                    tries += 1;
+                }
             }
         }
     }
     Ok(())
 }
 
-/// What has to be written, if anything.
-async fn change(app: &App, report: &DeviceReport, told: bool) -> Result<Option<Change>, Refusal> {
+/// Writes reports with their numbers, in one commit; false if something of it was changed meanwhile, and nothing written.
+async fn write(app: &App, catalog: &Snapshot, batch: &[(DeviceReport, bool)]) -> Result<bool, Refusal> {
+    let mut commit = Commit::default();
+    let mut steps = Vec::new();
+    for (report, told) in batch {
+        if let Some((change, counted)) = change(app, catalog, report, *told).await? {
+            commit.records.push(change);
+            steps.extend(counted);
+        }
+    }
+    if commit.records.is_empty() {
+        return Ok(true);
+    }
+    let draft = Numbers::draft(app, catalog, &steps).await?;
+    commit.records.extend(draft.changes());
+    let outcome = app.storage.commit(commit).await;
+    if !matches!(outcome, Ok(CommitOutcome::Done)) {
+        app.numbers.forget(&draft);
+        outcome?;
+        return Ok(false);
+    }
+    app.numbers.keep(draft);
+    Ok(true)
+}
+
+/// What has to be written, if anything, and what it means for the numbers of devices.
+async fn change(
+    app: &App,
+    catalog: &Snapshot,
+    report: &DeviceReport,
+    told: bool,
+) -> Result<Option<(Change, Vec<Step>)>, Refusal> {
+    let ours = |id: &SnapId| catalog.any(id).is_some();
     let found = app.storage.find::<DeviceReport>(report.key()).await?;
     let Some(found) = found else {
         let mut first = report.clone();
         fleet::observe(app, None, &mut first, told);
-        return Ok(Some(Change::create(&first)));
+        let steps = count(None, &mut first, ours);
+        return Ok(Some((Change::create(&first), steps)));
     };
     // Another process heard it later, or the clock went back: what is recorded is its last word.
     if report.seen < found.record.seen {
@@ -215,10 +249,15 @@ async fn change(app: &App, report: &DeviceReport, told: bool) -> Result<Option<C
     };
     next.seen = report.seen;
     fleet::observe(app, Some(&found.record), &mut next, told);
+    let steps = if told {
+        count(Some(&found.record), &mut next, ours)
+    } else {
+        Vec::new()
+    };
     next.seen = found.record.seen;
     if next == found.record && report.seen < found.record.seen.plus_seconds(STALE) {
         return Ok(None);
     }
     next.seen = report.seen;
-    Ok(Some(Change::replace(&next, found.version)))
+    Ok(Some((Change::replace(&next, found.version), steps)))
 }

@@ -1,13 +1,14 @@
-//! Numbers about snaps (publisher-api.md 6.17). What devices report is kept as their last word only, so there is no past
-//! that could be told: the answer is `NO DATA`, which clients show as nothing.
+//! Numbers about snaps (publisher-api.md 6.17). What nobody knows is `NO DATA`, which clients show as nothing: countries,
+//! which no device tells, days without reports.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::{Input, Json, Outcome, Publisher};
+use crate::app::numbers::{self, Answer, Question};
 use crate::app::{App, Refusal, UnplacedCtx};
 use crate::domain::access::Permission;
 use crate::domain::ident::SnapId;
+use crate::domain::time::Day;
 use crate::http::endpoint::Endpoint;
 
 /// Most questions at once.
@@ -19,7 +20,7 @@ pub(super) fn endpoints(publisher: &Publisher) -> Vec<Endpoint> {
     vec![publisher.post(
         "/dev/api/snaps/metrics",
         Permission::SnapRead,
-        "Tell numbers about snaps, as far as there are any",
+        "Tell how many devices have snaps",
         metrics,
     )]
 }
@@ -33,9 +34,60 @@ struct MetricsBody {
 struct FilterBody {
     snap_id: String,
     metric_name: String,
+    /// Yesterday where it is left out, as with the clients.
+    start: Option<String>,
+    end: Option<String>,
 }
 
-async fn metrics(app: App, ctx: UnplacedCtx, input: Input<Json<MetricsBody>>) -> Outcome<Json<Value>> {
+#[derive(Debug, Serialize)]
+struct MetricsAnswer {
+    metrics: Vec<Metric>,
+}
+
+/// Clients refuse members they do not know, and null.
+#[derive(Debug, Serialize)]
+struct Metric {
+    status: &'static str,
+    snap_id: SnapId,
+    metric_name: String,
+    buckets: Vec<Day>,
+    series: Vec<Series>,
+}
+
+#[derive(Debug, Serialize)]
+struct Series {
+    name: String,
+    values: Vec<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currently_released: Option<bool>,
+}
+
+impl Metric {
+    fn new(snap_id: SnapId, metric_name: String, answer: Option<Answer>) -> Self {
+        let (status, buckets, series) = match answer {
+            Some(answer) => ("OK", answer.days, answer.series),
+            None => ("NO DATA", Vec::new(), Vec::new()),
+        };
+        let series = series.into_iter().map(|series| Series {
+            name: series.name,
+            values: series.values,
+            currently_released: series.released,
+        });
+        Self {
+            status,
+            snap_id,
+            metric_name,
+            buckets,
+            series: series.collect(),
+        }
+    }
+}
+
+async fn metrics(
+    app: App,
+    ctx: UnplacedCtx,
+    input: Input<Json<MetricsBody>>,
+) -> Outcome<Json<MetricsAnswer>> {
     let filters = input.body.0.filters;
     if filters.is_empty() || filters.len() > MAX_FILTERS {
         return Err(Refusal::invalid(
@@ -50,16 +102,25 @@ async fn metrics(app: App, ctx: UnplacedCtx, input: Input<Json<MetricsBody>>) ->
             .snap_id
             .parse()
             .map_err(|_| Refusal::not_found("cannot find the snap: this is no id of a snap"))?;
-        ctx.snap_of_id(&app, &id).await?;
+        let snap = ctx.snap_of_id(&app, &id).await?;
         let known = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
         if filter.metric_name.len() > MAX_NAME || !filter.metric_name.bytes().all(known) {
             return Err(
                 Refusal::invalid("invalid-request", "cannot tell numbers: there is no such metric").into(),
             );
         }
-        told.push(json!({
-            "status": "NO DATA", "snap_id": id, "metric_name": filter.metric_name, "buckets": [], "series": [],
-        }));
+        let yesterday = Day::of(app.clock.now()).plus(-1);
+        let day = |text: Option<String>| {
+            text.map_or(Ok(yesterday), |text| text.parse())
+                .map_err(|error| Refusal::invalid("invalid-request", format!("cannot tell numbers: {error}")))
+        };
+        let question = Question {
+            metric: filter.metric_name,
+            first: day(filter.start)?,
+            last: day(filter.end)?,
+        };
+        let answer = numbers::tell(&app, &snap, &question).await?;
+        told.push(Metric::new(id, question.metric, answer));
     }
-    Ok(Json(json!({ "metrics": told })))
+    Ok(Json(MetricsAnswer { metrics: told }))
 }

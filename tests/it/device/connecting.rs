@@ -155,6 +155,11 @@ async fn an_image_builder_sees_private_snaps_with_a_token_of_the_brand_only() {
 
 /// A token of a new account with these roles in acme.
 async fn builder(field: &Field, roles: &[Role]) -> String {
+    token_in(field, "acme", roles, &["image-build"]).await
+}
+
+/// A token for these permissions, of a new account with these roles in a store of acme.
+pub(super) async fn token_in(field: &Field, store: &str, roles: &[Role], permissions: &[&str]) -> String {
     let now = field.app.clock.now();
     let mut bytes = [0; 16];
     field.app.entropy.fill(&mut bytes);
@@ -180,7 +185,7 @@ async fn builder(field: &Field, roles: &[Role]) -> String {
         account_id: account_id.clone(),
         hash: text.hash(),
         description: String::new(),
-        permissions: Some(vec!["image-build".to_owned()]),
+        permissions: Some(permissions.iter().map(|&name| name.to_owned()).collect()),
         brand_id: None,
         words: Vec::new(),
         limits: Default::default(),
@@ -193,7 +198,7 @@ async fn builder(field: &Field, roles: &[Role]) -> String {
     if !roles.is_empty() {
         records.push(Change::create(&Membership {
             brand_id: "acme".parse().unwrap(),
-            store_id: "acme".parse().unwrap(),
+            store_id: store.parse().unwrap(),
             account_id,
             roles: roles.to_vec(),
             changed: now,

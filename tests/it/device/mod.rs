@@ -3,6 +3,7 @@
 mod bad_input;
 mod connecting;
 mod hidden;
+mod numbers;
 mod overrides;
 mod releases;
 mod reports;

@@ -178,6 +178,7 @@ impl Factory {
             guard: Arc::default(),
             catalog: Arc::default(),
             reports: Arc::default(),
+            numbers: Arc::default(),
             fleet: Arc::default(),
             models: Arc::default(),
         });
