@@ -34,6 +34,23 @@ make_snaps "$shop_snaps"
 check 'snapd is added' publish "$shop_snaps/snapd.snap" --release stable
 check 'a base is added' publish "$shop_snaps/core22.snap" --release stable
 prints 'a publisher logs in' 'Login successful' typing pat "$password" login
+token=$(
+  export HALLMARK_HOME=$work/home-pat
+  "$HALLMARK" login --server "$server" --email "$(email pat)" --password-file "$work/password" >/dev/null &&
+    "$HALLMARK" token create --for ci --description tests 2>"$work/token.log"
+) || true
+
+# numbers PATTERN METRIC: what pat is told of the devices that have $app, since yesterday; the answer must have PATTERN in it.
+# snapcraft 4.8.1 has no command for it; this is what `snapcraft metrics` of later releases sends.
+numbers() {
+  local id answer days
+  id=$(curl --silent --header "Authorization: Macaroon $token" "$server/dev/api/snaps/info/$app" |
+    sed -n 's/.*"snap_id": *"\([^"]*\)".*/\1/p')
+  days="\"start\": \"$(date -u -d yesterday +%F)\", \"end\": \"$(date -u +%F)\""
+  answer=$(curl --silent --header "Authorization: Macaroon $token" --header 'Content-Type: application/json' \
+    --data "{\"filters\": [{\"snap_id\": \"$id\", \"metric_name\": \"$2\", $days}]}" "$server/dev/api/snaps/metrics")
+  grep -Eq -- "$1" <<<"$answer" || { echo "no text like '$1': $answer" && return 1; }
+}
 
 for version in $HALLMARK_SNAPD; do
   tree=$(snapd_tree "$version")
@@ -63,6 +80,10 @@ for version in $HALLMARK_SNAPD; do
   prints 'snapcraft releases it' 'stable +2 +2' sc pat release "$app" 2 stable
   result 'the device refreshes to it' on_device snap refresh "$app"
   result 'the command and the service of it run' runs "$app" 2
+  result 'it says what it has' on_device snap refresh --list
+  result 'the publisher is told of a device that runs the release' wait_for 20 numbers \
+    '"name":"2","values":\[([0-9]+,)?1\],"currently_released":true' installed_base_by_version
+  result 'and of the channel it follows' numbers '"name":"latest/stable","values":\[([0-9]+,)?1\]' installed_base_by_channel
 
   prints 'snapcraft uploads to beta' "Revision 3 of '$app' created" sc pat upload "$app-3.snap" --release beta
   result 'the device refreshes to beta' on_device snap refresh --channel=beta "$app"
