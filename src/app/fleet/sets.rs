@@ -86,7 +86,8 @@ fn of_number(state: &State, set: &SetRef, sequence: u64) -> Option<Bytes> {
     Some(Bytes::from(document.assertion.clone()?.into_bytes()))
 }
 
-/// The wave that made this number, if that may be fetched.
+/// The wave that made this number, if that may be fetched. What is published is among the assertions, perhaps in a newer
+/// revision.
 fn made<'s>(state: &'s State, set: &SetRef, sequence: u64) -> Option<&'s Shown> {
     let (store, tag) = state.maker(set)?;
     let stream = state.stream(store, tag)?;
@@ -94,8 +95,8 @@ fn made<'s>(state: &'s State, set: &SetRef, sequence: u64) -> Option<&'s Shown> 
     let (first, name) = stream.waves.range(..=sequence).next_back()?;
     let shown = state.wave(store, name)?;
     let may = match shown.wave().status {
-        WaveStatus::Draft => false,
-        WaveStatus::Active | WaveStatus::Halted | WaveStatus::Complete => *first == sequence,
+        WaveStatus::Draft | WaveStatus::Complete => false,
+        WaveStatus::Active | WaveStatus::Halted => *first == sequence,
         WaveStatus::Canceled => true,
     };
     may.then_some(shown)
@@ -111,9 +112,6 @@ pub(in crate::app) fn holds(
 ) -> Option<bool> {
     let state = app.fleet.read();
     let shown = made(&state, set, sequence)?;
-    if shown.wave().status == WaveStatus::Complete {
-        return None;
-    }
     let seen = newest(&state, set, device, app.clock.now());
     let document = shown.record.binding.as_ref()?.document(sequence)?;
     let told = seen.is_some_and(|(_, newest)| newest == sequence);

@@ -202,6 +202,9 @@ async fn every_device_has_a_latest_set_of_its_own() {
     assert_eq!(fleet.devices[2].held_to(6, 3).await, "3");
     let rolled = key_roll::step(&field.app, &acme_ctx(), &old, &new).await;
     assert_eq!(rolled.unwrap().assertions.len(), 1);
+    // What is published is served as it was signed again, by its number too.
+    let published = field.get("/v2/assertions/validation-set/16/acme/main/3").await;
+    assert_eq!(decode(&published.body).unwrap().revision(), 1);
     assert_eq!(anonymous(&field).await, Some((3, Some(3))));
 }
 
