@@ -73,8 +73,8 @@ pub async fn step(app: &App, ctx: &BrandCtx, name: &KeyName, to: &KeyName) -> Re
         return Err(Refusal::conflict(
             "wave-open",
             format!(
-                "cannot {act}: it signed the documents of wave {wave}, which devices are told of; complete or cancel \
-                 that first"
+                "cannot {act}: it signed the documents of wave {wave}, which devices are told of; complete that, or a later \
+                 one of its tag, first"
             ),
         ));
     }

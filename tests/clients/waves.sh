@@ -20,6 +20,12 @@ signed_elsewhere() {
 # follows_set SET SEQUENCE: the device enforces the set, has this sequence of it, and what it says.
 follows_set() { says "$1 +enforce +$2 +valid" snap validate; }
 
+# takes_back SET SEQUENCE: the device, once it said that it has not got a cancelled wave, has what takes that back.
+takes_back() {
+  on_device snap refresh >/dev/null 2>&1 || true
+  follows_set "$1" "$2"
+}
+
 # under_sets DEVICE SNAP TAG VERSION BINARIES: waves that make a validation set which the device enforces. Revision 4 of SNAP is
 # published for the tag and on the device.
 under_sets() {
@@ -50,8 +56,7 @@ under_sets() {
     on_device snap refresh >/dev/null 2>&1 || true
     result 'it has the set, not the snap' says "$set +enforce +$((first + 4)) " snap validate
     check 'the wave is cancelled' "$HALLMARK" wave cancel "six-set-$version"
-    on_device snap refresh >/dev/null 2>&1 || true
-    result 'it takes what takes the wave back, signed with it' follows_set "$set" $((first + 5))
+    result 'it takes what takes the wave back, signed with it' wait_for 60 takes_back "$set" $((first + 5))
     result 'its owner lets the snap go' on_device snap refresh --unhold "$snap"
     on_device snap refresh >/dev/null 2>&1 || true
     result 'it stays with what is published' runs "$snap" 5

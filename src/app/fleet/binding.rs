@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::index::State;
 use super::waves::{Doer, NewWave, find, refused};
 use super::{notify, start};
 use crate::app::assertions::{check, read_stream};
@@ -21,7 +22,7 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::fleet::{
     Act, Binding, Document, Entry, Listed, ProductionMap, SetRef, WaveRecord, WaveStatus, contents,
 };
-use crate::domain::ident::{AccountId, BrandId, KeyId, KeyName, SetName, SnapId, StoreId, Tag, WaveName};
+use crate::domain::ident::{AccountId, KeyId, KeyName, SetName, SnapId, StoreId, Tag, WaveName};
 use crate::domain::time::Timestamp;
 use crate::ports::{Change, Commit};
 
@@ -43,7 +44,7 @@ pub struct NewBinding {
 /// `signature-required`, `set-differs`, `set-in-use`, `invalid-set`.
 pub(super) async fn set_of(
     app: &App,
-    brand: &BrandId,
+    ctx: &BrandCtx,
     new: &NewWave,
     map: &mut ProductionMap,
 ) -> Result<Option<SetRef>, Refusal> {
@@ -86,9 +87,19 @@ pub(super) async fn set_of(
         })?,
     };
     let set = SetRef {
-        account: AccountId::from(brand.clone()),
+        account: AccountId::from(ctx.brand().clone()),
         name,
     };
+    let last = last_stored(app, &set).await?;
+    if last > 0 && !ctx.may(Permission::ValidationSetSign) {
+        return Err(Refusal::conflict(
+            "set-in-use",
+            cannot(format!(
+                "the brand makes validation set {} itself; name another one",
+                set.name
+            )),
+        ));
+    }
     if app.fleet.read().maker(&set).is_some() {
         return Err(Refusal::conflict(
             "set-in-use",
@@ -98,7 +109,7 @@ pub(super) async fn set_of(
             )),
         ));
     }
-    map.issued = map.issued.max(last_stored(app, &set).await?);
+    map.issued = map.issued.max(last);
     map.set = Some(set.clone());
     Ok(Some(set))
 }
@@ -122,11 +133,13 @@ pub(super) async fn draw(
     catalog: &Snapshot,
     set: SetRef,
     map: &ProductionMap,
-    wave: (&WaveName, u64, &[Entry]),
+    (new, sequence, entries): (&NewWave, u64, &[Entry]),
     prune: &BTreeSet<SnapId>,
 ) -> Result<Binding, Refusal> {
-    let (name, sequence, entries) = wave;
-    let (comes, was) = contents(map, entries, prune).map_err(|error| refused("make", name, &error))?;
+    let name = &new.name;
+    let kept = kept(&app.fleet.read(), map);
+    let (comes, was) =
+        contents(map, (new.kind, entries), prune, &kept).map_err(|error| refused("make", name, &error))?;
     if comes.len().max(was.len()) > MOST_SNAPS {
         return Err(Refusal::invalid(
             "invalid-wave",
@@ -157,6 +170,12 @@ pub(super) async fn draw(
         abort: document(sequence.saturating_add(1), was),
         set,
     })
+}
+
+/// What devices may have of waves of a tag that were cancelled after some saw them, and after what is published.
+fn kept(state: &State, map: &ProductionMap) -> Vec<Entry> {
+    let left = state.left_behind(&map.store, &map.tag);
+    left.flat_map(|shown| shown.wave().entries()).cloned().collect()
 }
 
 /// The snaps that all devices have whose model follows the set. Others are optional: a device drops a set of which it lacks a
@@ -265,11 +284,19 @@ pub async fn sign(
     // Tools add the chain of the key: that is here, or the signature counts for nothing.
     let is_chain = |one: &Assertion| matches!(one.kind(), AssertionType::Account | AssertionType::AccountKey);
     let given: Vec<Assertion> = given.into_iter().filter(|one| !is_chain(one)).collect();
+    if given.is_empty() {
+        return Err(Refusal::invalid(
+            "invalid-assertion",
+            format!("cannot sign wave {name}: there is no validation-set in the input"),
+        ));
+    }
     for assertion in &given {
         if let Err(why) = check(app, assertion).await? {
             return Err(Refusal::invalid(
                 "assertion-refused",
-                format!("cannot sign wave {name}: {why}; register the key that signed it first"),
+                format!(
+                    "cannot sign wave {name}: {why}; register the key that signed it first, and make the wave after that"
+                ),
             ));
         }
     }
@@ -398,12 +425,50 @@ fn differs(document: &Document, said: &ValidationSet) -> Option<String> {
     other.map(|listed| listed.name.to_string())
 }
 
+/// Whether a wave that was never signed is cancelled, and no other wave of its tag ever made its set.
+pub(super) fn was_first(state: &State, record: &WaveRecord) -> bool {
+    let Some(binding) = record.binding.as_ref().filter(|_| !record.wave.is_open()) else {
+        return false;
+    };
+    !state.waves(&record.wave.store).any(|other| {
+        other.wave().tag == record.wave.tag
+            && other
+                .record
+                .binding
+                .as_ref()
+                .is_some_and(|other| other.set == binding.set && other.is_signed())
+    })
+}
+
+/// The signed documents of a wave count still: their key may have been revoked.
+///
+/// # Errors
+/// `assertion-refused`.
+pub(super) async fn check_documents(app: &App, doing: &str, record: &WaveRecord) -> Result<(), Refusal> {
+    let Some(binding) = &record.binding else {
+        return Ok(());
+    };
+    for document in [&binding.wave, &binding.abort] {
+        let Some(assertion) = assertion_of(document) else {
+            continue;
+        };
+        if let Err(why) = check(app, &assertion).await? {
+            let name = &record.wave.name;
+            return Err(Refusal::conflict(
+                "assertion-refused",
+                format!("cannot {doing} wave {name}: {why}; cancel it and make another one"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The assertion of a document, to be kept as what is published.
 pub(super) fn assertion_of(document: &Document) -> Option<Assertion> {
     decode(document.assertion.as_ref()?.as_bytes()).ok()
 }
 
-/// An open wave with documents that this key signed: they would count for nothing without it.
+/// A wave with documents that this key signed and devices are told of: they would count for nothing without it.
 ///
 /// # Errors
 /// If the database is out of reach.
@@ -412,7 +477,8 @@ pub(in crate::app) async fn open_with_key(app: &App, key: &KeyId) -> Result<Opti
     let state = app.fleet.read();
     let signed =
         |document: &Document| assertion_of(document).is_some_and(|assertion| assertion.sign_key() == key);
-    let mut bound = state.open_waves().filter(|shown| {
+    let told = state.open_waves().chain(state.all_left_behind());
+    let mut bound = told.filter(|shown| {
         let binding = shown.record.binding.as_ref();
         binding.is_some_and(|binding| signed(&binding.wave) || signed(&binding.abort))
     });

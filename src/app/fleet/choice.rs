@@ -96,7 +96,19 @@ impl Shop<'_> {
                         ),
                     )
                 })?;
-                entries.extend_from_slice(found.wave().entries());
+                for entry in found.wave().entries() {
+                    let known = self.catalog.by_id(&entry.pin.snap_id, Viewer::Of(self.store));
+                    if known.is_none_or(|known| !known.revisions.contains_key(&entry.revision)) {
+                        return Err(Refusal::invalid(
+                            "unknown-revision",
+                            format!(
+                                "cannot make wave {}: revision {} of snap {}, which wave {other} has, is not there any more",
+                                self.wave, entry.revision, entry.pin.snap_id
+                            ),
+                        ));
+                    }
+                    entries.push(entry.clone());
+                }
             }
             Source::Snaps(snaps) => {
                 for (name, revision) in snaps {

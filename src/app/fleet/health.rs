@@ -33,6 +33,7 @@ pub fn observe(app: &App, before: Option<&DeviceReport>, next: &mut DeviceReport
             note_reverts(state, number, before, next);
         }
         state.report(number, next);
+        state.hear(number, next.seen);
         state.set_reverted(number, next.reverted.clone());
         check_in(state, number, next);
     });

@@ -3,6 +3,7 @@
 //! and for a million.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use fixedbitset::FixedBitSet;
@@ -35,7 +36,7 @@ pub(super) struct Set {
     snaps: Box<[(u32, u64)]>,
 }
 
-/// A device. There may be millions: 40 bytes each.
+/// A device. There may be millions: 48 bytes each.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) id: u128,
@@ -43,6 +44,8 @@ pub(super) struct Row {
     pub(super) set: u32,
     /// When it last asked, in seconds since 1970; 0 = never.
     pub(super) seen: u32,
+    /// When it last said what it runs, as far as this process heard it; 0 = never.
+    pub(super) told: u32,
     /// Whether it was shut out: nobody counts it.
     pub(super) denied: bool,
 }
@@ -210,6 +213,24 @@ impl State {
         streams.map(|stream| &*stream.map)
     }
 
+    /// Waves of a tag that were cancelled after some devices saw them, and after what is published.
+    pub(super) fn left_behind(&self, store: &StoreId, tag: &Tag) -> impl Iterator<Item = &Shown> {
+        let stream = self.stream(store, tag);
+        let names = stream.into_iter().flat_map(|stream| {
+            let later = (Bound::Excluded(stream.map.published), Bound::Unbounded);
+            stream.waves.range(later).map(|(_, name)| name)
+        });
+        let waves = self.waves.get(store);
+        let shown = names.filter_map(move |name| waves?.get(name));
+        shown.filter(|shown| shown.wave().status == WaveStatus::Canceled && shown.wave().rollouts > 0)
+    }
+
+    /// The same of all tags of all stores.
+    pub(super) fn all_left_behind(&self) -> impl Iterator<Item = &Shown> {
+        let streams = self.streams.iter();
+        streams.flat_map(|(store, streams)| streams.keys().flat_map(|tag| self.left_behind(store, tag)))
+    }
+
     /// The open wave of a tag.
     pub(super) fn open(&self, store: &StoreId, tag: &Tag) -> Option<&Shown> {
         let name = self.stream(store, tag)?.open.as_ref()?;
@@ -348,6 +369,7 @@ impl State {
             place,
             set,
             seen: 0,
+            told: 0,
             denied: false,
         });
         self.numbers.insert(id, number);
@@ -403,6 +425,13 @@ impl State {
             for (pin, _) in &gone.snaps {
                 self.pins.give_back(*pin);
             }
+        }
+    }
+
+    /// A device said what it runs.
+    pub(super) fn hear(&mut self, number: u32, at: Timestamp) {
+        if let Some(row) = self.rows.get_mut(number as usize) {
+            row.told = row.told.max(u32::try_from(at.unix()).unwrap_or(0));
         }
     }
 
@@ -465,9 +494,10 @@ impl State {
 
     /// What is published for a tag is known, or changed.
     pub(super) fn put_map(&mut self, map: ProductionMap, version: u64) {
-        if let Some(set) = &map.set {
-            self.makers
-                .insert(set.clone(), (map.store.clone(), map.tag.clone()));
+        let maker = (map.store.clone(), map.tag.clone());
+        match &map.set {
+            Some(set) => drop(self.makers.insert(set.clone(), maker)),
+            None => self.makers.retain(|_, place| *place != maker),
         }
         let streams = self.streams.entry(map.store.clone()).or_default();
         let stream = streams.entry(map.tag.clone()).or_insert_with(|| Stream {

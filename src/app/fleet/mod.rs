@@ -23,7 +23,9 @@ pub(in crate::app) use health::fetched;
 pub use health::observe;
 pub use load::start;
 pub use notify::{Hook, deliver};
-pub(in crate::app) use sets::{holds, latest as latest_set, numbered as numbered_set};
+pub(in crate::app) use sets::{
+    holds, is_made as is_set_made, latest as latest_set, numbered as numbered_set,
+};
 pub use sight::DeviceSight;
 pub use watch::{judge_all, watch};
 pub(in crate::app) use waves::{Doer, named};

@@ -8,6 +8,7 @@ use fixedbitset::FixedBitSet;
 use foldhash::fast::RandomState;
 use serde_json::{Value, json};
 
+use super::binding::check_documents;
 use super::index::{Shown, State, id_of};
 use super::{load, notify, start, waves};
 use crate::app::devices::DeviceName;
@@ -162,6 +163,7 @@ pub(super) async fn roll(
         .wave
         .act(Act::Rollout, now)
         .map_err(|error| refused(&error))?;
+    check_documents(app, "roll out", &record).await?;
     if let Some(group) = &wanted.group {
         let key = [asking.store.as_str(), group.as_str()];
         if app

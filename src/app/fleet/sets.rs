@@ -29,23 +29,29 @@ pub(in crate::app) async fn latest(
     let Some((number, sequence)) = found else {
         return Ok(None);
     };
-    let text = of_number(&app.fleet.read(), set, sequence);
-    if let Some(text) = &text {
-        sight::stay_in(app, number, now).await?;
-        tracing::debug!(set = %set.name, sequence, bytes = text.len(), "a device is shown the validation set of a wave");
+    sight::stay_in(app, number, now).await?;
+    // The wave may have been stopped meanwhile, before its row was there.
+    let state = app.fleet.read();
+    if newest(&state, set, device, now) != Some((number, sequence)) {
+        return Ok(None);
     }
-    Ok(text)
+    Ok(of_number(&state, set, sequence))
+}
+
+/// Whether waves make this set: then a device that has one of it, and may see no other, hears that there is nothing newer.
+pub(in crate::app) fn is_made(app: &App, set: &SetRef) -> bool {
+    app.fleet.read().maker(set).is_some()
 }
 
 /// The number of the device, and that of the set it may see beyond what is published.
 fn newest(state: &State, set: &SetRef, device: &DeviceId, now: Timestamp) -> Option<(u32, u64)> {
     let (store, tag) = state.maker(set)?;
     let number = state.number(id_of(device))?;
-    let place = state.place(number)?;
-    let denied = state.row(number)?.denied;
-    if denied || !place.production || place.store != *store || place.tag.as_ref() != Some(tag) {
+    let (place, row) = (state.place(number)?, state.row(number)?);
+    if row.denied || !place.production || place.store != *store {
         return None;
     }
+    let follows = place.tag.as_ref() == Some(tag);
     let stream = state.stream(store, tag)?;
     let published = stream.map.published;
     let group = place.group.as_ref();
@@ -63,11 +69,16 @@ fn newest(state: &State, set: &SetRef, device: &DeviceId, now: Timestamp) -> Opt
                 wave,
                 told: sight::is_told(&shown.record, now),
                 // Who is in a group now that a cancelled wave was for has nothing of it.
+                // What it was told is taken back wherever it has gone since.
                 exposed: match wave.status {
                     WaveStatus::Canceled => shown.exposed.contains(number as usize),
-                    _ => shown.shows(number, group),
+                    _ => follows && shown.shows(number, group),
                 },
-                updated: move || state.device_position(wave, number).is_updated(),
+                updated: move || {
+                    let since = shown.record.finished.unwrap_or(now);
+                    let told = i64::from(row.told) > since.unix();
+                    told.then(|| state.device_position(wave, number).is_updated())
+                },
             }
         }),
     );
@@ -94,6 +105,9 @@ fn made<'s>(state: &'s State, set: &SetRef, sequence: u64) -> Option<&'s Shown> 
     // The abort has the number after that of its wave.
     let (first, name) = stream.waves.range(..=sequence).next_back()?;
     let shown = state.wave(store, name)?;
+    if shown.wave().rollouts == 0 {
+        return None;
+    }
     let may = match shown.wave().status {
         WaveStatus::Draft | WaveStatus::Complete => false,
         WaveStatus::Active | WaveStatus::Halted => *first == sequence,
@@ -114,6 +128,8 @@ pub(in crate::app) fn holds(
     let shown = made(&state, set, sequence)?;
     let seen = newest(&state, set, device, app.clock.now());
     let document = shown.record.binding.as_ref()?.document(sequence)?;
-    let told = seen.is_some_and(|(_, newest)| newest == sequence);
+    // A cancelled wave is told to nobody any more: who runs what it says needs no leave.
+    let over = shown.wave().status == WaveStatus::Canceled && shown.wave().sequence == sequence;
+    let told = !over && seen.is_some_and(|(_, newest)| newest == sequence);
     Some(told && document.holds(|listed| listed.id == *snap, revision))
 }

@@ -167,6 +167,41 @@ impl DeviceSight {
         published.is_none() && waved.is_none() && hidden != Some(revision)
     }
 
+    /// Whether this revision is published.
+    pub fn publishes(
+        &self,
+        snap_id: &SnapId,
+        channel: &Channel,
+        architecture: &Architecture,
+        revision: u64,
+    ) -> bool {
+        let pin = PinRef {
+            snap_id,
+            channel,
+            architecture,
+        };
+        self.map
+            .find(pin)
+            .is_some_and(|found| found.entry.revision == revision)
+    }
+
+    /// Whether the wave brings this revision now.
+    pub fn brings(
+        &self,
+        snap_id: &SnapId,
+        channel: &Channel,
+        architecture: &Architecture,
+        revision: u64,
+    ) -> bool {
+        let pin = PinRef {
+            snap_id,
+            channel,
+            architecture,
+        };
+        let wave = self.wave.as_ref().filter(|_| self.told);
+        wave.is_some_and(|record| record.wave.revision(pin) == Some(revision))
+    }
+
     /// Whether the wave says something else than what the device has.
     fn has_news<'r>(
         &self,

@@ -97,8 +97,9 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
             format!("cannot make wave {}: it would expire before it begins", new.name),
         ));
     }
-    let catalog = app.catalog.current(app).await?;
     let _one_at_a_time = app.fleet.act().await;
+    // Read while no revision expires that the wave may name.
+    let catalog = app.catalog.current(app).await?;
     let store = &ctx.store().id;
     let shop = Shop {
         catalog: &catalog,
@@ -133,12 +134,12 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
     if new.kind == WaveKind::Rollback {
         shop.check_epochs(&map, &entries)?;
     }
-    let set = binding::set_of(app, ctx.brand().brand(), &new, &mut map).await?;
+    let set = binding::set_of(app, ctx.brand(), &new, &mut map).await?;
     let sequence = map.reserve();
     let mut bound = match set {
         None => None,
         Some(set) => {
-            let said = (&new.name, sequence, entries.as_slice());
+            let said = (&new, sequence, entries.as_slice());
             Some(binding::draw(app, &catalog, set, &map, said, &pruned).await?)
         }
     };
@@ -370,21 +371,23 @@ pub(super) async fn apply(
         record.finished = Some(now);
     }
     if record.wave.status == WaveStatus::Complete {
-        let stream = {
-            let state = app.fleet.read();
-            let stream = state.stream(store, &record.wave.tag);
-            stream.map(|stream| (ProductionMap::clone(&stream.map), stream.version))
-        };
-        let (mut map, map_version) =
-            stream.unwrap_or_else(|| (ProductionMap::new(store.clone(), record.wave.tag.clone()), 0));
+        binding::check_documents(app, doing, &record).await?;
+        let (mut map, map_version) = map_of(app, &record.wave);
         map.publish(&record.wave);
-        let document = record.binding.as_ref().map(|binding| &binding.wave);
-        if let Some(assertion) = document.and_then(binding::assertion_of) {
-            commit.assertions.push((stored(&assertion), PutRule::SkipOld));
+        if let Some(binding) = &record.binding {
+            let assertion = binding::assertion_of(&binding.wave)
+                .ok_or_else(|| refused(doing, name, &WaveError::NotEnoughSignatures))?;
+            commit.assertions.push((stored(&assertion), PutRule::Newer));
         }
         for snap in &record.prune {
             map.prune(snap);
         }
+        commit.records.push(change_map(&map, map_version));
+        published = Some((map, map_version + 1));
+    } else if found.wave.status == WaveStatus::Draft && binding::was_first(&app.fleet.read(), &record) {
+        // Nothing of its set was ever signed: the tag is free to make another one, or none.
+        let (mut map, map_version) = map_of(app, &record.wave);
+        map.set = None;
         commit.records.push(change_map(&map, map_version));
         published = Some((map, map_version + 1));
     }
@@ -408,6 +411,15 @@ pub(super) async fn apply(
     Ok(record)
 }
 
+/// What is published for the tag of a wave, with its version; 0 = it is not recorded yet.
+fn map_of(app: &App, wave: &Wave) -> (ProductionMap, u64) {
+    let state = app.fleet.read();
+    match state.stream(&wave.store, &wave.tag) {
+        Some(stream) => (ProductionMap::clone(&stream.map), stream.version),
+        None => (ProductionMap::new(wave.store.clone(), wave.tag.clone()), 0),
+    }
+}
+
 /// What is published for a tag of the store, by name of snap; and its sequence.
 ///
 /// # Errors
@@ -423,8 +435,8 @@ pub async fn published(app: &App, ctx: &StoreCtx, tag: &Tag) -> Result<Arc<Produ
     Ok(Arc::clone(&stream.map))
 }
 
-/// The revisions of a snap that production devices may be told of: those of open waves, and what is published. Nobody makes a
-/// wave while the guard lives.
+/// The revisions of a snap that production devices may be told of, or may have: those of open waves, of waves that were cancelled
+/// lately, and what is published. Nobody makes a wave while the guard lives.
 ///
 /// # Errors
 /// If the database is out of reach.
@@ -435,7 +447,8 @@ pub(in crate::app) async fn named<'a>(
     start(app).await?;
     let guard = app.fleet.act().await;
     let state = app.fleet.read();
-    let waved = state.open_waves().flat_map(|shown| shown.wave().entries());
+    let waves = state.open_waves().chain(state.all_left_behind());
+    let waved = waves.flat_map(|shown| shown.wave().entries());
     let published = state.maps().flat_map(ProductionMap::entries);
     let all = waved.chain(published.map(|published| &published.entry));
     let named = all.filter(|entry| entry.pin.snap_id == *snap);

@@ -93,6 +93,9 @@ pub async fn fetch(
             .and_then(|encoded| decode_bytes(encoded).ok())
             .filter(|found| known_to(catalog, asker, found));
         let Some(found) = found else {
+            if sets::has_another(app, wanted) {
+                continue;
+            }
             answer.errors.push(GroupError {
                 code: "not-found",
                 message: format!("cannot find this {} assertion", lookup.kind()),

@@ -30,5 +30,5 @@ pub use gate::{Gates, NotValidated};
 pub use refresh::{Action, ActionError, Context, Found, Installed, Kind, SnapAction, refresh};
 pub use reports::{Reports, Telling, flush as flush_reports, reports};
 pub(crate) use sets::assertion as assertion_for;
-pub use sets::vouched;
+pub use sets::{KnownSets, vouched};
 pub use view::{AHEAD, Catalog, Snapshot};

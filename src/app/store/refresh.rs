@@ -109,8 +109,8 @@ pub struct SnapAction<'r> {
     pub ignore_validation: Option<bool>,
     /// The validation sets that hold the device to what it asks for, as it says: series, account, name and number of each.
     pub sets: &'r [Vec<String>],
-    /// Whether one of them does.
-    pub vouched: bool,
+    /// Whether one of them does; false = only some do that are told to nobody now; none = there is none.
+    pub vouched: Option<bool>,
 }
 
 /// One action of a request; what is none of these is answered as an error of its own.
@@ -201,8 +201,7 @@ fn new<'c>(
         let hidden = sight
             .zip(parsed.as_ref().ok())
             .is_some_and(|(sight, (channel, _))| {
-                !action.vouched
-                    && !sight.allows(&entry.record.id, channel, &asker.architecture, revision, None)
+                hides(sight, action, entry, asker, channel, (revision, None))
             });
         return if hidden {
             Err(no_revision(entry, asker, revision))
@@ -293,14 +292,19 @@ fn upgrade<'c>(
         let hidden = sight
             .zip(channel.as_ref().ok())
             .is_some_and(|(sight, (channel, _))| {
-                let id = &entry.record.id;
-                !action.vouched && !sight.allows(id, channel, &asker.architecture, revision, running)
+                hides(sight, action, entry, asker, channel, (revision, running))
             });
-        return if hidden {
-            Err(no_revision(entry, asker, revision))
-        } else {
-            exactly(entry, asker, revision, running)
-        };
+        if hidden {
+            return Err(no_revision(entry, asker, revision));
+        }
+        let waved = sight
+            .zip(channel.as_ref().ok())
+            .is_some_and(|(sight, (channel, _))| {
+                let id = &entry.record.id;
+                running != Some(revision) && sight.brings(id, channel, &asker.architecture, revision)
+            });
+        let found = exactly(entry, asker, revision, running);
+        return found.map(|found| Found { waved, ..found });
     }
     let (channel, _) = channel.map_err(|error| no_channel(entry, &error))?;
     if let Some(sight) = sight
@@ -342,6 +346,23 @@ fn upgrade<'c>(
         architecture: asker.architecture.clone(),
         waved: false,
     })
+}
+
+/// Whether a production device may not have a revision by its number: what a validation set holds it to, it may.
+fn hides(
+    sight: &DeviceSight,
+    action: &SnapAction<'_>,
+    entry: &SnapEntry,
+    asker: &Asker,
+    channel: &Channel,
+    (revision, running): (u64, Option<u64>),
+) -> bool {
+    let (id, architecture) = (&entry.record.id, &asker.architecture);
+    match action.vouched {
+        Some(true) => false,
+        Some(false) => running != Some(revision) && !sight.publishes(id, channel, architecture, revision),
+        None => !sight.allows(id, channel, architecture, revision, running),
+    }
 }
 
 /// What it has, as if that were what its channel gives.

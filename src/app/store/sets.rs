@@ -1,19 +1,27 @@
 //! Validation sets as a device may see them: some are waves' (`app::fleet`), and every device has a latest one of its own;
 //! and the revisions they let a device have that no channel gives.
 
+use std::collections::{HashMap, HashSet};
+
 use bytes::Bytes;
 
 use super::asker::Asker;
+use super::fetch::{Wanted, WantedKey};
 use super::refresh::{Context, SnapAction};
 use super::view::Snapshot;
 use crate::app::assertions::{self, Lookup};
 use crate::app::{App, Refusal, fleet};
-use crate::domain::assertion::{AssertionType, PrimaryKey, Ref, Typed, decode};
+use crate::domain::assertion::{Assertion, AssertionType, PrimaryKey, Ref, Typed, decode};
 use crate::domain::fleet::SetRef;
 use crate::domain::ident::SnapId;
 
 /// Validation sets of an action that are looked at.
 const MOST: usize = 32;
+/// Different validation sets of a request that are looked at.
+const MOST_DIFFERENT: usize = 64;
+
+/// The snaps and revisions of the validation sets that a request named so far: many actions name the same.
+pub type KnownSets<'r> = HashMap<&'r [String], HashSet<(String, u64)>>;
 const SERIES: &str = "16";
 
 /// The set that a key names without its number.
@@ -61,20 +69,38 @@ pub(crate) async fn assertion(
     }
 }
 
+/// Whether a device asks for something newer than the validation set it has, of those that waves make. One that it may see no
+/// longer, as of a halted wave, is no error: snapd would refresh nothing at all.
+pub(super) fn has_another(app: &App, wanted: &Wanted) -> bool {
+    match &wanted.key {
+        WantedKey::Sequence {
+            key,
+            number: None,
+            at_least,
+            above,
+        } if wanted.kind == AssertionType::ValidationSet.name() => {
+            (at_least.is_some() || above.is_some())
+                && set_ref(key).is_some_and(|set| fleet::is_set_made(app, &set))
+        }
+        WantedKey::Sequence { .. } | WantedKey::Primary(_) => false,
+    }
+}
+
 /// Whether a validation set that the device may follow holds it to the revision it asks for: then it gets that, whatever
-/// its channels and waves say.
+/// its channels and waves say. False: only sets of waves do that are told to nobody now; none: no set does.
 ///
 /// # Errors
 /// If the database is out of reach.
-pub async fn vouched(
+pub async fn vouched<'r>(
     app: &App,
     catalog: &Snapshot,
     asker: &Asker,
     context: &Context<'_>,
-    action: &SnapAction<'_>,
-) -> Result<bool, Refusal> {
+    action: &SnapAction<'r>,
+    known: &mut KnownSets<'r>,
+) -> Result<Option<bool>, Refusal> {
     let (Some(revision), Some(session)) = (action.revision, &asker.session) else {
-        return Ok(false);
+        return Ok(None);
     };
     let id = action.snap_id.or_else(|| {
         context
@@ -89,7 +115,8 @@ pub async fn vouched(
             entry.map(|entry| entry.record.id.clone())
         }
     };
-    let Some(snap) = snap else { return Ok(false) };
+    let Some(snap) = snap else { return Ok(None) };
+    let mut said = None;
     for key in action.sets.iter().take(MOST) {
         let Some((number, sequence_key)) = key.split_last() else {
             continue;
@@ -98,30 +125,43 @@ pub async fn vouched(
             continue;
         };
         let holds = match fleet::holds(app, &session.device, &set, number, (&snap, revision)) {
-            Some(holds) => holds,
-            None => stored_holds(app, key, &snap, revision).await?,
+            Some(holds) => {
+                said = Some(false);
+                holds
+            }
+            None => {
+                if !known.contains_key(key.as_slice()) {
+                    if known.len() >= MOST_DIFFERENT {
+                        return Ok(said);
+                    }
+                    known.insert(key, stored(app, key).await?);
+                }
+                let held = (snap.to_string(), revision);
+                known
+                    .get(key.as_slice())
+                    .is_some_and(|known| known.contains(&held))
+            }
         };
         if holds {
-            return Ok(true);
+            return Ok(Some(true));
         }
     }
-    Ok(false)
+    Ok(said)
 }
 
-async fn stored_holds(app: &App, key: &[String], snap: &SnapId, revision: u64) -> Result<bool, Refusal> {
+/// What a stored validation set holds its devices to; nothing where there is none.
+async fn stored(app: &App, key: &[String]) -> Result<HashSet<(String, u64)>, Refusal> {
     let reference = Ref {
         kind: AssertionType::ValidationSet,
         key: PrimaryKey(key.to_vec()),
     };
-    let Some(found) = app.storage.assertion(&reference, u32::MAX).await? else {
-        return Ok(false);
+    let found = app.storage.assertion(&reference, u32::MAX).await?;
+    let assertion = found.and_then(|found| decode(&found.encoded).ok());
+    let Some(Typed::ValidationSet(set)) = assertion.as_ref().map(Assertion::typed) else {
+        return Ok(HashSet::new());
     };
-    let Ok(assertion) = decode(&found.encoded) else {
-        return Ok(false);
-    };
-    let Typed::ValidationSet(set) = assertion.typed() else {
-        return Ok(false);
-    };
-    let mut snaps = set.snaps.iter();
-    Ok(snaps.any(|listed| listed.id == snap.as_str() && listed.revision == Some(revision)))
+    let held = set.snaps.iter();
+    Ok(held
+        .filter_map(|listed| Some((listed.id.clone(), listed.revision?)))
+        .collect())
 }

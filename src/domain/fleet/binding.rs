@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pin::{Entry, PinRef};
 use super::production::ProductionMap;
-use super::wave::{Wave, WaveError, WaveStatus};
+use super::wave::{Wave, WaveError, WaveKind, WaveStatus};
 use crate::domain::ident::{AccountId, SetName, SnapId, SnapName};
 
 /// The validation sets that waves of a tag make: a sequence of its own for every tag.
@@ -92,26 +92,47 @@ impl Document {
 /// What the two documents of a wave say of each snap: the wave's, then the abort's.
 pub type Contents = (BTreeMap<SnapId, Option<u64>>, BTreeMap<SnapId, Option<u64>>);
 
-/// What the documents of a wave say over what is published. Snaps that the wave is the first to name are free in the abort.
+/// What the documents of a wave say over what is published. Snaps that the wave is the first to name are free in the abort, and
+/// those of which devices may have kept something newer from a wave that was cancelled (`kept`, its revisions) are free in both:
+/// no set takes anybody back who was not meant to go.
 ///
 /// # Errors
 /// [`WaveError::SeveralRevisions`]: a validation set knows neither channels nor architectures.
 pub fn contents(
     map: &ProductionMap,
-    entries: &[Entry],
+    (kind, entries): (WaveKind, &[Entry]),
     prune: &BTreeSet<SnapId>,
+    kept: &[Entry],
 ) -> Result<Contents, WaveError> {
     let published = || map.entries().iter().map(|published| &published.entry);
     let by_pin = |entry: &'_ Entry| -> (SnapId, u64) { (entry.pin.snap_id.clone(), entry.revision) };
     let mut over: BTreeMap<PinRef<'_>, &Entry> = BTreeMap::new();
-    let kept = published().filter(|entry| !prune.contains(&entry.pin.snap_id));
-    for entry in kept.chain(entries) {
+    let stays = published().filter(|entry| !prune.contains(&entry.pin.snap_id));
+    for entry in stays.chain(entries) {
         over.insert(entry.pin.by_ref(), entry);
     }
-    let wave = one_each(over.into_values().map(by_pin))?;
+    let mut wave = one_each(over.into_values().map(by_pin))?;
     let mut abort = one_each(published().map(by_pin))?;
     for entry in entries {
         abort.entry(entry.pin.snap_id.clone()).or_insert(None);
+    }
+    let back: BTreeSet<&SnapId> = match kind {
+        WaveKind::Forward => BTreeSet::new(),
+        WaveKind::Rollback => entries.iter().map(|entry| &entry.pin.snap_id).collect(),
+    };
+    for entry in kept {
+        let snap = &entry.pin.snap_id;
+        let free = |said: &mut BTreeMap<SnapId, Option<u64>>| {
+            if let Some(revision) = said.get_mut(snap)
+                && revision.is_some_and(|revision| revision < entry.revision)
+            {
+                *revision = None;
+            }
+        };
+        if !back.contains(snap) {
+            free(&mut wave);
+        }
+        free(&mut abort);
     }
     Ok((wave, abort))
 }
@@ -141,14 +162,14 @@ pub struct Part<'w, U> {
     pub told: bool,
     /// Whether it is exposed to it.
     pub exposed: bool,
-    /// Whether it runs what the wave says, asked only where it decides.
+    /// Whether it runs what the wave says; none = it has not said so since the wave was over. Asked only where it decides.
     pub updated: U,
 }
 
 /// The number of the newest validation set a device may see, out of the last one that is published (0 = none) and those
 /// of the waves of its tag, the newest wave first. A device that was told of a wave which was cancelled sees what takes that
-/// back, unless it runs the wave already: it stays where it is.
-pub fn newest_set<'w, U: FnOnce() -> bool>(
+/// back once it said that it does not run the wave: who runs it, and has not said so yet, stays where it is.
+pub fn newest_set<'w, U: FnOnce() -> Option<bool>>(
     published: u64,
     waves: impl IntoIterator<Item = Part<'w, U>>,
 ) -> u64 {
@@ -160,11 +181,9 @@ pub fn newest_set<'w, U: FnOnce() -> bool>(
         match wave.status {
             WaveStatus::Active if part.exposed && part.told => return wave.sequence,
             WaveStatus::Canceled if part.exposed => {
-                let updated = (part.updated)();
-                return if updated {
-                    wave.sequence
-                } else {
-                    wave.abort_sequence()
+                return match (part.updated)() {
+                    Some(false) => wave.abort_sequence(),
+                    Some(true) | None => wave.sequence,
                 };
             }
             WaveStatus::Draft
@@ -225,8 +244,12 @@ mod tests {
         let map = published(vec![entry("a", "amd64", 1), entry("b", "amd64", 2)]);
         let (comes, was) = contents(
             &map,
-            &[entry("a", "amd64", 5), entry("c", "amd64", 7)],
+            (
+                WaveKind::Forward,
+                &[entry("a", "amd64", 5), entry("c", "amd64", 7)],
+            ),
             &BTreeSet::from([id("b")]),
+            &[],
         )
         .unwrap();
         assert_eq!(comes, [(id("a"), Some(5)), (id("c"), Some(7))].into());
@@ -237,14 +260,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_cancelled_wave_left_behind_is_not_taken_back() {
+        let map = published(vec![entry("a", "amd64", 1), entry("b", "amd64", 2)]);
+        let kept = [entry("a", "amd64", 3)];
+        let said =
+            |kind, entries: &[Entry]| contents(&map, (kind, entries), &BTreeSet::new(), &kept).unwrap();
+        let (comes, was) = said(WaveKind::Forward, &[entry("b", "amd64", 4)]);
+        assert_eq!(comes, [(id("a"), None), (id("b"), Some(4))].into());
+        assert_eq!(was, [(id("a"), None), (id("b"), Some(2))].into());
+        let (comes, _) = said(WaveKind::Forward, &[entry("a", "amd64", 3)]);
+        assert_eq!(comes[&id("a")], Some(3));
+        let (comes, _) = said(WaveKind::Forward, &[entry("a", "amd64", 2)]);
+        assert_eq!(comes[&id("a")], None);
+        let (comes, was) = said(WaveKind::Rollback, &[entry("a", "amd64", 1)]);
+        assert_eq!((comes[&id("a")], was[&id("a")]), (Some(1), None));
+    }
+
+    #[test]
     fn one_snap_has_one_revision_in_a_set() {
         let map = published(vec![entry("a", "amd64", 1), entry("a", "arm64", 1)]);
         let both = [entry("a", "amd64", 5), entry("a", "arm64", 5)];
-        assert!(contents(&map, &both, &BTreeSet::new()).is_ok());
-        let error = contents(&map, &both[..1], &BTreeSet::new()).unwrap_err();
+        let said = |map: &ProductionMap, entries: &[Entry]| {
+            contents(map, (WaveKind::Forward, entries), &BTreeSet::new(), &[])
+        };
+        assert!(said(&map, &both).is_ok());
+        let error = said(&map, &both[..1]).unwrap_err();
         assert_eq!(error.code(), "several-revisions");
         let map = published(vec![entry("a", "amd64", 1), entry("a", "arm64", 2)]);
-        assert!(contents(&map, &both, &BTreeSet::new()).is_err(), "the abort, too");
+        assert!(said(&map, &both).is_err(), "the abort, too");
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -252,14 +295,14 @@ mod tests {
         status: WaveStatus,
         told: bool,
         exposed: bool,
-        updated: bool,
+        updated: Option<bool>,
     }
 
     fn seen() -> impl Strategy<Value = Seen> {
         use WaveStatus::{Active, Canceled, Draft, Halted};
         (
             prop::sample::select(vec![Draft, Active, Halted, Canceled]),
-            any::<(bool, bool, bool)>(),
+            any::<(bool, bool, Option<bool>)>(),
         )
             .prop_map(|(status, (told, exposed, updated))| Seen {
                 status,
@@ -308,7 +351,7 @@ mod tests {
                 let (number, abort) = ((sequence - 1) / 2, sequence.is_multiple_of(2));
                 let seen = waves[usize::try_from(number).unwrap()];
                 prop_assert!(seen.exposed);
-                prop_assert_eq!(abort, seen.status == WaveStatus::Canceled && !seen.updated);
+                prop_assert_eq!(abort, seen.status == WaveStatus::Canceled && seen.updated == Some(false));
                 prop_assert!(seen.status == WaveStatus::Canceled || (seen.status == WaveStatus::Active && seen.told));
             }
         }
@@ -317,7 +360,7 @@ mod tests {
         #[test]
         fn cancelling_takes_back_from_who_has_not_got_it(
             earlier in prop::collection::vec(seen(), 0..4),
-            updated in any::<bool>(),
+            updated in any::<Option<bool>>(),
         ) {
             let mut waves = earlier;
             let told = Seen { status: WaveStatus::Active, told: true, exposed: true, updated };
@@ -326,7 +369,7 @@ mod tests {
             waves.pop();
             waves.push(Seen { status: WaveStatus::Canceled, ..told });
             let after = newest(0, &waves);
-            prop_assert_eq!(after, if updated { during } else { during + 1 });
+            prop_assert_eq!(after, if updated == Some(false) { during + 1 } else { during });
         }
     }
 

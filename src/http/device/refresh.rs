@@ -15,7 +15,7 @@ use super::asking::{Asking, asking};
 use super::snap;
 use crate::app::store::{
     AHEAD, Action, ActionError, Asker, Context, Found, Gates, Group, GroupAnswer, GroupError, Installed,
-    Kind, NotValidated, SnapAction, Snapshot, Telling, Wanted, WantedKey, fetch, refresh, vouched,
+    Kind, KnownSets, NotValidated, SnapAction, Snapshot, Telling, Wanted, WantedKey, fetch, refresh, vouched,
 };
 use crate::app::{App, Reason};
 use crate::domain::catalog::Channel;
@@ -219,19 +219,20 @@ async fn answer(app: &App, asking: &Asking, body: &[u8]) -> Result<Response, Fau
 }
 
 /// Finds out what validation sets hold a production device to: for others every revision can be had by its number.
-async fn vouch(
+async fn vouch<'r>(
     app: &App,
     catalog: &Snapshot,
     asker: &Asker,
     context: &Context<'_>,
-    actions: &mut [Action<'_>],
+    actions: &mut [Action<'r>],
 ) -> Result<(), Fault<DeviceDialect>> {
+    let mut known = KnownSets::new();
     for action in actions {
         if let Action::Snap(action) = action
             && action.revision.is_some()
             && !action.sets.is_empty()
         {
-            action.vouched = vouched(app, catalog, asker, context, action).await?;
+            action.vouched = vouched(app, catalog, asker, context, action, &mut known).await?;
         }
     }
     Ok(())
@@ -339,7 +340,7 @@ fn actions<'r>(entries: &'r [ActionEntry<'_>]) -> Result<Vec<Action<'r>>, Fault<
                 epoch: entry.epoch.clone(),
                 ignore_validation: entry.ignore_validation,
                 sets: &entry.validation_sets,
-                vouched: false,
+                vouched: None,
             }),
             None if &*entry.action == "fetch-assertions" => {
                 let wanted = entry.assertions.as_deref().unwrap_or_default();

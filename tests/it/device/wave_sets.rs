@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use hallmark::app::fleet::binding::{self, NewBinding};
+use hallmark::app::fleet::devices::{PlaceChange, change};
 use hallmark::app::fleet::waves::{self, NewWave};
 use hallmark::app::key_roll;
 use hallmark::app::keys::{self, KeyRequest};
 use hallmark::app::sign::sign;
+use hallmark::app::store::flush_reports;
 use hallmark::app::{App, Refusal};
 use hallmark::domain::assertion::{Assertion, AssertionType, Statement, Typed, Value as Header, decode};
 use hallmark::domain::fleet::{Act, WaveStatus};
@@ -14,8 +16,8 @@ use hallmark::http::metrics::Metrics;
 use serde_json::json;
 
 use super::Field;
-use super::stock::{Device, id, installed, outcomes};
-use super::waves::{Fleet, Member, agent_wave, agents, limit, listed, reopened, store, whole};
+use super::stock::{Device, id, installed, outcomes, refresh_action};
+use super::waves::{Fleet, Member, agent_wave, agents, limit, listed, name, reopened, store, whole};
 use crate::harness::acme_ctx;
 
 /// A key of the brand that signs validation sets.
@@ -65,12 +67,20 @@ async fn init(field: &Field, new: NewWave) -> Result<WaveStatus, Refusal> {
 
 /// The number of the validation set a device is told to fetch, beyond the one it has.
 async fn newest_of(device: &Device<'_>, has: u64) -> Option<u64> {
-    let wanted = json!({
-        "type": "validation-set", "sequence-key": ["16", "acme", "main"], "if-sequence-equal-or-newer-than": has,
-        "if-newer-than": 0,
-    });
+    let mut wanted = json!({"type": "validation-set", "sequence-key": ["16", "acme", "main"]});
+    if has > 0 {
+        wanted["if-sequence-equal-or-newer-than"] = has.into();
+        wanted["if-newer-than"] = 0.into();
+    }
     let fetch = json!([{"action": "fetch-assertions", "key": "sets", "assertions": [wanted]}]);
     let answer = device.refresh(json!([]), fetch).await;
+    assert!(
+        has == 0
+            || answer["results"][0]["error-list"]
+                .as_array()
+                .is_none_or(Vec::is_empty),
+        "snapd would refresh nothing: {answer}"
+    );
     let urls = &answer["results"][0]["assertion-stream-urls"];
     let url = urls.get(0)?.as_str().unwrap();
     let path = url.split_once("/v2/").unwrap().1;
@@ -159,10 +169,15 @@ async fn every_device_has_a_latest_set_of_its_own() {
     assert_eq!(p0.runs, 2);
     fleet.devices[0].ask().await;
     fleet.act("v2", Act::Cancel).await.unwrap();
+    // Who has not said since what it runs may have got it: it is not taken back, and gets nothing of it either.
+    assert_eq!(newest(&fleet).await, [Some(1), Some(1), None, None]);
+    assert_eq!(fleet.devices[1].held_to(1, 2).await, "revision-not-found");
+    field.clock.advance(60);
+    fleet.told().await;
     // Who has got it stays, who has not is told what was before; that leaves the channel free: nothing was.
-    let told = newest(&fleet).await;
-    assert_eq!(told, [Some(1), Some(2), None, None]);
-    assert_eq!(fleet.devices[0].newest(2).await, None);
+    assert_eq!(newest(&fleet).await, [Some(1), Some(2), None, None]);
+    assert_eq!(fleet.devices[1].newest(1).await, Some(2));
+    assert_eq!(fleet.devices[0].newest(1).await, None);
     let abort = field.get("/v2/assertions/validation-set/16/acme/main/2").await;
     let abort = decode(&abort.body).unwrap();
     let Typed::ValidationSet(set) = abort.typed() else {
@@ -198,14 +213,25 @@ async fn every_device_has_a_latest_set_of_its_own() {
     let rolled = key_roll::step(&field.app, &acme_ctx(), &old, &new).await;
     assert_eq!(rolled.unwrap_err().code, "wave-open");
     fleet.act("v4", Act::Cancel).await.unwrap();
+    field.clock.advance(60);
+    fleet.told().await;
     assert_eq!(fleet.devices[2].newest(5).await, Some(6));
     assert_eq!(fleet.devices[2].held_to(6, 3).await, "3");
-    let rolled = key_roll::step(&field.app, &acme_ctx(), &old, &new).await;
-    assert_eq!(rolled.unwrap().assertions.len(), 1);
-    // What is published is served as it was signed again, by its number too.
-    let published = field.get("/v2/assertions/validation-set/16/acme/main/3").await;
-    assert_eq!(decode(&published.body).unwrap().revision(), 1);
     assert_eq!(anonymous(&field).await, Some((3, Some(3))));
+    let rolled = key_roll::step(&field.app, &acme_ctx(), &old, &new).await;
+    assert_eq!(
+        rolled.unwrap_err().code,
+        "wave-open",
+        "what takes it back is still told"
+    );
+    init(&field, bound("v5", 5, Some("sets"))).await.unwrap();
+    fleet.act("v5", Act::Complete).await.unwrap();
+    let rolled = key_roll::step(&field.app, &acme_ctx(), &old, &new).await;
+    assert_eq!(rolled.unwrap().assertions.len(), 2);
+    // What is published is served as it was signed again, by its number too.
+    let published = field.get("/v2/assertions/validation-set/16/acme/main/7").await;
+    assert_eq!(decode(&published.body).unwrap().revision(), 1);
+    assert_eq!(anonymous(&field).await, Some((7, Some(5))));
 }
 
 #[tokio::test]
@@ -222,8 +248,22 @@ async fn who_was_told_as_a_member_of_a_group_is_told_that_it_was_taken_back() {
     assert_eq!(fleet.member("P0").newest(0).await, Some(1));
     fleet.act("v2", Act::Cancel).await.unwrap();
     fleet.group("P2", Some("canary")).await.unwrap();
+    field.clock.advance(60);
+    fleet.told().await;
     // P1 never asked while the wave was open, P2 was not in the group.
     assert_eq!(newest(&fleet).await, [Some(2), None, None]);
+    let place = PlaceChange {
+        tag: Some(Some("beta".parse().unwrap())),
+        ..PlaceChange::default()
+    };
+    change(&field.app, &acme_ctx(), &name("P0"), &place)
+        .await
+        .unwrap();
+    assert_eq!(
+        newest(&fleet).await,
+        [Some(2), None, None],
+        "wherever it went since"
+    );
     // That is as durable as the answer was: another start of the server knows it.
     let session = fleet.devices[0].device.session.clone();
     drop(fleet);
@@ -234,6 +274,14 @@ async fn who_was_told_as_a_member_of_a_group_is_told_that_it_was_taken_back() {
         field: &field,
         session,
     };
+    assert_eq!(
+        newest_of(&device, 0).await,
+        Some(1),
+        "it has not said yet what it runs"
+    );
+    let context = json!([installed("agent", 1, "latest/stable")]);
+    device.refresh(context, json!([refresh_action("agent")])).await;
+    flush_reports(&field.app).await.unwrap();
     assert_eq!(newest_of(&device, 0).await, Some(2));
 }
 
@@ -295,6 +343,7 @@ async fn nothing_is_rolled_out_before_both_documents_are_signed() {
     let whole = take(&[&abort]).await.unwrap();
     assert_eq!(whole.wave.status, WaveStatus::Active);
     assert_eq!(take(&[&abort]).await.unwrap_err().code, "wave-signed");
+    assert_eq!(field.get(path).await.status, 404, "nobody was told");
     fleet.roll("v2", limit(1)).await.unwrap();
     assert_eq!(fleet.devices[0].newest(0).await, Some(1));
     assert_eq!(field.get(path).await.body, *wave.encoded());
@@ -324,6 +373,20 @@ async fn a_tag_keeps_its_set_and_a_set_its_tag() {
     let fleet = Fleet::new(&field, 1).await;
     fleet.act("v2", Act::Complete).await.unwrap();
     assert_eq!(code(agent_wave("v3", 3)).await, "signature-required");
+    // A slip before anything was signed is taken back with its wave.
+    let mut slip = NewWave {
+        tag: "beta".parse().unwrap(),
+        ..bound("slip", 2, None)
+    };
+    slip.binding.as_mut().unwrap().set = Some("typo".parse().unwrap());
+    init(&field, slip.clone()).await.unwrap();
+    fleet.act("slip", Act::Cancel).await.unwrap();
+    let again = NewWave {
+        name: "again".parse().unwrap(),
+        binding: None,
+        ..slip
+    };
+    init(&field, again).await.unwrap();
     let mut renamed = bound("v3", 3, Some("sets"));
     renamed.binding.as_mut().unwrap().set = Some("other".parse().unwrap());
     assert_eq!(code(renamed).await, "set-differs");

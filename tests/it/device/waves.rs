@@ -179,7 +179,7 @@ impl<'f> Fleet<'f> {
     }
 
     /// What every device is told, by serial.
-    async fn told(&self) -> BTreeMap<&str, u64> {
+    pub(super) async fn told(&self) -> BTreeMap<&str, u64> {
         let mut told = BTreeMap::new();
         for member in &self.devices {
             told.insert(member.serial.as_str(), member.ask().await);
