@@ -1,6 +1,7 @@
 //! Asking others to help with a snap: they may upload and release it then, and nothing else in its brand.
 
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::changes::apply;
 use super::no_snap;
@@ -18,6 +19,43 @@ use crate::ports::{Change, Commit, CommitOutcome, Kind, Versioned};
 pub const MAX_COLLABORATORS: usize = 100;
 /// Letters and digits of the token that accepts: 238 random bits.
 const TOKEN: usize = 40;
+
+/// The page on which invites are answered.
+pub const PAGE: &str = "/account/snap-invite";
+
+/// An invite that was sent, with the token that accepts it: handed on once, and kept as a hash.
+#[derive(Debug)]
+pub struct Asked {
+    /// The invite.
+    pub invite: ShareInvite,
+    /// What its receiver needs.
+    pub token: Zeroizing<String>,
+    /// The same was mailed to its receiver.
+    pub mailed: bool,
+}
+
+impl Asked {
+    /// Where its receiver answers it.
+    pub fn url(&self, app: &App) -> Zeroizing<String> {
+        url(app, &self.token)
+    }
+}
+
+fn url(app: &App, token: &str) -> Zeroizing<String> {
+    let server = app.settings.public_url.trim_end_matches('/');
+    Zeroizing::new(format!("{server}{PAGE}?text={token}"))
+}
+
+/// What an invite is about.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// The invite.
+    pub invite: ShareInvite,
+    /// The snap.
+    pub snap: SnapRecord,
+    /// Public name of who asks.
+    pub by: Option<String>,
+}
 
 /// Somebody who helps with a snap.
 #[derive(Clone, Debug)]
@@ -83,11 +121,11 @@ fn hash(token: &str) -> String {
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes()).as_ref())
 }
 
-/// Asks these people; the tokens that accept, in the same order. Who was asked before is asked anew.
+/// Asks these people; the invites in the same order. Who was asked before is asked anew, and the token of before is void.
 ///
 /// # Errors
 /// `too-many-collaborators`, `already-collaborator`.
-pub async fn invite(app: &App, ctx: &SnapCtx, emails: &[Email]) -> Result<Vec<String>, Refusal> {
+pub async fn invite(app: &App, ctx: &SnapCtx, emails: &[Email]) -> Result<Vec<Asked>, Refusal> {
     let snap = ctx.snap();
     let now = app.clock.now();
     let (invited_by, _) = ctx
@@ -118,7 +156,7 @@ pub async fn invite(app: &App, ctx: &SnapCtx, emails: &[Email]) -> Result<Vec<St
     commit
         .records
         .extend(forgotten.map(|found| Change::delete(&found.record, found.version)));
-    let mut tokens = Vec::new();
+    let mut asked = Vec::new();
     for (at, email) in emails.iter().enumerate() {
         if emails.iter().skip(at + 1).any(|other| other == email) {
             return Err(Refusal::invalid(
@@ -136,8 +174,8 @@ pub async fn invite(app: &App, ctx: &SnapCtx, emails: &[Email]) -> Result<Vec<St
                 ),
             ));
         }
-        let token = crate::domain::access::secret::random_letters(TOKEN, |buffer| app.entropy.fill(buffer))
-            .to_string();
+        let token = crate::domain::access::secret::random_letters(TOKEN, |buffer| app.entropy.fill(buffer));
+        let token = Zeroizing::new(token.to_string());
         let invite = ShareInvite {
             snap_id: snap.id.clone(),
             brand_id: snap.brand_id.clone(),
@@ -164,12 +202,16 @@ pub async fn invite(app: &App, ctx: &SnapCtx, emails: &[Email]) -> Result<Vec<St
             snap.name.as_str(),
             &detail,
         ));
-        post(app, snap, &invite, &token, &mut commit)?;
-        tokens.push(token);
+        let mailed = post(app, snap, &invite, &token, &mut commit)?;
+        asked.push(Asked {
+            invite,
+            token,
+            mailed,
+        });
     }
     app.commit(commit).await?;
     mail::wake(app);
-    Ok(tokens)
+    Ok(asked)
 }
 
 /// Puts a letter with the token into the commit that makes the invite, where this server sends mail.
@@ -179,17 +221,21 @@ fn post(
     invite: &ShareInvite,
     token: &str,
     commit: &mut Commit,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
     if !mail::is_on(app) {
-        return Ok(());
+        return Ok(false);
     }
     let server = app.settings.public_url.trim_end_matches('/');
     let body = format!(
         "You are asked to help with the snap {} of {}, at {server}: to upload, release and edit it.\n\n\
-         To accept, log in there as {} and send this token until {}, as it says below. It works once:\n\n{token}\n\n\
-         POST {server}/v1/snap/{}/collaborators/invites/accept {{\"token\": \"...\"}}\n\n\
+         To accept or reject, open this address until {} and sign in as {}. It works once:\n\n{}\n\n\
+         Or log in with a terminal and run `hallmark snap accept-invite FILE` with this token in a file:\n\n{token}\n\n\
          If you do not know what this is about, do nothing.\n",
-        snap.name, snap.brand_id, invite.email, invite.expires, snap.name,
+        snap.name,
+        snap.brand_id,
+        invite.expires,
+        invite.email,
+        *url(app, token),
     );
     let letter = Letter {
         to: invite.email.clone(),
@@ -198,7 +244,7 @@ fn post(
         until: invite.expires,
     };
     commit.records.push(mail::write(app, &letter)?);
-    Ok(())
+    Ok(true)
 }
 
 async fn account_of(app: &App, email: &Email) -> Result<Option<AccountId>, Refusal> {
@@ -287,51 +333,79 @@ async fn settle(
     }
 }
 
-/// Answers an invite: the caller helps with the snap from now on, or does not.
+/// What is asked of the caller by the invite with this token. Looking at it spends nothing.
 ///
 /// # Errors
-/// Not found, unless the token is good for this snap and the caller is who was asked; `invite-over`,
-/// `too-many-collaborators`.
-pub async fn answer(app: &App, ctx: &OwnCtx, snap: &str, token: &str, accept: bool) -> Result<(), Refusal> {
-    let absent = || {
-        Refusal::not_found(
-            "cannot find the invite: there is none with this token for this snap and your e-mail address",
-        )
-    };
+/// Not found, unless the caller is who was asked; `invite-over`.
+pub async fn preview(app: &App, ctx: &OwnCtx, token: &str) -> Result<Offer, Refusal> {
+    let (found, snap) = asked(app, ctx, token).await?;
+    let mut after = found.record.clone();
+    over(&mut after, ShareAct::Accept, ctx.account(), app.clock.now())?;
+    let by = app
+        .storage
+        .find::<Account>([found.record.invited_by.as_str()])
+        .await?;
+    Ok(Offer {
+        invite: found.record,
+        snap: snap.record,
+        by: by.map(|by| by.record.username.to_string()),
+    })
+}
+
+fn no_invite() -> Refusal {
+    Refusal::not_found(
+        "cannot find the invite: there is none with this token for this snap and your e-mail address",
+    )
+}
+
+/// The invite with this token and its snap, where it asks the caller.
+async fn asked(
+    app: &App,
+    ctx: &OwnCtx,
+    token: &str,
+) -> Result<(Versioned<ShareInvite>, Versioned<SnapRecord>), Refusal> {
+    let invite = app
+        .storage
+        .find_unique::<ShareInvite>("secret", &hash(token.trim()))
+        .await?
+        .ok_or_else(no_invite)?;
+    let account = app.storage.find::<Account>([ctx.account().as_str()]).await?;
+    if account.is_none_or(|account| account.record.email != invite.record.email) {
+        return Err(no_invite());
+    }
+    let snap = app
+        .storage
+        .find::<SnapRecord>([invite.record.snap_id.as_str()])
+        .await?
+        .ok_or_else(no_invite)?;
+    Ok((invite, snap))
+}
+
+/// Answers an invite: the caller helps with the snap from now on, or does not. `name`, where given, must be its snap.
+///
+/// # Errors
+/// Not found, unless the token is good and the caller is who was asked; `invite-over`, `too-many-collaborators`.
+pub async fn answer(
+    app: &App,
+    ctx: &OwnCtx,
+    name: Option<&str>,
+    token: &str,
+    accept: bool,
+) -> Result<(ShareInvite, SnapRecord), Refusal> {
     for _ in 0..ATTEMPTS {
         let now = app.clock.now();
-        let found = app
-            .storage
-            .find_unique::<ShareInvite>("secret", &hash(token))
-            .await?
-            .ok_or_else(absent)?;
+        let (found, mut snap) = asked(app, ctx, token).await?;
         let mut invite = found.record;
-        let account = app
-            .storage
-            .find::<Account>([ctx.account().as_str()])
-            .await?
-            .ok_or_else(absent)?
-            .record;
-        let mut record = app
-            .storage
-            .find::<SnapRecord>([invite.snap_id.as_str()])
-            .await?
-            .ok_or_else(absent)?;
-        if record.record.name.as_str() != snap || account.email != invite.email {
-            return Err(absent());
+        if name.is_some_and(|name| name != snap.record.name.as_str()) {
+            return Err(no_invite());
         }
-        let how = if accept {
-            ShareAct::Accept
+        let (how, action) = if accept {
+            (ShareAct::Accept, "snap.invite-accept")
         } else {
-            ShareAct::Reject
+            (ShareAct::Reject, "snap.invite-reject")
         };
         over(&mut invite, how, ctx.account(), now)?;
-        let action = if accept {
-            "snap.invite-accept"
-        } else {
-            "snap.invite-reject"
-        };
-        let mut event = ctx.event(now, action, snap);
+        let mut event = ctx.event(now, action, snap.record.name.as_str());
         event.brand = Some(invite.brand_id.clone().into());
         event.detail.insert("snap-id".to_owned(), json!(invite.snap_id));
         let commit = Commit {
@@ -339,15 +413,19 @@ pub async fn answer(app: &App, ctx: &OwnCtx, snap: &str, token: &str, accept: bo
             audit: vec![event],
             ..Commit::default()
         };
-        let changed = accept && record.record.collaborators.insert(ctx.account().clone());
-        if changed && record.record.collaborators.len() > MAX_COLLABORATORS {
+        let changed = accept && snap.record.collaborators.insert(ctx.account().clone());
+        if changed && snap.record.collaborators.len() > MAX_COLLABORATORS {
             return Err(Refusal::conflict(
                 "too-many-collaborators",
-                format!("cannot accept the invite: {MAX_COLLABORATORS} people help with {snap} already"),
+                format!(
+                    "cannot accept the invite: {MAX_COLLABORATORS} people help with {} already",
+                    snap.record.name
+                ),
             ));
         }
-        if settle(app, record, commit, changed).await? {
-            return Ok(());
+        let after = snap.record.clone();
+        if settle(app, snap, commit, changed).await? {
+            return Ok((invite, after));
         }
     }
     Err(App::changed_meanwhile())

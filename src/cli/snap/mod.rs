@@ -5,6 +5,7 @@ mod declare;
 mod grant;
 mod overriding;
 mod review;
+mod sharing;
 
 use std::collections::BTreeSet;
 
@@ -40,6 +41,16 @@ pub(super) enum Verb {
     Overrides(overriding::List),
     /// Let channels give again what the publisher released (administrators)
     DeleteOverride(overriding::Delete),
+    /// Ask somebody to help with a snap: to upload, release and edit it; prints the token that accepts, once
+    Invite(sharing::Invited),
+    /// List who was asked to help with a snap, and what became of it
+    Invites(sharing::List),
+    /// Take an invite back; who accepted it helps no more
+    RevokeInvite(sharing::Invited),
+    /// Accept an invite to help with a snap, as who was asked
+    AcceptInvite(sharing::Answer),
+    /// Reject an invite to help with a snap
+    RejectInvite(sharing::Answer),
     /// Tracks of a snap
     #[command(subcommand)]
     Track(TrackVerb),
@@ -261,6 +272,11 @@ impl Verb {
             Self::Override(set) => set.run(cx).await,
             Self::Overrides(list) => list.run(cx).await,
             Self::DeleteOverride(delete) => delete.run(cx).await,
+            Self::Invite(invited) => invited.send(cx).await,
+            Self::Invites(list) => list.run(cx).await,
+            Self::RevokeInvite(invited) => invited.revoke(cx).await,
+            Self::AcceptInvite(answer) => answer.run(cx, true).await,
+            Self::RejectInvite(answer) => answer.run(cx, false).await,
             Self::Track(verb) => verb.run(cx).await,
             Self::Review(verb) => verb.run(cx).await,
             Self::Grant(verb) => verb.run(cx).await,

@@ -35,7 +35,7 @@ pub use release_rules::{
 };
 pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, Progressive, Release, Releases, followers};
 pub use report::{DeviceReport, ReportedSnap, WaveReport, device_uuid};
-pub use sharing::{SHARE_LIFE, ShareAct, ShareEnd, ShareInvite, ShareRefusal};
+pub use sharing::{SHARE_LIFE, ShareAct, ShareEnd, ShareInvite, ShareRefusal, ShareStatus};
 pub use snap::{
     Component, Icon, Inclusion, Listing, RevisionRecord, SnapPrefix, SnapRecord, StoreKind, revision_key,
 };

@@ -43,6 +43,21 @@ pub struct ShareEnd {
     pub at: Timestamp,
 }
 
+/// Where an invite stands, in the words of invites into stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ShareStatus {
+    /// It can be answered.
+    Pending,
+    /// Its time is over.
+    Expired,
+    /// Who was asked helps.
+    Accepted,
+    /// Who was asked does not want to.
+    Rejected,
+    /// It was taken back.
+    Revoked,
+}
+
 /// What is done to an invite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -70,6 +85,17 @@ impl ShareInvite {
     /// Whether it can be answered at `now`.
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.end.is_none() && now < self.expires
+    }
+
+    /// Where it stands at `now`.
+    pub fn status(&self, now: Timestamp) -> ShareStatus {
+        match self.end.as_ref().map(|end| end.how) {
+            None if self.is_open(now) => ShareStatus::Pending,
+            None => ShareStatus::Expired,
+            Some(ShareAct::Accept) => ShareStatus::Accepted,
+            Some(ShareAct::Reject) => ShareStatus::Rejected,
+            Some(ShareAct::Revoke) => ShareStatus::Revoked,
+        }
     }
 
     /// Does something to it.
@@ -122,6 +148,8 @@ mod tests {
             assert_eq!(late.act(how, &who, at(SHARE_LIFE)), Err(ShareRefusal::Expired));
             assert_eq!(late, open);
         }
+        assert_eq!(open.status(at(SHARE_LIFE - 1)), ShareStatus::Pending);
+        assert_eq!(open.status(at(SHARE_LIFE)), ShareStatus::Expired);
         for (first, second, outcome) in [
             (ShareAct::Accept, ShareAct::Accept, Err(ShareRefusal::Over)),
             (ShareAct::Accept, ShareAct::Reject, Err(ShareRefusal::Over)),
@@ -135,6 +163,12 @@ mod tests {
             assert!(one.is_open(at(1)));
             one.act(first, &who, at(1)).unwrap();
             assert!(!one.is_open(at(1)) && one.done(first).is_some());
+            let status = match first {
+                ShareAct::Accept => ShareStatus::Accepted,
+                ShareAct::Reject => ShareStatus::Rejected,
+                ShareAct::Revoke => ShareStatus::Revoked,
+            };
+            assert_eq!(one.status(at(SHARE_LIFE)), status, "also when its time is over");
             assert_eq!(one.act(second, &who, at(2)), outcome, "{first:?} {second:?}");
         }
     }

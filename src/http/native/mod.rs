@@ -16,6 +16,7 @@ mod remodel;
 mod reviews;
 mod second_factor;
 mod serials;
+mod sharing;
 mod snap_upload;
 mod snaps;
 mod stores;
@@ -57,6 +58,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         connect::endpoints(&native),
         stores::endpoints(&native),
         snaps::endpoints(&native),
+        sharing::endpoints(&native),
         snap_upload::endpoints(&native),
         reviews::endpoints(&native),
         grants::endpoints(&native),

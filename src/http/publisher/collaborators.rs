@@ -139,11 +139,10 @@ impl EmailsBody {
 /// The tokens are told to who invites, to hand them on: only they can accept.
 async fn invite(app: App, ctx: SnapCtx, input: Input<Json<EmailsBody>>) -> Outcome<Created<Value>> {
     let emails = input.body.0.read()?;
-    let tokens = sharing::invite(&app, &ctx, &emails).await?;
-    let told: Vec<Value> = emails
+    let asked = sharing::invite(&app, &ctx, &emails).await?;
+    let told: Vec<Value> = asked
         .iter()
-        .zip(tokens)
-        .map(|(email, token)| json!({"email": email, "token": token}))
+        .map(|one| json!({"email": one.invite.email, "token": one.token.as_str()}))
         .collect();
     Ok(Created(json!({ "tokens": told })))
 }
@@ -160,12 +159,12 @@ struct TokenBody {
 
 async fn accept(app: App, ctx: OwnCtx, input: Input<Json<TokenBody>>) -> Outcome<NoContent> {
     let name: String = input.variable("name")?;
-    sharing::answer(&app, &ctx, &name, &input.body.0.token, true).await?;
+    sharing::answer(&app, &ctx, Some(&name), &input.body.0.token, true).await?;
     Ok(NoContent)
 }
 
 async fn reject(app: App, ctx: OwnCtx, input: Input<Json<TokenBody>>) -> Outcome<NoContent> {
     let name: String = input.variable("name")?;
-    sharing::answer(&app, &ctx, &name, &input.body.0.token, false).await?;
+    sharing::answer(&app, &ctx, Some(&name), &input.body.0.token, false).await?;
     Ok(NoContent)
 }

@@ -9,6 +9,7 @@ use super::frame::Page;
 use super::parts::{Cut, Line, at, choice, empty, facts, line, mark, post_button, post_form, table, time};
 use super::route::{Outcome, Visit, Web, done_at, status_of};
 use super::sign_in::wrong;
+use crate::app::catalog::sharing::PAGE as INVITE;
 use crate::app::login::{self, Identity};
 use crate::app::tokens::{self, NewToken, Use};
 use crate::app::{OwnCtx, Password, Refusal, brands};
@@ -73,6 +74,7 @@ async fn own<B>(visit: &Visit<OwnCtx, B>, wrong: Markup) -> Result<Page, Refusal
         } @else {
             (table("Your roles", &["Brand", "Store", "Roles"], rows))
         }
+        p { "Were you asked to help with a snap? " a href=(INVITE) { "Answer the invite" } "." }
         h2 { "Password" }
         (wrong)
         (post_form(&visit.session.mark, "/account/password", html! {

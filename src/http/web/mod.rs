@@ -24,6 +24,7 @@ mod reviews;
 mod route;
 mod serials;
 mod session;
+mod sharing;
 mod sign_in;
 mod snaps;
 mod start;
@@ -76,6 +77,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
     all.extend(start::endpoints(&web));
     all.extend(account::endpoints(&web));
     all.extend(terminal::endpoints(&web));
+    all.extend(sharing::endpoints(&web));
     all.extend(accounts::endpoints(&web));
     all.extend(stores::endpoints(&web));
     all.extend(members::endpoints(&web));

@@ -81,3 +81,91 @@ async fn invites_that_are_over_do_not_pile_up() {
     let listed = client.get(INVITES).await;
     assert!(listed["invites"].as_array().unwrap().len() >= MAX_COLLABORATORS);
 }
+
+/// The token of an invite that `pub` sends.
+async fn ask(shop: &Shop, who: &str) -> String {
+    let body = json!({"email": format!("{who}@people.example")});
+    let sent = shop
+        .call("pub", "POST", "/snaps/my-snap/invites", body)
+        .await
+        .ok();
+    let (token, url) = (sent["token"].as_str().unwrap(), sent["url"].as_str().unwrap());
+    assert!(
+        url.ends_with(&format!("/account/snap-invite?text={token}")),
+        "{url}"
+    );
+    token.to_owned()
+}
+
+async fn reply(shop: &Shop, who: &str, action: &str, token: &str) -> Answer {
+    let path = format!("/snap-invites/{action}");
+    shop.call(who, "POST", &path, json!({ "token": token })).await
+}
+
+#[tokio::test]
+async fn only_who_is_asked_answers_and_once() {
+    let shop = Shop::new().await;
+    Client::new(&shop, "pub").register("my-snap").await;
+    let token = ask(&shop, "view").await;
+    for action in ["show", "accept", "reject"] {
+        for (who, text) in [
+            ("admin", token.as_str()),
+            ("pub", &token),
+            ("view", "x"),
+            ("view", ""),
+        ] {
+            let answer = reply(&shop, who, action, text).await;
+            assert_eq!(answer.refusal(), (404, "resource-not-found"), "{who} {action}");
+        }
+    }
+    assert_eq!(
+        reply(&shop, "view", "show", &token).await.ok()["status"],
+        "Pending"
+    );
+    // Asked anew, the token of before is void.
+    let newer = ask(&shop, "view").await;
+    assert_eq!(reply(&shop, "view", "accept", &token).await.status, 404);
+    let done = reply(&shop, "view", "accept", &format!(" {newer}\n")).await.ok();
+    assert_eq!(
+        (&done["status"], &done["snap-name"]),
+        (&json!("Accepted"), &json!("my-snap"))
+    );
+    assert_eq!(shop.snap("my-snap").await.collaborators.len(), 1);
+    for action in ["show", "accept", "reject"] {
+        let again = reply(&shop, "view", action, &newer).await;
+        assert_eq!(again.refusal(), (409, "invite-over"), "{action}");
+    }
+    let revoke = "/snaps/my-snap/invites/View@people.example/revoke";
+    let gone = shop.call("pub", "POST", revoke, Value::Null).await.ok();
+    assert_eq!(gone["status"], "Revoked");
+    assert_eq!(shop.snap("my-snap").await.collaborators.len(), 0);
+    // Rejected, and too late.
+    let token = ask(&shop, "view").await;
+    assert_eq!(
+        reply(&shop, "view", "reject", &token).await.ok()["status"],
+        "Rejected"
+    );
+    let token = ask(&shop, "view").await;
+    shop.clock.advance(30 * 86_400);
+    assert_eq!(reply(&shop, "view", "show", &token).await.status, 409);
+    assert_eq!(
+        reply(&shop, "view", "accept", &token).await.refusal(),
+        (409, "invite-over")
+    );
+    assert_eq!(shop.snap("my-snap").await.collaborators.len(), 0);
+    // Who only helps invites nobody.
+    shop.collaborate("my-snap", "pub2").await;
+    let body = json!({"email": "view@people.example"});
+    let refused = shop.call("pub2", "POST", "/snaps/my-snap/invites", body).await;
+    assert!(refused.status == 403 || refused.status == 404, "{refused:?}");
+    let log = shop.audited().await.join("\n");
+    for action in [
+        "snap.invite",
+        "snap.invite-accept",
+        "snap.invite-reject",
+        "snap.invite-revoke",
+    ] {
+        assert!(log.contains(action), "{action}: {log}");
+    }
+    assert!(!log.contains(&token));
+}

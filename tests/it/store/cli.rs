@@ -11,7 +11,7 @@ use super::shop::*;
 use crate::cli::{differences, documented};
 
 /// Verbs that print what another one prints.
-const LIKE: [(&str, &str); 19] = [
+const LIKE: [(&str, &str); 22] = [
     ("validation-set create", "validation-set show"),
     ("snap override", "snap overrides"),
     ("snap grant enable", "snap grant list"),
@@ -24,6 +24,9 @@ const LIKE: [(&str, &str); 19] = [
     ("snap review answer", "snap review show"),
     ("store create", "store show"),
     ("store settings", "store show"),
+    ("snap invites", "snap accept-invite"),
+    ("snap reject-invite", "snap accept-invite"),
+    ("snap revoke-invite", "snap accept-invite"),
     ("snap register", "snap list"),
     ("snap edit", "snap list"),
     ("snap release", "snap list"),
@@ -64,6 +67,24 @@ async fn json_output_is_as_documented() {
     print("snap overrides", json("admin", "snap overrides gizmo").await);
     let unpin = "snap delete-override gizmo stable";
     print("snap delete-override", json("admin", unpin).await);
+    // Invites to help: accepted and taken back again, and rejected.
+    for (email, verb, word) in [
+        ("view@people.example", "snap accept-invite", "Accepted"),
+        ("rev@people.example", "snap reject-invite", "Rejected"),
+    ] {
+        let sent = json("brand", &format!("snap invite gizmo {email}")).await;
+        let token = shop.file("token", sent["token"].as_str().unwrap());
+        print("snap invite", sent);
+        let who = email.split('@').next().unwrap();
+        let answered = json(who, &format!("{verb} {token}")).await;
+        assert_eq!(answered["status"], word);
+        print(verb, answered);
+    }
+    let listed = json("brand", "snap invites gizmo").await;
+    assert_eq!(listed.as_array().map(Vec::len), Some(2));
+    print("snap invites", listed[0].clone());
+    let revoke = "snap revoke-invite gizmo view@people.example";
+    print("snap revoke-invite", json("brand", revoke).await);
     let key = json!({"name": "sets", "purposes": ["validation-set"]});
     shop.call("brand", "POST", "/keys", key).await.ok();
     let create = "validation-set create gate-base 1 gizmo=1 --key sets";

@@ -288,3 +288,47 @@ async fn links_lead_a_partner_to_pages_that_open() {
         assert!(known.contains(wanted), "{wanted} is not in {known:?}");
     }
 }
+
+#[tokio::test]
+async fn an_invite_to_help_with_a_snap_is_answered_on_its_page() {
+    let shop = Shop::new().await;
+    let made = json!({"snap_name": "my-snap", "series": "16"});
+    shop.api("pub", "POST", "/dev/api/register-name/", made)
+        .await
+        .ok();
+    let asked = json!({"email": "view@people.example"});
+    let sent = shop
+        .call("pub", "POST", "/snaps/my-snap/invites", asked)
+        .await
+        .ok();
+    let token = sent["token"].as_str().unwrap().to_owned();
+    let page = "/account/snap-invite";
+    let link = format!("{page}?text={token}");
+    // Somebody else who has the link learns nothing by it.
+    let other = Browser::of(&shop, "admin");
+    let seen = other.get(&link).await;
+    assert!(seen.status == 404 && !seen.main().contains("my-snap"), "{seen:?}");
+    let taken = other
+        .post(page, &[("invite", &token), ("answer", "accept")])
+        .await;
+    assert!(
+        taken.status == 404 && taken.text.contains("admin@people.example"),
+        "{taken:?}"
+    );
+    let browser = Browser::of(&shop, "view");
+    browser.get("/account").await.shows(page);
+    browser.get(page).await.shows("Token of the invite");
+    browser
+        .post(page, &[("invite", &token)])
+        .await
+        .shows("my-snap")
+        .shows("Reject");
+    // A form of another page is not ours.
+    let fields = [("invite", token.as_str()), ("answer", "accept")];
+    assert_eq!(browser.submit_raw(page, &fields, &[]).await.status, 403);
+    assert_eq!(shop.snap("my-snap").await.collaborators.len(), 0);
+    let fields = [("invite", token.as_str()), ("answer", "reject")];
+    browser.post(page, &fields).await.shows("do not help with");
+    let over = browser.get(&link).await;
+    assert!(over.status == 409 && over.text.contains("it is over"), "{over:?}");
+}

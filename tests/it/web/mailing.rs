@@ -476,11 +476,27 @@ async fn who_is_asked_to_help_with_a_snap_gets_a_letter() {
     let letter = letters.iter().find(|letter| letter.to == [email]).unwrap();
     let body = letter.body();
     assert!(body.contains(token) && body.contains("gizmo"), "{body}");
-    let accept = format!("{invites}/accept");
-    assert!(body.contains(&accept), "{body}");
-    let taken = json!({ "token": token });
-    let answer = shop.api("view", "POST", &accept, taken).await;
-    assert_eq!(answer.status, 204, "{answer:?}");
+    assert!(body.contains("hallmark snap accept-invite"), "{body}");
+    let link = letter.link();
+    let page = format!("/account/snap-invite?text={token}");
+    assert_eq!(link, page);
+    // It leads by the sign-in page and back, and shows what it is about without spending it.
+    let unknown = Browser::new(&shop).get(&link).await;
+    assert_eq!(unknown.status, 303);
+    assert!(
+        unknown
+            .location()
+            .starts_with("/login?next=%2Faccount%2Fsnap-invite"),
+        "{unknown:?}"
+    );
+    let browser = Browser::of(&shop, "view");
+    for _ in 0..2 {
+        browser.get(&link).await.shows("gizmo").shows("pub-name");
+    }
+    let fields = [("invite", token), ("answer", "accept")];
+    let done = browser.post("/account/snap-invite", &fields).await;
+    done.shows("You help with").shows("/brands/acme/snaps/gizmo");
+    browser.get("/brands/acme/snaps/gizmo").await.shows("gizmo");
     assert_eq!(shop.snap("gizmo").await.collaborators.len(), 1);
     // What is refused is not mailed.
     let twice = json!({"invites": [{"email": email}]});

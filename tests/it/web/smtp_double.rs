@@ -63,8 +63,9 @@ impl Received {
 
     /// The path of the link in it.
     pub fn link(&self) -> String {
-        let link =
-            regex::Regex::new(r"(?m)^http://\S+?(/login/(?:reset|invite)\?text=hm[ri]_[0-9A-Za-z]{46})\r?$");
+        let link = regex::Regex::new(
+            r"(?m)^http://\S+?((?:/login/(?:reset|invite)\?text=hm[ri]_[0-9A-Za-z]{46}|/account/snap-invite\?text=[0-9A-Za-z]{40}))\r?$",
+        );
         let body = self.body();
         let found = link.unwrap().captures(&body);
         found.map_or_else(|| panic!("no link in {body}"), |found| found[1].to_owned())
