@@ -12,7 +12,7 @@ use crate::app::{App, BrandCtx, Refusal, vault_event};
 use crate::domain::access::Permission;
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::catalog::{
-    Changed, Channel, MEMORY, ReleaseRefusal, RevisionRecord, SnapRecord, held_there, may_release,
+    Changed, Channel, MEMORY, Part, ReleaseRefusal, RevisionRecord, SnapRecord, held_there, may_release,
     released_for,
 };
 use crate::domain::ident::{Architecture, SnapName};
@@ -28,6 +28,9 @@ pub struct NewRelease {
     pub channels: Vec<Channel>,
     /// Only this part of the devices, out of 100.
     pub percentage: Option<f64>,
+    /// Whether that part waits, so that no further device gets it, or goes on. Without a percentage it is the one the
+    /// revision has there. None = it does not wait.
+    pub pause: Option<bool>,
 }
 
 /// One step of a change of what is released.
@@ -53,7 +56,7 @@ pub struct Done {
 /// Releases a revision to all of these channels, or to none.
 ///
 /// # Errors
-/// `release-refused`, `channel-required`; an unknown revision is not found.
+/// `release-refused`, `channel-required`, `not-progressive` where there is nothing to pause or resume; an unknown revision is not found.
 pub async fn release(
     app: &App,
     ctx: &BrandCtx,
@@ -184,6 +187,7 @@ pub async fn promote(
                 revision: number,
                 channels: vec![to.clone()],
                 percentage: None,
+                pause: None,
             };
             put_for(app, record, &revision, &architectures, &new).await?;
         }
@@ -227,15 +231,58 @@ async fn put_for(
     forget(app, snap, now).await?;
     for channel in &new.channels {
         let epochs = epochs(app, snap, held_there(&snap.releases, architectures, channel)).await?;
-        may_release(snap, revision, channel, new.percentage, |number| {
-            epochs.get(&number).cloned()
-        })
+        let part = part(snap, architectures, channel, new, now)?;
+        may_release(
+            snap,
+            revision,
+            channel,
+            part.map(|part| part.percentage),
+            |number| epochs.get(&number).cloned(),
+        )
         .map_err(|why| refuse(snap, new.revision, channel, &why))?;
         let number = revision.revision;
         snap.releases
-            .release(architectures, channel, number, new.percentage, now);
+            .release_part(architectures, channel, number, part, now);
     }
     Ok(())
+}
+
+/// The part of the devices a release is for.
+fn part(
+    snap: &SnapRecord,
+    architectures: &[Architecture],
+    channel: &Channel,
+    new: &NewRelease,
+    now: Timestamp,
+) -> Result<Option<Part>, Refusal> {
+    let paused = new.pause == Some(true);
+    let percentage = match (new.percentage, new.pause) {
+        (None, None) => return Ok(None),
+        (Some(percentage), _) => percentage,
+        (None, Some(_)) => {
+            let held = snap
+                .releases
+                .percentage(architectures, channel, new.revision, now);
+            held.ok_or_else(|| {
+                Refusal::conflict(
+                    "not-progressive",
+                    format!(
+                        "cannot {} revision {} of {} in {channel}: it is not there for a part of the devices; name a percentage",
+                        if paused { "pause" } else { "resume" },
+                        new.revision,
+                        snap.name
+                    ),
+                )
+            })?
+        }
+    };
+    if paused && percentage >= 100.0 {
+        return Err(Refusal::invalid(
+            "invalid-percentage",
+            "cannot pause a release for all devices: name a percentage below 100",
+        ));
+    }
+    Ok(Some(Part { percentage, paused }))
 }
 
 fn refuse(snap: &SnapRecord, revision: u64, channel: &Channel, why: &ReleaseRefusal) -> Refusal {
@@ -254,7 +301,12 @@ fn refuse(snap: &SnapRecord, revision: u64, channel: &Channel, why: &ReleaseRefu
 }
 
 pub(super) fn detail(new: &NewRelease) -> Value {
-    json!({ "revision": new.revision, "channels": new.channels, "percentage": new.percentage })
+    let mut detail =
+        json!({ "revision": new.revision, "channels": new.channels, "percentage": new.percentage });
+    if let (Some(pause), Some(detail)) = (new.pause, detail.as_object_mut()) {
+        detail.insert("pause".to_owned(), pause.into());
+    }
+    detail
 }
 
 async fn epochs(

@@ -143,6 +143,12 @@ pub(super) struct Release {
     /// Only to this part of the devices, out of 100; the others get what the channel held for all before
     #[arg(long, value_name = "PERCENT")]
     percentage: Option<f64>,
+    /// No further device gets it until --resume; who has it keeps it. Without --percentage: the part it has there
+    #[arg(long, conflicts_with = "resume")]
+    pause: bool,
+    /// Let a paused release go on. Without --percentage: to the part it has there
+    #[arg(long)]
+    resume: bool,
     #[command(flatten)]
     brand: BrandArg,
 }
@@ -227,6 +233,7 @@ const CHANNEL_ROW: &[Column] = &[
     Column::field("REVISION", "revision"),
     Column::with("DEVICES", |row| {
         match row.get("percentage").and_then(Value::as_f64) {
+            Some(part) if row.get("paused") == Some(&Value::Bool(true)) => format!("{part} %, paused"),
             Some(part) => format!("{part} %"),
             None => "all".to_owned(),
         }
@@ -358,16 +365,30 @@ impl Release {
             revision,
             channels,
             percentage,
+            pause,
+            resume,
             brand,
         } = self;
-        let body = json!({ "revision": revision, "channels": channels, "percentage": percentage });
+        let turned = (pause || resume).then_some(pause);
+        let mut body = json!({ "revision": revision, "channels": channels, "percentage": percentage });
+        if let (Some(pause), Some(body)) = (turned, body.as_object_mut()) {
+            body.insert("pause".to_owned(), pause.into());
+        }
         let client = Client::open(&brand)?;
         let snap = client.post(&path(&name, &["releases"]), &body).await?;
         let list: Vec<String> = channels.iter().map(ToString::to_string).collect();
         let part = percentage.map_or_else(String::new, |part| format!(", for {part} % of the devices"));
+        let turned = match turned {
+            Some(true) => ", paused: no further device gets it",
+            Some(false) => ", and goes on",
+            None => "",
+        };
         cx.out.done(
             &snap,
-            &format!("revision {revision} of {name} is in {}{part}", list.join(", ")),
+            &format!(
+                "revision {revision} of {name} is in {}{part}{turned}",
+                list.join(", ")
+            ),
         )
     }
 }

@@ -33,7 +33,7 @@ pub use push::{
 pub use release_rules::{
     PatternError, ReleaseRefusal, check_pattern, guarded, held_there, may_release, released_for,
 };
-pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, Progressive, Release, Releases, followers};
+pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, Part, Progressive, Release, Releases, followers};
 pub use report::{DeviceReport, ReportedSnap, WaveReport, device_uuid};
 pub use sharing::{SHARE_LIFE, ShareAct, ShareEnd, ShareInvite, ShareRefusal, ShareStatus};
 pub use snap::{

@@ -83,7 +83,8 @@ pub fn offer<'e>(
 }
 
 /// What the channel holds for a device. One that a progressive release does not reach gets what stands in, but keeps
-/// what an earlier one, or a larger part of this one, gave it: nobody goes back because something newer begins. Where
+/// what an earlier one, or a larger part of this one, gave it: nobody goes back because something newer begins, or because
+/// this one is paused. Where
 /// nothing stands in, it looks at the safer channels, and gets the newer of what they hold and what it has.
 fn held_now(releases: &Releases, ask: &Ask<'_>) -> Option<(u64, Channel)> {
     let found = releases.find(ask.architecture, ask.channel, ask.now, ask.chance);
@@ -130,7 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::catalog::Risk;
+    use crate::domain::catalog::{Part, Risk};
 
     fn amd64() -> Architecture {
         "amd64".parse().unwrap()
@@ -347,11 +348,12 @@ mod tests {
 
     proptest! {
         /// Channels that only go forward never take a device back: not by a new progressive release, not by a lower
-        /// percentage, not by a release for anything over those for single architectures, and not by time that passes.
+        /// percentage, not by a pause, not by a release for anything over those for single architectures, and not by time that
+        /// passes.
         #[test]
         fn no_device_that_follows_every_offer_goes_down(
             steps in proptest::collection::vec(
-                (0usize..4, any::<bool>(), any::<bool>(), prop_oneof![1.0f64..99.0, Just(100.0)], 0i64..40), 1..24),
+                (0usize..4, any::<bool>(), any::<bool>(), (prop_oneof![1.0f64..99.0, Just(100.0)], any::<bool>()), 0i64..40), 1..24),
             followed in 0usize..4,
             chance in 0.0f64..1.0,
         ) {
@@ -360,14 +362,14 @@ mod tests {
             let mut releases = Releases::default();
             let (mut revision, mut days) = (1, 0);
             let mut installed = None;
-            for (risk, newer, all, percentage, pause) in steps {
+            for (risk, newer, all, (percentage, paused), wait) in steps {
                 revision += u64::from(newer);
-                days += pause;
+                days += wait;
                 let now = Timestamp::from_unix(days * 24 * 3600);
                 let architecture = if all { "all".parse().unwrap() } else { amd64() };
                 let to = Channel::new(crate::domain::catalog::Track::default(), Risk::ALL[risk]);
                 releases.forget(now, |_| false);
-                releases.release(&[architecture], &to, revision, Some(percentage), now);
+                releases.release_part(&[architecture], &to, revision, Some(Part { percentage, paused }), now);
                 let ask = Ask {
                     architecture: &amd64(), channel: &channel, cohort: None, installed,
                     epoch: installed.map(|_| &zero), chance, now, pins: None,
@@ -375,6 +377,59 @@ mod tests {
                 let found = offer(&releases, ask, |_| Some(&zero)).map(|offer| offer.revision);
                 prop_assert!(found >= installed, "{installed:?} became {found:?} by {releases:#?}");
                 installed = found;
+            }
+        }
+
+        /// What is paused reaches nobody new, takes nothing from who has it, and when it goes on it is where it would be had
+        /// it not been paused.
+        #[test]
+        fn a_pause_gives_to_nobody_and_takes_from_nobody(
+            steps in proptest::collection::vec((0usize..2, any::<bool>(), 1.0f64..99.0, any::<bool>()), 1..12),
+            first in any::<bool>(),
+            chance in 0.0f64..1.0,
+            resumed in 1.0f64..99.0,
+        ) {
+            let channels: [Channel; 2] = ["stable".parse().unwrap(), "beta".parse().unwrap()];
+            let mut releases = Releases::default();
+            if first {
+                releases.release(&[amd64()], &channels[0], 1, None, Timestamp::from_unix(0));
+            }
+            let (mut revision, mut installed) = (2, None);
+            for (number, (risk, newer, percentage, paused)) in steps.into_iter().enumerate() {
+                revision += u64::from(newer);
+                let now = Timestamp::from_unix(number as i64 + 1);
+                let part = Some(Part { percentage, paused });
+                releases.release_part(&[amd64()], &channels[risk], revision, part, now);
+                let before = installed;
+                let get = |releases: &Releases, has| offered(releases, &channels[risk].to_string(), has, chance);
+                if paused {
+                    // Every other device gets what it would if it were behind all, or keeps what it has.
+                    let fresh = get(&releases, None).map(|(revision, _)| revision);
+                    let behind = offered(&releases, &channels[risk].to_string(), None, 1.0);
+                    if risk == 0 {
+                        prop_assert_eq!(fresh, behind.map(|(revision, _)| revision));
+                    }
+                    let open = releases.held(&amd64(), &channels[risk], now).unwrap();
+                    prop_assert!(fresh != Some(revision) || open.progressive.as_ref().unwrap().otherwise == fresh
+                        || releases.open.iter().any(|other| other.channel != open.channel && other.revision == revision));
+                    // Who has it keeps it, also as the first of all.
+                    let kept = offered(&releases, &channels[risk].to_string(), Some(revision), chance);
+                    prop_assert_eq!(kept.map(|(revision, _)| revision), Some(revision));
+                    // It goes on: who lies below the percentage gets it, the others what they had while it was paused.
+                    let mut after = releases.clone();
+                    let part = Some(Part { percentage: resumed, paused: false });
+                    after.release_part(&[amd64()], &channels[risk], revision, part, now);
+                    let went_on = get(&after, before);
+                    if chance * 100.0 < resumed {
+                        prop_assert_eq!(went_on.map(|(revision, _)| revision), Some(revision));
+                    } else {
+                        prop_assert_eq!(went_on, get(&releases, before));
+                    }
+                }
+                let found = get(&releases, before).map(|(revision, _)| revision);
+                if risk == 0 {
+                    installed = found;
+                }
             }
         }
 

@@ -25,6 +25,18 @@ pub struct Progressive {
     /// What a part of the devices got here since that, before this revision: who has it keeps it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given: Vec<u64>,
+    /// It waits: no further device gets it, whatever the percentage; who has it keeps it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+}
+
+/// How far a release to a part of the devices goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
+    /// Of 100 devices this many get it.
+    pub percentage: f64,
+    /// No further device gets it until it goes on.
+    pub paused: bool,
 }
 
 /// One entry of the channel map.
@@ -72,7 +84,8 @@ pub struct Found<'m> {
 
 impl Progressive {
     /// For this part of the devices, after what the channel held before.
-    fn after(before: Option<&Release>, percentage: f64) -> Self {
+    fn after(before: Option<&Release>, reach: Part) -> Self {
+        let Part { percentage, paused } = reach;
         let part = before.and_then(|before| before.progressive.as_ref());
         let revision = before.map(|before| before.revision);
         let Some(part) = part else {
@@ -80,6 +93,7 @@ impl Progressive {
                 percentage,
                 otherwise: revision,
                 given: Vec::new(),
+                paused,
             };
         };
         let mut given = part.given.clone();
@@ -88,15 +102,17 @@ impl Progressive {
             percentage,
             otherwise: part.otherwise,
             given,
+            paused,
         }
     }
 }
 
 impl Release {
-    /// What stands in for a device at this place among all, if it is not of the part that gets the revision.
+    /// What stands in for a device at this place among all, if it is not of the part that gets the revision. Of what is
+    /// paused no device is.
     pub fn beyond(&self, chance: f64) -> Option<&Progressive> {
         let part = self.progressive.as_ref()?;
-        (chance * 100.0 >= part.percentage).then_some(part)
+        (part.paused || chance * 100.0 >= part.percentage).then_some(part)
     }
 
     /// What a device at this place gets here.
@@ -132,7 +148,23 @@ impl Releases {
         percentage: Option<f64>,
         now: Timestamp,
     ) {
-        let percentage = percentage.filter(|percentage| *percentage < 100.0);
+        let part = percentage.map(|percentage| Part {
+            percentage,
+            paused: false,
+        });
+        self.release_part(architectures, channel, revision, part, now);
+    }
+
+    /// The same; what is for a part of the devices may be paused. What is for all cannot be.
+    pub fn release_part(
+        &mut self,
+        architectures: &[Architecture],
+        channel: &Channel,
+        revision: u64,
+        part: Option<Part>,
+        now: Timestamp,
+    ) {
+        let part = part.filter(|part| part.percentage < 100.0);
         let everywhere = architectures.iter().any(|name| name.as_str() == ANY);
         let mut concerned = architectures.to_vec();
         if everywhere {
@@ -143,13 +175,12 @@ impl Releases {
         }
         let entries: Vec<Release> = concerned
             .iter()
-            .filter(|name| percentage.is_some() || architectures.contains(name))
+            .filter(|name| part.is_some() || architectures.contains(name))
             .map(|architecture| Release {
                 architecture: architecture.clone(),
                 channel: channel.clone(),
                 revision,
-                progressive: percentage
-                    .map(|percentage| Progressive::after(self.held(architecture, channel, now), percentage)),
+                progressive: part.map(|part| Progressive::after(self.held(architecture, channel, now), part)),
                 released: now,
                 expires: channel.branch.as_ref().map(|_| now.plus_seconds(BRANCH_LIFE)),
             })
@@ -160,6 +191,24 @@ impl Releases {
         self.open.extend(entries);
         self.open
             .sort_by(|a, b| (&a.channel, &a.architecture).cmp(&(&b.channel, &b.architecture)));
+    }
+
+    /// The percentage of a revision that is in a channel for a part of the devices only; none if it is not, also for one
+    /// of these architectures. Where they differ, the lowest.
+    pub fn percentage(
+        &self,
+        architectures: &[Architecture],
+        channel: &Channel,
+        revision: u64,
+        now: Timestamp,
+    ) -> Option<f64> {
+        let parts = architectures.iter().map(|architecture| {
+            let held = self.held(architecture, channel, now)?;
+            let part = held.progressive.as_ref()?;
+            (held.revision == revision).then_some(part.percentage)
+        });
+        let parts: Option<Vec<f64>> = parts.collect();
+        parts?.into_iter().reduce(f64::min)
     }
 
     /// Closes a channel for these architectures (none given: for all). False if nothing was open.
@@ -363,6 +412,39 @@ mod tests {
         assert_eq!(find(&map, "arm64", "stable", 100, 0.9), None);
         map.release(&[arch("all")], &stable, 4, None, at(110));
         assert_eq!(map.open.len(), 1);
+    }
+
+    #[test]
+    fn what_is_paused_is_remembered_and_goes_on_where_it_was() {
+        let mut map = Releases::default();
+        let stable: Channel = "stable".parse().unwrap();
+        let both = [arch("amd64"), arch("arm64")];
+        let part = |percentage, paused| Some(Part { percentage, paused });
+        map.release(&both, &stable, 1, None, at(0));
+        assert_eq!(map.percentage(&both, &stable, 1, at(1)), None, "for all");
+        map.release(&both, &stable, 2, Some(60.0), at(10));
+        map.release(&[arch("arm64")], &stable, 2, Some(20.0), at(11));
+        assert_eq!(map.percentage(&both, &stable, 2, at(12)), Some(20.0));
+        assert_eq!(map.percentage(&both[..1], &stable, 2, at(12)), Some(60.0));
+        assert_eq!(map.percentage(&both, &stable, 1, at(12)), None);
+        assert_eq!(map.percentage(&[arch("riscv64")], &stable, 2, at(12)), None);
+        map.release_part(&both, &stable, 2, part(60.0, true), at(20));
+        assert_eq!(find(&map, "amd64", "stable", 30, 0.0).unwrap().0, 1);
+        assert_eq!(map.percentage(&both, &stable, 2, at(30)), Some(60.0));
+        map.release_part(&both, &stable, 2, part(60.0, false), at(40));
+        assert_eq!(find(&map, "amd64", "stable", 50, 0.5).unwrap().0, 2);
+        assert_eq!(find(&map, "amd64", "stable", 50, 0.7).unwrap().0, 1);
+        let told: Vec<bool> = map.events(at(60)).iter().map(|event| event.paused).collect();
+        assert_eq!(told.iter().filter(|paused| **paused).count(), 2, "{told:?}");
+        // What is not paused is written as it ever was.
+        let text = |map: &Releases| serde_json::to_string(&map.open).unwrap();
+        assert!(!text(&map).contains("paused"));
+        map.release_part(&both, &stable, 2, part(60.0, true), at(70));
+        let read: Vec<Release> = serde_json::from_str(&text(&map)).unwrap();
+        assert_eq!(read, map.open);
+        // For all means for all.
+        map.release_part(&both, &stable, 2, part(100.0, true), at(80));
+        assert_eq!(find(&map, "amd64", "stable", 90, 0.99).unwrap().0, 2);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Event {
     pub revision: Option<u64>,
     /// Only this part of the devices gets it, out of 100.
     pub percentage: Option<f64>,
+    /// That part waited: no further device got it.
+    pub paused: bool,
     /// When a branch closes by itself.
     pub expires: Option<Timestamp>,
     /// When it happened.
@@ -55,6 +57,7 @@ impl Releases {
                 channel: past.channel.clone(),
                 revision: Some(past.revision),
                 percentage: past.progressive.as_ref().map(|part| part.percentage),
+                paused: past.progressive.as_ref().is_some_and(|part| part.paused),
                 expires: None,
                 when: past.from,
             });
@@ -81,6 +84,7 @@ impl Releases {
                 channel: open.channel.clone(),
                 revision: Some(open.revision),
                 percentage: open.progressive.as_ref().map(|part| part.percentage),
+                paused: open.progressive.as_ref().is_some_and(|part| part.paused),
                 expires: open.expires,
                 when: open.released,
             });
@@ -93,6 +97,7 @@ impl Releases {
             channel,
             revision: None,
             percentage: None,
+            paused: false,
             expires: None,
             when,
         }));

@@ -97,6 +97,8 @@ struct ChannelView {
     percentage: Option<f64>,
     /// What the others get.
     otherwise: Option<u64>,
+    /// No further device gets it until it goes on.
+    paused: bool,
     released_at: Timestamp,
     expires_at: Option<Timestamp>,
 }
@@ -110,6 +112,7 @@ impl From<&Release> for ChannelView {
             revision: release.revision,
             percentage: part.map(|part| part.percentage),
             otherwise: part.and_then(|part| part.otherwise),
+            paused: part.is_some_and(|part| part.paused),
             released_at: release.released,
             expires_at: release.expires,
         }
@@ -382,6 +385,9 @@ struct ReleaseBody {
     channels: Vec<Channel>,
     #[serde(default)]
     percentage: Option<f64>,
+    /// Whether the part waits or goes on; without a percentage that of before.
+    #[serde(default)]
+    pause: Option<bool>,
 }
 
 async fn release(app: App, ctx: BrandCtx, input: Input<Json<ReleaseBody>>) -> Outcome<Json<SnapView>> {
@@ -391,6 +397,7 @@ async fn release(app: App, ctx: BrandCtx, input: Input<Json<ReleaseBody>>) -> Ou
         revision: body.revision,
         channels: body.channels,
         percentage: body.percentage,
+        pause: body.pause,
     };
     let snap = releases::release(&app, &ctx, &name, &new).await?;
     Ok(Json(SnapView::of(snap, app.clock.now())))

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use warp::reply::Response;
 
 use super::push::{channels, errors, upload_id};
-use super::releases::{channels_of, events_of, facts_with, map_of, mapped, status};
+use super::releases::{ProgressiveBody, channels_of, events_of, facts_with, map_of, mapped, status};
 use super::{Created, Input, Json, List, Outcome, Publisher};
 use crate::app::catalog::names::{self, NameTrouble, Wanted};
 use crate::app::catalog::overview;
@@ -356,12 +356,6 @@ struct ReleaseBody {
     progressive: Option<ProgressiveBody>,
 }
 
-#[derive(Debug, Deserialize)]
-struct ProgressiveBody {
-    #[serde(default)]
-    percentage: Option<f64>,
-}
-
 async fn release(app: App, ctx: SnapCtx, input: Input<List<ReleaseBody>>) -> Outcome<Json<Value>> {
     let List(wanted) = input.body;
     if wanted.is_empty() {
@@ -372,11 +366,13 @@ async fn release(app: App, ctx: SnapCtx, input: Input<List<ReleaseBody>>) -> Out
     for one in wanted {
         let channel: Channel = one.channel.parse().map_err(Refusal::from)?;
         told.push(json!({"channel": channel.to_string(), "revision": one.revision}));
+        let (percentage, pause) = one.progressive.map(ProgressiveBody::read).unwrap_or_default();
         steps.push(match one.revision {
             Some(revision) => Step::Release(NewRelease {
                 revision,
                 channels: vec![channel],
-                percentage: one.progressive.and_then(|part| part.percentage),
+                percentage,
+                pause,
             }),
             None => Step::Close(channel, Vec::new()),
         });

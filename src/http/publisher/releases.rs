@@ -73,9 +73,9 @@ pub(super) struct PhasingView {
 }
 
 impl PhasingView {
-    fn of(percentage: Option<f64>) -> Self {
+    fn of(percentage: Option<f64>, paused: bool) -> Self {
         Self {
-            paused: percentage.map(|_| false),
+            paused: percentage.map(|_| paused),
             percentage,
             current_percentage: None,
         }
@@ -98,18 +98,20 @@ pub(super) struct MapView {
 pub(super) fn map_of(snap: &SnapRecord, now: Timestamp) -> Vec<MapView> {
     let mut map = Vec::new();
     for open in snap.releases.listed(now) {
+        let part = open.progressive.as_ref();
+        let paused = part.is_some_and(|part| part.paused);
         let view = |revision, percentage, when| MapView {
             architecture: open.architecture.clone(),
             channel: open.channel.to_string(),
             expiration_date: open.expires,
-            progressive: PhasingView::of(percentage),
+            progressive: PhasingView::of(percentage, paused),
             revision,
             when,
         };
         if let Some(otherwise) = otherwise(open) {
             map.push(view(otherwise, None, snap.releases.held_since(open, otherwise)));
         }
-        let percentage = open.progressive.as_ref().map(|part| part.percentage);
+        let percentage = part.map(|part| part.percentage);
         map.push(view(open.revision, percentage, open.released));
     }
     map
@@ -248,6 +250,7 @@ impl From<Event> for EventView {
             channel,
             revision,
             percentage,
+            paused,
             expires,
             when,
         } = event;
@@ -256,7 +259,7 @@ impl From<Event> for EventView {
             branch: channel.branch.as_deref().map(str::to_owned),
             channel: channel.to_string(),
             expiration_date: expires,
-            progressive: PhasingView::of(percentage),
+            progressive: PhasingView::of(percentage, paused),
             revision,
             risk: channel.risk,
             track: channel.track.to_string(),
@@ -350,12 +353,22 @@ impl Number {
     }
 }
 
+/// How far a release goes, as clients send it.
 #[derive(Debug, Deserialize)]
-struct ProgressiveBody {
+pub(super) struct ProgressiveBody {
     #[serde(default)]
     percentage: Option<f64>,
     #[serde(default)]
     paused: Option<bool>,
+}
+
+impl ProgressiveBody {
+    /// The percentage, and whether it waits. Clients say `false` beside all they release; only with a percentage of its own
+    /// it is about a part of the devices.
+    pub(super) fn read(self) -> (Option<f64>, Option<bool>) {
+        let pause = self.paused.filter(|paused| *paused || self.percentage.is_some());
+        (self.percentage, pause)
+    }
 }
 
 async fn release(app: App, ctx: UnplacedCtx, input: Input<Json<ReleaseBody>>) -> Outcome<Json<Value>> {
@@ -365,18 +378,12 @@ async fn release(app: App, ctx: UnplacedCtx, input: Input<Json<ReleaseBody>>) ->
         .parse()
         .map_err(|_| Refusal::not_found("cannot find the snap: this is no name of a snap"))?;
     let ctx = ctx.snap(&app, &name).await?;
-    let progressive = body.progressive.as_ref();
-    if progressive.and_then(|part| part.paused) == Some(true) {
-        return Err(Refusal::invalid(
-            "invalid-request",
-            "cannot pause a release: release the revision to fewer devices instead (a lower percentage)",
-        )
-        .into());
-    }
+    let (percentage, pause) = body.progressive.map(ProgressiveBody::read).unwrap_or_default();
     let new = NewRelease {
         revision: body.revision.read()?,
         channels: channels(&body.channels)?,
-        percentage: progressive.and_then(|part| part.percentage),
+        percentage,
+        pause,
     };
     let done = releases::change(&app, ctx.brand(), &name, &[Step::Release(new)]).await?;
     let entry = overview::entry(&app, &ctx).await?;

@@ -75,6 +75,12 @@ pub(super) fn map(
                             (post_button(mark, &format!("{path}/promote"), &label, &name, "",
                                 &[("from", &name), ("to", &safer.to_string())]))
                         }
+                        @for (revision, paused) in parts(entries) {
+                            @let revision = revision.to_string();
+                            @let (label, word) = if paused { ("Resume", "no") } else { ("Pause", "yes") };
+                            (post_button(mark, &format!("{path}/release"), &format!("{label} {revision}"), &name, "",
+                                &[("revision", &revision), ("channels", &name), ("pause", word)]))
+                        }
                         (post_button(mark, &format!("{path}/close"), "Close", &name, "danger",
                             &[("channel", &name)]))
                     }
@@ -102,12 +108,22 @@ pub(super) fn map(
     }
 }
 
+/// The revisions of a channel that are for a part of the devices, and whether they are paused.
+fn parts(entries: &[&Release]) -> BTreeMap<u64, bool> {
+    let parts = entries.iter().filter_map(|entry| {
+        let part = entry.progressive.as_ref()?;
+        Some((entry.revision, part.paused))
+    });
+    parts.collect()
+}
+
 fn held(entry: &Release, versions: &BTreeMap<u64, &str>) -> Markup {
     html! {
         (entry.architecture) ": " strong { (entry.revision) }
         @if let Some(version) = versions.get(&entry.revision) { " (" (version) ")" }
         @if let Some(part) = &entry.progressive {
             " " (mark(&format!("{} %", part.percentage), "strong"))
+            @if part.paused { " " (mark("paused", "strong")) }
             " others: " @match part.otherwise { Some(other) => (other), None => "what the safer risks hold" }
         }
         @if let Some(end) = entry.expires { " until " (time(end)) }
@@ -162,13 +178,31 @@ fn new_release(snap: &SnapRecord, revisions: &[RevisionRecord]) -> Markup {
 async fn release(visit: Visit<SnapCtx, Form>) -> Outcome {
     let (brand, name) = (visit.ctx.brand(), &visit.ctx.snap().name);
     let form = &visit.body;
+    let pause = match form.raw("pause") {
+        "" => None,
+        "yes" => Some(true),
+        "no" => Some(false),
+        // Not taken for nothing: that would be a release to all.
+        _ => {
+            return Err(Refusal::invalid(
+                "invalid-request",
+                "cannot release this: pause is yes or no",
+            ));
+        }
+    };
     let new = NewRelease {
         revision: form.need("revision", "Revision")?,
         channels: form.list("channels", "To the channels")?,
         percentage: form.parse("percentage", "Only for a part of the devices")?,
+        pause,
     };
     releases::release(&visit.app, brand, name, &new).await?;
-    Ok(done_at(&of_snap(brand.brand(), name), "released"))
+    let word = match pause {
+        Some(true) => "paused",
+        Some(false) => "resumed",
+        None => "released",
+    };
+    Ok(done_at(&of_snap(brand.brand(), name), word))
 }
 
 async fn close(visit: Visit<SnapCtx, Form>) -> Outcome {

@@ -604,6 +604,11 @@ const DONE: &[(&str, &str)] = &[
         "The channel is closed: devices get what the safer risks hold.",
     ),
     ("promoted", "Promoted."),
+    (
+        "paused",
+        "Paused: no further device gets the revision; who has it keeps it.",
+    ),
+    ("resumed", "The release goes on."),
     ("track", "The track is there."),
     ("uploaded", "The revision is there."),
     (

@@ -1,6 +1,6 @@
 //! Which revision a device gets over HTTP: releases to a part of the devices, cohorts, epochs, branches.
 
-use hallmark::domain::catalog::{Channel, RevisionRecord, chance};
+use hallmark::domain::catalog::{Channel, Part, RevisionRecord, chance};
 use hallmark::domain::ident::DeviceId;
 use serde_json::json;
 
@@ -95,6 +95,42 @@ async fn a_device_keeps_what_a_progressive_release_gave_it() {
         })
         .await;
     assert_eq!(offered(&device, 4, "beta").await, "1@latest/stable");
+}
+
+#[tokio::test]
+async fn a_pause_reaches_nobody_new_and_takes_nothing_back() {
+    let field = agents().await;
+    let device = device(&field).await;
+    let part = async |revision: u64, percentage: f64, paused: bool| {
+        let stock = Stock { field: &field };
+        let (channel, now): (Channel, _) = ("stable".parse().unwrap(), stock.now());
+        stock
+            .edit("agent", |record| {
+                let all = ["all".parse().unwrap()];
+                let part = Some(Part { percentage, paused });
+                record.releases.release_part(&all, &channel, revision, part, now);
+            })
+            .await;
+    };
+    let with = with("agent");
+    part(2, with, true).await;
+    assert_eq!(offered(&device, 1, "stable").await, "1@latest/stable");
+    assert_eq!(device.install(&["agent"], "stable").await, ["1@latest/stable"]);
+    assert_eq!(offered(&device, 2, "stable").await, "2@latest/stable");
+    part(2, with, false).await;
+    assert_eq!(offered(&device, 1, "stable").await, "2@latest/stable");
+    part(2, with, true).await;
+    assert_eq!(offered(&device, 2, "stable").await, "2@latest/stable");
+    assert_eq!(offered(&device, 1, "edge").await, "1@latest/stable");
+    // The next one is paused from its first moment on: who has the one before keeps that.
+    part(3, with, true).await;
+    assert_eq!(offered(&device, 2, "stable").await, "2@latest/stable");
+    assert_eq!(offered(&device, 3, "stable").await, "3@latest/stable");
+    assert_eq!(offered(&device, 1, "stable").await, "1@latest/stable");
+    part(3, without("agent"), false).await;
+    assert_eq!(offered(&device, 2, "stable").await, "2@latest/stable");
+    part(3, with, false).await;
+    assert_eq!(offered(&device, 2, "stable").await, "3@latest/stable");
 }
 
 #[tokio::test]

@@ -235,6 +235,7 @@ async fn a_release_to_several_channels_is_seen_whole_by_all_who_ask_meanwhile() 
             revision: 2 + round % 4,
             channels: vec!["stable".parse().unwrap(), "beta".parse().unwrap()],
             percentage: None,
+            pause: None,
         };
         let done = release(&field.app, &acme_ctx(), &"agent".parse().unwrap(), &new).await;
         assert_eq!(done.unwrap().releases.listed(stock.now()).len(), 5);

@@ -122,8 +122,14 @@ async fn releases_and_closings_as_the_oldest_client_wants_them() {
         (
             json!("1"),
             vec!["stable"],
-            json!({"progressive": {"percentage": 5, "paused": true}}),
-            (400, "invalid-request"),
+            json!({"progressive": {"percentage": 100, "paused": true}}),
+            (400, "invalid-percentage"),
+        ),
+        (
+            json!("1"),
+            vec!["stable"],
+            json!({"progressive": {"percentage": null, "paused": true}}),
+            (409, "not-progressive"),
         ),
         (
             json!("1"),
@@ -338,4 +344,78 @@ async fn lists_have_exactly_the_keys_that_clients_allow() {
         let answer = client.call("GET", &path, Value::Null).await;
         assert_eq!(answer.refusal(), (404, "resource-not-found"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_progressive_release_is_paused_and_goes_on() {
+    let shop = Shop::new().await;
+    let client = Client::new(&shop, "pub");
+    let id = stocked(&shop).await;
+    release(&client, json!("1"), &["stable"], json!({})).await.ok();
+    let part = |percentage: Value, paused: bool| json!({"progressive": {"percentage": percentage, "paused": paused}});
+    let shown = async || -> Vec<(u64, Value, Value)> {
+        let map = client.get("/api/v2/snaps/my-snap/channel-map").await;
+        let entries = map["channel-map"].as_array().unwrap().iter();
+        entries
+            .map(|found| {
+                let (revision, part) = (found["revision"].as_u64().unwrap(), &found["progressive"]);
+                (revision, part["percentage"].clone(), part["paused"].clone())
+            })
+            .collect()
+    };
+    let for_all = (1, Value::Null, Value::Null);
+    release(&client, json!("3"), &["stable"], part(json!(30), false))
+        .await
+        .ok();
+    assert_eq!(shown().await, [for_all.clone(), (3, json!(30.0), json!(false))]);
+    shop.clock.advance(5);
+    let paused = release(&client, json!("3"), &["stable"], part(json!(30), true))
+        .await
+        .ok();
+    assert_eq!(paused["channel_map"][1]["progressive"]["paused"], true);
+    assert_eq!(shown().await, [for_all.clone(), (3, json!(30.0), json!(true))]);
+    let events = client.get("/api/v2/snaps/my-snap/releases").await;
+    assert_eq!(events["releases"][0]["progressive"]["paused"], true, "{events}");
+    assert_eq!(events["releases"][1]["progressive"]["paused"], false, "{events}");
+    let gateway = client.get("/v1/snap/my-snap/releases").await;
+    assert_eq!(
+        gateway["channel-map"][1]["progressive"]["paused"], true,
+        "{gateway}"
+    );
+    // Of another revision there is nothing to pause.
+    let other = release(&client, json!("2"), &["stable"], part(Value::Null, true)).await;
+    assert_eq!(other.refusal(), (409, "not-progressive"));
+    // From a terminal, at the percentage it had; and by the way of on-premises clients.
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let table = shop.run("pub", &["snap", "show", "my-snap"]).await;
+    assert!(
+        words(&table.out).contains("latest/stable amd64 3 30 %, paused"),
+        "{}",
+        table.out
+    );
+    let go_on = ["snap", "release", "my-snap", "3", "stable", "--resume"];
+    let done = shop.run("pub", &go_on).await;
+    assert_eq!(
+        done.err,
+        "revision 3 of my-snap is in latest/stable, and goes on\n"
+    );
+    assert_eq!(shown().await, [for_all.clone(), (3, json!(30.0), json!(false))]);
+    let body =
+        json!([{"channel": "stable", "revision": 3, "progressive": {"percentage": 40, "paused": true}}]);
+    client.call("POST", "/v1/snap/my-snap/releases", body).await.ok();
+    assert_eq!(shown().await, [for_all, (3, json!(40.0), json!(true))]);
+    // What is released to all is for all, also with a client that says that it does not wait.
+    release(&client, json!("3"), &["stable"], part(Value::Null, false))
+        .await
+        .ok();
+    assert_eq!(shown().await, [(3, Value::Null, Value::Null)]);
+    let state = client.get(&format!("/dev/api/snaps/{id}/state")).await;
+    assert!(state["channel_map_tree"].is_object());
+    let late = shop
+        .run("pub", &["snap", "release", "my-snap", "3", "stable", "--pause"])
+        .await;
+    assert!(
+        late.status == 1 && late.err.contains("[not-progressive]"),
+        "{late:?}"
+    );
 }

@@ -44,7 +44,20 @@ async fn a_publisher_registers_releases_promotes_and_closes() {
     send(release("2", "edge", "20"))
         .await
         .shows("20 %")
-        .shows("others: 1");
+        .shows("others: 1")
+        .shows("Pause 2");
+    // Paused and resumed at the percentage it has.
+    let turn = async |word: &'static str| {
+        let fields = [("revision", "2"), ("channels", "latest/edge"), ("pause", word)];
+        publisher.post("/brands/acme/snaps/hello/release", &fields).await
+    };
+    let paused = turn("yes").await;
+    paused.shows("Paused: no further").shows("20 %").shows("Resume 2");
+    let resumed = turn("no").await;
+    resumed
+        .shows("The release goes on.")
+        .shows("20 %")
+        .shows("Pause 2");
     send(release("3", "edge", ""))
         .await
         .shows("arm64: <strong>3</strong> (3)");
@@ -104,6 +117,18 @@ async fn a_publisher_registers_releases_promotes_and_closes() {
             vec![("revision", "1"), ("channels", "edge"), ("percentage", "200")],
             400,
             "percentage",
+        ),
+        (
+            "release",
+            vec![("revision", "1"), ("channels", "edge"), ("pause", "maybe")],
+            400,
+            "pause is yes or no",
+        ),
+        (
+            "release",
+            vec![("revision", "1"), ("channels", "edge"), ("pause", "yes")],
+            409,
+            "not there for a part",
         ),
         (
             "release",

@@ -246,6 +246,7 @@ impl Upload {
             revision,
             channels: self.channels.clone(),
             percentage: self.percentage,
+            pause: None,
         })
     }
 }

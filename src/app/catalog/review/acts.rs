@@ -247,6 +247,7 @@ async fn admit(
         revision: revision.revision,
         channels: review.channels.clone(),
         percentage: review.percentage,
+        pause: None,
     };
     // Whoever asked for the release may have lost their part in the snap since.
     let asked = review.release_by.as_ref().or(review.uploader.as_ref());
