@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::index::State;
+use super::index::{Shown, State};
 use super::waves::{Doer, NewWave, find, refused};
 use super::{notify, start};
 use crate::app::assertions::{check, read_stream};
@@ -172,10 +172,20 @@ pub(super) async fn draw(
     })
 }
 
-/// What devices may have of waves of a tag that were cancelled after some saw them, and after what is published.
+/// What devices may have of waves of a tag that were cancelled after some saw them, unless a rollback came after.
 fn kept(state: &State, map: &ProductionMap) -> Vec<Entry> {
-    let left = state.left_behind(&map.store, &map.tag);
-    left.flat_map(|shown| shown.wave().entries()).cloned().collect()
+    let cancelled = state
+        .waves(&map.store)
+        .map(Shown::wave)
+        .filter(|wave| wave.tag == map.tag && wave.status == WaveStatus::Canceled && wave.rollouts > 0);
+    let left = cancelled.flat_map(|wave| {
+        let stays = |entry: &&Entry| {
+            let published = map.find(entry.pin.by_ref());
+            published.is_none_or(|published| published.rollback < wave.sequence)
+        };
+        wave.entries().iter().filter(stays)
+    });
+    left.cloned().collect()
 }
 
 /// The snaps that all devices have whose model follows the set. Others are optional: a device drops a set of which it lacks a

@@ -11,6 +11,7 @@ mod stock;
 mod store;
 mod updates;
 mod wave_crash;
+mod wave_set_walk;
 mod wave_sets;
 mod wave_walk;
 mod waves;

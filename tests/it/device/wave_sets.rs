@@ -3,25 +3,25 @@
 use bytes::Bytes;
 use hallmark::app::fleet::binding::{self, NewBinding};
 use hallmark::app::fleet::devices::{PlaceChange, change};
-use hallmark::app::fleet::waves::{self, NewWave};
+use hallmark::app::fleet::waves::{self, NewWave, Source};
 use hallmark::app::key_roll;
 use hallmark::app::keys::{self, KeyRequest};
 use hallmark::app::sign::sign;
 use hallmark::app::store::flush_reports;
 use hallmark::app::{App, Refusal};
 use hallmark::domain::assertion::{Assertion, AssertionType, Statement, Typed, Value as Header, decode};
-use hallmark::domain::fleet::{Act, WaveStatus};
+use hallmark::domain::fleet::{Act, WaveKind, WaveStatus};
 use hallmark::domain::vault::{KeyPurpose, SigningKey};
 use hallmark::http::metrics::Metrics;
 use serde_json::json;
 
 use super::Field;
-use super::stock::{Device, id, installed, outcomes, refresh_action};
+use super::stock::{Device, Stock, id, installed, outcomes, refresh_action};
 use super::waves::{Fleet, Member, agent_wave, agents, limit, listed, name, reopened, store, whole};
 use crate::harness::acme_ctx;
 
 /// A key of the brand that signs validation sets.
-async fn set_key(app: &App, name: &str) {
+pub(super) async fn set_key(app: &App, name: &str) {
     let request = KeyRequest {
         name: name.parse().unwrap(),
         purposes: vec![KeyPurpose::ValidationSet],
@@ -456,4 +456,62 @@ async fn other_sets_hold_a_production_device_too() {
     let next = signed(&field.app, &next).await;
     let refused = hallmark::app::assertions::import(&field.app, &acme_ctx(), next.encoded().clone()).await;
     assert_eq!(refused.unwrap_err().code, "made-by-waves");
+}
+
+#[tokio::test]
+async fn what_a_cancelled_wave_left_behind_is_left_free_by_all_later_ones() {
+    let field = agents().await;
+    set_key(&field.app, "sets").await;
+    let stock = Stock { field: &field };
+    for revision in 2..=4 {
+        let content = format!("secret {revision}");
+        stock.revision("secret", revision, &content, |_| ()).await;
+    }
+    let fleet = Fleet::new(&field, 1).await;
+    let of = |wave: &str, snaps: &[(&str, u64)], kind| {
+        let snaps = snaps
+            .iter()
+            .map(|(name, revision)| (name.parse().unwrap(), Some(*revision)));
+        NewWave {
+            source: Source::Snaps(snaps.collect()),
+            kind,
+            ..bound(wave, 1, Some("sets"))
+        }
+    };
+    // What the documents of a wave hold `agent` to: the wave's, and that of what takes it back.
+    let held = async |wave: &str| {
+        let ctx = store(&field.app).await;
+        let documents = binding::documents(&field.app, &ctx, &wave.parse().unwrap()).await;
+        documents.unwrap().map(|document| {
+            let Some(Header::List(snaps)) = document.headers().get("snaps") else {
+                panic!("{document:?}")
+            };
+            let agent = snaps.iter().find_map(|snap| match snap {
+                Header::Map(snap) if snap["name"] == Header::from("agent") => Some(snap),
+                _ => None,
+            });
+            agent.unwrap().get("revision").cloned()
+        })
+    };
+    let (forward, back) = (WaveKind::Forward, WaveKind::Rollback);
+    init(&field, of("a", &[("agent", 2), ("secret", 2)], forward))
+        .await
+        .unwrap();
+    fleet.act("a", Act::Complete).await.unwrap();
+    init(&field, of("b", &[("agent", 3)], forward)).await.unwrap();
+    assert_eq!(held("b").await, [Some("3".into()), Some("2".into())]);
+    fleet.roll("b", listed(&["P0"])).await.unwrap();
+    fleet.act("b", Act::Cancel).await.unwrap();
+    init(&field, of("c", &[("secret", 3)], forward)).await.unwrap();
+    assert_eq!(held("c").await, [None, None]);
+    fleet.act("c", Act::Complete).await.unwrap();
+    init(&field, of("d", &[("secret", 4)], forward)).await.unwrap();
+    assert_eq!(held("d").await, [None, None], "also once a later one is complete");
+    fleet.act("d", Act::Cancel).await.unwrap();
+    // A rollback means it.
+    init(&field, of("e", &[("agent", 1)], back)).await.unwrap();
+    assert_eq!(held("e").await, [Some("1".into()), None]);
+    fleet.act("e", Act::Complete).await.unwrap();
+    init(&field, of("f", &[("secret", 4)], forward)).await.unwrap();
+    assert_eq!(held("f").await, [Some("1".into()), Some("1".into())]);
 }
