@@ -4,7 +4,7 @@ use super::index::id_of;
 use super::{DeviceSight, start};
 use crate::app::{App, Refusal};
 use crate::domain::catalog::{Channel, DeviceReport};
-use crate::domain::fleet::{FleetDevice, Rule, WaveRecord};
+use crate::domain::fleet::{FleetDevice, PinRef, Rule, WaveRecord};
 use crate::domain::ident::{DeviceId, SnapId, WaveName};
 use crate::domain::time::Timestamp;
 
@@ -106,7 +106,12 @@ fn seen(
     ) else {
         return by_channel(format!("it is not of this store: {channel_text} decides"));
     };
-    let decision = sight.decide(app, &id, &channel, &report.architecture, Some(snap.revision));
+    let pin = PinRef {
+        snap_id: &id,
+        channel: &channel,
+        architecture: &report.architecture,
+    };
+    let decision = sight.decide(app, pin, Some(snap.revision));
     let wave = standing.wave.as_ref().map_or("", |(name, _)| name.as_str());
     let (rule, why) = match decision.rule {
         Rule::Channel => (

@@ -93,30 +93,18 @@ impl DeviceSight {
     }
 
     /// What the device sees of one snap. `running` is its revision, where it has the snap.
-    pub fn decide(
-        &self,
-        app: &App,
-        snap_id: &SnapId,
-        channel: &Channel,
-        architecture: &Architecture,
-        running: Option<u64>,
-    ) -> Decision {
+    pub fn decide(&self, app: &App, pin: PinRef<'_>, running: Option<u64>) -> Decision {
         // Branches are for somebody in particular: nothing is pinned there.
-        if channel.branch.is_some() {
+        if pin.channel.branch.is_some() {
             return Decision::channel();
         }
-        let pin = PinRef {
-            snap_id,
-            channel,
-            architecture,
-        };
         let running = running.map(|revision| Running {
             revision,
             since: move || app.fleet.read().since(self.number, pin, revision),
             reverted: move |target| {
                 let state = app.fleet.read();
                 // What it ran when it last asked, and does not any more, it came back from just now.
-                state.has_reverted(self.number, snap_id, target)
+                state.has_reverted(self.number, pin.snap_id, target)
                     || (target > revision && state.ran(self.number, pin) == Some(target))
             },
         });
@@ -125,36 +113,12 @@ impl DeviceSight {
 
     /// Whether a device keeps what it runs rather than take a lower revision from its channel: where nothing is pinned any more,
     /// as after a cancelled wave, what a wave brought is not taken back.
-    pub fn keeps(
-        &self,
-        app: &App,
-        snap_id: &SnapId,
-        channel: &Channel,
-        architecture: &Architecture,
-        (running, offered): (u64, u64),
-    ) -> bool {
-        let pin = PinRef {
-            snap_id,
-            channel,
-            architecture,
-        };
+    pub fn keeps(&self, app: &App, pin: PinRef<'_>, (running, offered): (u64, u64)) -> bool {
         offered < running && app.fleet.read().since(self.number, pin, running) > 0
     }
 
     /// Whether the device may have this revision by its number: what is pinned hides all others.
-    pub fn allows(
-        &self,
-        snap_id: &SnapId,
-        channel: &Channel,
-        architecture: &Architecture,
-        revision: u64,
-        running: Option<u64>,
-    ) -> bool {
-        let pin = PinRef {
-            snap_id,
-            channel,
-            architecture,
-        };
+    pub fn allows(&self, pin: PinRef<'_>, revision: u64, running: Option<u64>) -> bool {
         let published = self.map.find(pin).map(|found| found.entry.revision);
         let waved = self.wave.as_ref().and_then(|record| record.wave.revision(pin));
         let hidden = self.hidden.as_ref().and_then(|record| record.wave.revision(pin));
@@ -168,36 +132,14 @@ impl DeviceSight {
     }
 
     /// Whether this revision is published.
-    pub fn publishes(
-        &self,
-        snap_id: &SnapId,
-        channel: &Channel,
-        architecture: &Architecture,
-        revision: u64,
-    ) -> bool {
-        let pin = PinRef {
-            snap_id,
-            channel,
-            architecture,
-        };
+    pub fn publishes(&self, pin: PinRef<'_>, revision: u64) -> bool {
         self.map
             .find(pin)
             .is_some_and(|found| found.entry.revision == revision)
     }
 
     /// Whether the wave brings this revision now.
-    pub fn brings(
-        &self,
-        snap_id: &SnapId,
-        channel: &Channel,
-        architecture: &Architecture,
-        revision: u64,
-    ) -> bool {
-        let pin = PinRef {
-            snap_id,
-            channel,
-            architecture,
-        };
+    pub fn brings(&self, pin: PinRef<'_>, revision: u64) -> bool {
         let wave = self.wave.as_ref().filter(|_| self.told);
         wave.is_some_and(|record| record.wave.revision(pin) == Some(revision))
     }

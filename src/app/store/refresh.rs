@@ -12,7 +12,7 @@ use super::view::Snapshot;
 use crate::app::App;
 use crate::app::fleet::DeviceSight;
 use crate::domain::catalog::{Ask, Channel, Pins, Track, chance, offer};
-use crate::domain::fleet::Rule;
+use crate::domain::fleet::{PinRef, Rule};
 use crate::domain::ident::{Architecture, IdentError, SnapId, SnapName};
 use crate::domain::snap::Epoch;
 use crate::domain::time::Timestamp;
@@ -212,7 +212,7 @@ fn new<'c>(
     let (channel, bare) = parsed.map_err(|error| no_channel(entry, &error))?;
     let redirect = (bare && channel.track != Track::default()).then(|| channel.clone());
     if let Some(sight) = sight {
-        let decision = sight.decide(app, &entry.record.id, &channel, &asker.architecture, None);
+        let decision = sight.decide(app, pin(entry, &channel, asker), None);
         let fits = |revision: &u64| match (&action.epoch, entry.epoch_of(*revision)) {
             (Some(current), Some(epoch)) => epoch.can_read(current),
             (None, known) => known.is_some(),
@@ -300,8 +300,7 @@ fn upgrade<'c>(
         let waved = sight
             .zip(channel.as_ref().ok())
             .is_some_and(|(sight, (channel, _))| {
-                let id = &entry.record.id;
-                running != Some(revision) && sight.brings(id, channel, &asker.architecture, revision)
+                running != Some(revision) && sight.brings(pin(entry, channel, asker), revision)
             });
         let found = exactly(entry, asker, revision, running);
         return found.map(|found| Found { waved, ..found });
@@ -329,7 +328,7 @@ fn upgrade<'c>(
             offer.as_ref().map_or(0, |offer| offer.revision),
         );
         let known = entry.revisions.contains_key(&installed.revision);
-        if known && sight.keeps(app, &entry.record.id, &channel, &asker.architecture, moves) {
+        if known && sight.keeps(app, pin(entry, &channel, asker), moves) {
             return Ok(stays(entry, asker, channel, installed.revision));
         }
     }
@@ -348,6 +347,15 @@ fn upgrade<'c>(
     })
 }
 
+/// What a revision of the snap would be pinned for, to this device.
+fn pin<'a>(entry: &'a SnapEntry, channel: &'a Channel, asker: &'a Asker) -> PinRef<'a> {
+    PinRef {
+        snap_id: &entry.record.id,
+        channel,
+        architecture: &asker.architecture,
+    }
+}
+
 /// Whether a production device may not have a revision by its number: what a validation set holds it to, it may.
 fn hides(
     sight: &DeviceSight,
@@ -357,11 +365,11 @@ fn hides(
     channel: &Channel,
     (revision, running): (u64, Option<u64>),
 ) -> bool {
-    let (id, architecture) = (&entry.record.id, &asker.architecture);
+    let pin = pin(entry, channel, asker);
     match action.vouched {
         Some(true) => false,
-        Some(false) => running != Some(revision) && !sight.publishes(id, channel, architecture, revision),
-        None => !sight.allows(id, channel, architecture, revision, running),
+        Some(false) => running != Some(revision) && !sight.publishes(pin, revision),
+        None => !sight.allows(pin, revision, running),
     }
 }
 
@@ -388,8 +396,7 @@ fn pinned<'c>(
     installed: &Installed<'_>,
 ) -> Option<Result<Found<'c>, ActionError>> {
     let running = installed.revision;
-    let id = &entry.record.id;
-    let decision = sight.decide(app, id, channel, &asker.architecture, Some(running));
+    let decision = sight.decide(app, pin(entry, channel, asker), Some(running));
     let wanted = decision.revision?;
     // What it could not read, or is not there any more, is no reason to leave what it has.
     let reads = entry
