@@ -24,7 +24,7 @@ use crate::domain::snap::SnapType;
 use crate::ports::{AssertionFilter, Change, Commit, CommitOutcome, Key, Kind, PutRule};
 
 /// The one series.
-pub(super) const SERIES: &str = "16";
+pub(in crate::app) const SERIES: &str = "16";
 
 /// A name to be registered.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use super::index::{Shown, State};
 use super::waves::{Doer, NewWave, find, refused};
 use super::{notify, start};
 use crate::app::assertions::{check, read_stream};
+use crate::app::catalog::register::SERIES;
 use crate::app::catalog::validation_sets::{self, MOST_SNAPS, listed};
 use crate::app::catalog::vouching::stored_below;
 use crate::app::store::Snapshot;
@@ -25,8 +26,6 @@ use crate::domain::fleet::{
 use crate::domain::ident::{AccountId, KeyId, KeyName, SetName, SnapId, StoreId, Tag, WaveName};
 use crate::domain::time::Timestamp;
 use crate::ports::{Change, Commit};
-
-const SERIES: &str = "16";
 
 /// How a wave binds devices, beside what the store decides.
 #[derive(Clone, Debug, Default)]

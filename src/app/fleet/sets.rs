@@ -29,7 +29,7 @@ pub(in crate::app) async fn latest(
     let Some((number, sequence)) = found else {
         return Ok(None);
     };
-    sight::stay_in(app, number, now).await?;
+    sight::stay_in(app, number, (set, sequence), now).await?;
     // The wave may have been stopped meanwhile, before its row was there.
     let state = app.fleet.read();
     if newest(&state, set, device, now) != Some((number, sequence)) {

@@ -8,7 +8,9 @@ use super::{devices, start};
 use crate::app::store::Installed;
 use crate::app::{App, Refusal};
 use crate::domain::catalog::Channel;
-use crate::domain::fleet::{Decision, Exposure, PinRef, ProductionMap, Running, Sight, WaveRecord, decide};
+use crate::domain::fleet::{
+    Decision, Exposure, PinRef, ProductionMap, Running, SetRef, Sight, WaveRecord, decide,
+};
 use crate::domain::ident::{Architecture, DeviceId, SnapId, StoreId};
 use crate::domain::time::Timestamp;
 use crate::ports::{Change, Commit, CommitOutcome};
@@ -144,6 +146,13 @@ impl DeviceSight {
         wave.is_some_and(|record| record.wave.revision(pin) == Some(revision))
     }
 
+    /// Whether the document of this sequence is that of the wave, and it is told now.
+    fn tells(&self, set: &SetRef, sequence: u64) -> bool {
+        let binding = self.wave.as_ref().and_then(|record| record.binding.as_ref());
+        let binding = binding.filter(|_| self.told);
+        binding.is_some_and(|binding| binding.set == *set && binding.wave.sequence == sequence)
+    }
+
     /// Whether the wave says something else than what the device has.
     fn has_news<'r>(
         &self,
@@ -198,15 +207,23 @@ pub(super) fn is_told(record: &WaveRecord, now: Timestamp) -> bool {
     record.wave.is_offered(now) && window.is_none_or(|window| window.is_open(now))
 }
 
-/// A device is told of the open wave of its tag: where it is a member of a whole group, that is recorded.
-pub(super) async fn stay_in(app: &App, number: u32, now: Timestamp) -> Result<(), Refusal> {
+/// A device is told of the document of this sequence of its tag: where that is of the open wave, which it sees as a member of a
+/// whole group, it is recorded.
+pub(super) async fn stay_in(
+    app: &App,
+    number: u32,
+    (set, sequence): (&SetRef, u64),
+    now: Timestamp,
+) -> Result<(), Refusal> {
     let standing = {
         let state = app.fleet.read();
         let id = state.row(number).map(|row| row.id);
         id.and_then(|id| standing(&state, number, id, now))
     };
     match standing {
-        Some(standing) if standing.by_group && standing.sight.told => stay(app, &standing).await,
+        Some(standing) if standing.by_group && standing.sight.tells(set, sequence) => {
+            stay(app, &standing).await
+        }
         _ => Ok(()),
     }
 }

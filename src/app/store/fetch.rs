@@ -93,7 +93,7 @@ pub async fn fetch(
             .and_then(|encoded| decode_bytes(encoded).ok())
             .filter(|found| known_to(catalog, asker, found));
         let Some(found) = found else {
-            if sets::has_another(app, wanted) {
+            if sets::has_one(app, wanted) {
                 continue;
             }
             answer.errors.push(GroupError {

@@ -10,6 +10,7 @@ use super::fetch::{Wanted, WantedKey};
 use super::refresh::{Context, SnapAction};
 use super::view::Snapshot;
 use crate::app::assertions::{self, Lookup};
+use crate::app::catalog::register::SERIES;
 use crate::app::{App, Refusal, fleet};
 use crate::domain::assertion::{Assertion, AssertionType, PrimaryKey, Ref, Typed, decode};
 use crate::domain::fleet::SetRef;
@@ -22,7 +23,6 @@ const MOST_DIFFERENT: usize = 64;
 
 /// The snaps and revisions of the validation sets that a request named so far: many actions name the same.
 pub type KnownSets<'r> = HashMap<&'r [String], HashSet<(String, u64)>>;
-const SERIES: &str = "16";
 
 /// The set that a key names without its number.
 fn set_ref(key: &[String]) -> Option<SetRef> {
@@ -69,9 +69,9 @@ pub(crate) async fn assertion(
     }
 }
 
-/// Whether a device asks for something newer than the validation set it has, of those that waves make. One that it may see no
-/// longer, as of a halted wave, is no error: snapd would refresh nothing at all.
-pub(super) fn has_another(app: &App, wanted: &Wanted) -> bool {
+/// Whether a device has one of the validation sets that waves make, and asks whether there is a newer one. That it may see none,
+/// as of a halted wave, is no error: snapd would refresh nothing at all.
+pub(super) fn has_one(app: &App, wanted: &Wanted) -> bool {
     match &wanted.key {
         WantedKey::Sequence {
             key,
