@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
     let seal = MasterKey::derive(b"only for this example", &new_kdf()?)?;
     let signer = SoftKeys::new(Arc::new(seal))?;
     let brand: AccountId = "acme".parse()?;
-    let key = signer.generate(&brand).await?;
+    let key = signer.generate(&brand, "model", None).await?;
     let public = PublicKey::decode(&key.public_key)?;
 
     // `draft` refuses what devices would refuse; `finish` decodes the result and verifies it.

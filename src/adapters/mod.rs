@@ -4,6 +4,8 @@ pub mod blobs_file;
 pub mod memory;
 pub mod oidc;
 pub mod passphrase;
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod seal;

@@ -10,7 +10,7 @@ use crate::domain::access::Brand;
 use crate::domain::assertion::{Assertion, AssertionType, PublicKey, Ref, TYPES, decode};
 use crate::domain::ident::KeyId;
 use crate::domain::time::Timestamp;
-use crate::domain::vault::{KeyState, SerialState, SigningKey};
+use crate::domain::vault::{KeyState, SerialState, SigningKey, TokenUri};
 use crate::ports::{AssertionFilter, Key, SerialFilter, StoreError};
 
 /// Rows of the serial ledger read at a time.
@@ -36,10 +36,25 @@ pub struct Findings {
     pub young_files: u64,
     /// When all of these can be judged.
     pub judge_after: Option<Timestamp>,
+    /// The hardware tokens that the settings name, and the keys in them.
+    #[serde(default)]
+    pub tokens: Vec<TokenFinding>,
     /// One line per thing that is wrong; empty = all is well.
     pub problems: Vec<String>,
     /// Problems beyond those listed.
     pub further_problems: u64,
+}
+
+/// A hardware token.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TokenFinding {
+    /// Its label.
+    pub token: String,
+    /// Whether it answers and lets us in.
+    pub answers: bool,
+    /// The keys that are in use and in it: `OWNER/NAME`.
+    pub keys: Vec<String>,
 }
 
 impl Findings {
@@ -98,8 +113,28 @@ async fn contents(app: &App, findings: &mut Findings) -> Result<(), Refusal> {
     for brand in app.storage.all::<Brand>(Key(Vec::new())).await? {
         ledger(app, &brand.record, &mut chains, findings).await?;
     }
+    for state in app.signer.ask_tokens().await {
+        if let Some(why) = &state.trouble {
+            findings.problem(format!("token {}: {why}", state.token));
+        }
+        findings.tokens.push(TokenFinding {
+            answers: state.trouble.is_none(),
+            token: state.token,
+            keys: Vec::new(),
+        });
+    }
     for key in app.storage.all::<SigningKey>(Key(Vec::new())).await? {
         findings.keys += 1;
+        if let Some(place) = key.record.place().and_then(|place| TokenUri::key(place).ok())
+            && let Some(token) = findings
+                .tokens
+                .iter_mut()
+                .find(|found| found.token == place.token)
+        {
+            token
+                .keys
+                .push(format!("{}/{}", key.record.account_id, key.record.name));
+        }
         if let Err(problem) = signing_key(app, &key.record, &mut chains).await? {
             findings.problem(format!(
                 "key {} of {}: {problem}",
@@ -217,13 +252,16 @@ async fn signing_key(
         Ok(public) => return Ok(Err(format!("its public half is that of {}", public.id()))),
         Err(error) => return Ok(Err(format!("its public half is damaged: {error}"))),
     };
-    if key.state != KeyState::Deleted
-        && let Err(error) = app.signer.load(&key.account_id, &key.key_id, &key.sealed).await
-    {
-        return Ok(Err(format!("its private half does not open: {error}")));
-    }
-    if key.state == KeyState::Disabled {
-        app.signer.unload(&key.key_id).await;
+    if key.state != KeyState::Deleted {
+        let loaded = app.signer.load(&key.account_id, &key.key_id, &key.sealed).await;
+        if key.state == KeyState::Disabled {
+            app.signer.unload(&key.key_id).await;
+        }
+        match loaded {
+            Ok(()) => {}
+            Err(error) if key.place().is_some() => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(format!("its private half does not open: {error}"))),
+        }
     }
     let delegated = app
         .storage

@@ -1,16 +1,16 @@
 //! A brand's signing keys: made, taken in, listed, switched off and on.
 
 use serde::Serialize;
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::account_keys;
 use super::instance::{key_event, refuse_throwaway};
-use super::{App, BrandCtx, Refusal};
+use super::{App, BrandCtx, Reason, Refusal};
 use crate::domain::access::{Authorship, Brand};
 use crate::domain::ident::{AccountId, KeyId, KeyName, ModelName};
 use crate::domain::time::Timestamp;
-use crate::domain::vault::{KeyPurpose, KeyState, ModelRecord, SigningKey};
-use crate::ports::{Change, Commit, CommitOutcome, KeyMaterial, NewKey, Versioned};
+use crate::domain::vault::{KeyPurpose, KeyState, ModelRecord, SigningKey, TokenUri};
+use crate::ports::{Change, Commit, CommitOutcome, KeyMaterial, NewKey, SignError, Versioned};
 
 /// The smallest brand key that is taken in, in bits (decisions.md 19).
 pub const MIN_BRAND_BITS: usize = 4096;
@@ -34,6 +34,8 @@ pub struct KeyRequest {
     pub until: Option<Timestamp>,
     /// Whether the external key manager may use it.
     pub external: bool,
+    /// The token it is made in; none = where the settings say, else in software.
+    pub token: Option<TokenUri>,
 }
 
 /// A key as it is shown: everything but its private half.
@@ -56,6 +58,8 @@ pub struct KeyView {
     pub state: KeyState,
     /// Whether the external key manager may use it.
     pub external: bool,
+    /// The place of a key in hardware, as a `pkcs11:` URI; none = a software key, or it was destroyed.
+    pub token: Option<String>,
     /// Start of validity.
     pub since: Timestamp,
     /// End of validity.
@@ -69,11 +73,18 @@ pub struct KeyView {
 /// Makes an RSA-4096 key; registered at once where our root speaks for the brand.
 pub async fn create(app: &App, ctx: &BrandCtx, request: KeyRequest) -> Result<KeyView, Refusal> {
     let brand = prepare(app, ctx, &request).await?;
-    let made = app.signer.generate(&ctx.brand().clone().into()).await?;
+    let made = app
+        .signer
+        .generate(
+            &ctx.brand().clone().into(),
+            request.name.as_str(),
+            request.token.as_ref(),
+        )
+        .await?;
     keep(app, ctx, &brand, request, made, "key.create").await
 }
 
-/// Takes a private key in; registered at once where our root speaks for the brand.
+/// Takes a private key in, or into use where it is in a token; registered at once where our root speaks for the brand.
 pub async fn import(
     app: &App,
     ctx: &BrandCtx,
@@ -152,7 +163,10 @@ pub async fn enable(app: &App, ctx: &BrandCtx, name: &KeyName) -> Result<KeyView
     }
     if found.record.state == KeyState::Disabled {
         let key = &mut found.record;
-        app.signer.load(&key.account_id, &key.key_id, &key.sealed).await?;
+        if let Err(error) = app.signer.load(&key.account_id, &key.key_id, &key.sealed).await {
+            app.signer.unload(&key.key_id).await;
+            return Err(error.into());
+        }
         key.state = KeyState::Active;
         if let Err(refusal) = replace(app, ctx, &found, "key.enable").await {
             app.signer.unload(&found.record.key_id).await;
@@ -163,10 +177,11 @@ pub async fn enable(app: &App, ctx: &BrandCtx, name: &KeyName) -> Result<KeyView
 }
 
 /// Destroys the private half of a key for good. What it signed stays good, and its name and public half stay known.
-/// Refused while a serial policy of any model names it.
+/// Refused while a serial policy of any model names it. A key made in a token is destroyed there too; one that was there
+/// before stays in it.
 ///
 /// # Errors
-/// `key-in-use`.
+/// `key-in-use`; `token-unavailable`: nothing was changed; `key-left-in-token`: only its token still has it.
 pub async fn delete(app: &App, ctx: &BrandCtx, id: &KeyId) -> Result<(), Refusal> {
     let mut found = by_id(app, ctx, id).await?;
     let name = found.record.name.clone();
@@ -186,11 +201,28 @@ pub async fn delete(app: &App, ctx: &BrandCtx, id: &KeyId) -> Result<(), Refusal
     if !users.is_empty() {
         return Err(in_use("delete", &name, &users));
     }
+    let (owner, id) = (found.record.account_id.clone(), found.record.key_id.clone());
+    let sealed = Zeroizing::new(found.record.sealed.clone());
+    let place = found.record.place().map(str::to_owned);
+    if place.is_some()
+        && let Err(error @ (SignError::Token { .. } | SignError::Saturated | SignError::Offline(_))) =
+            app.signer.load(&owner, &id, &sealed).await
+    {
+        return Err(error.into());
+    }
     found.record.state = KeyState::Deleted;
     found.record.sealed.zeroize();
     found.record.external = false;
     replace(app, ctx, &found, "key.delete").await?;
-    app.signer.unload(&found.record.key_id).await;
+    if let Err(error) = app.signer.destroy(&owner, &id, &sealed).await {
+        let place = place.unwrap_or_default();
+        tracing::error!(%error, key = %name, place, "a deleted key is still in its token");
+        return Err(Refusal::new(
+            Reason::Unavailable,
+            "key-left-in-token",
+            format!("deleted key {name}, but cannot remove it from its token: {error}; remove {place} there"),
+        ));
+    }
     Ok(())
 }
 
@@ -408,7 +440,7 @@ async fn keep(
     made: NewKey,
     action: &str,
 ) -> Result<KeyView, Refusal> {
-    let id = made.id.clone();
+    let (id, owner, sealed) = (made.id.clone(), brand.id.clone().into(), made.sealed.clone());
     let outcome = record(app, ctx, brand, request, made, action).await;
     if outcome.is_err() {
         // It may have been here before under another name: then it goes on signing for that one.
@@ -416,8 +448,10 @@ async fn keep(
             .storage
             .find_unique::<SigningKey>("key-id", id.as_str())
             .await?;
-        if !known.is_some_and(|found| found.record.state == KeyState::Active) {
-            app.signer.unload(&id).await;
+        if !known.is_some_and(|found| found.record.state == KeyState::Active)
+            && let Err(error) = app.signer.destroy(&owner, &id, &sealed).await
+        {
+            tracing::error!(%error, key = %id, "cannot remove a key that was not recorded");
         }
     }
     outcome
@@ -474,6 +508,7 @@ async fn record(
 
 pub(super) async fn view(app: &App, key: SigningKey) -> Result<KeyView, Refusal> {
     let account_key = account_keys::of(app, &key).await?;
+    let token = key.place().map(str::to_owned);
     Ok(KeyView {
         brand_id: key.account_id,
         name: key.name,
@@ -486,6 +521,7 @@ pub(super) async fn view(app: &App, key: SigningKey) -> Result<KeyView, Refusal>
         since: key.since,
         until: key.until,
         created_at: key.created,
+        token,
         account_key_revision: account_key.map(|assertion| assertion.revision()),
     })
 }

@@ -125,6 +125,10 @@ impl From<SignError> for Refusal {
         match error {
             SignError::Saturated => Self::new(Reason::Unavailable, "signer-busy", error.to_string()),
             SignError::UnknownKey(_) => Self::new(Reason::Unavailable, "key-not-loaded", error.to_string()),
+            SignError::Token { .. } => {
+                tracing::error!(%error, "token failed");
+                Self::new(Reason::Unavailable, "token-unavailable", error.to_string())
+            }
             SignError::Key(_) => Self::new(Reason::Invalid, "invalid-key", error.to_string()),
             SignError::Offline(_) => {
                 tracing::error!(%error, "signer failed");

@@ -40,6 +40,12 @@ impl Vault {
             .key
             .as_ref()
             .map_err(|why| IssueError::UnusableKey(why.clone()))?;
+        // A key in a token that is away: no request-id and no revision is spent on a signature that will not come.
+        self.app
+            .signer
+            .ready(&key.record.key_id)
+            .await
+            .map_err(IssueError::Signer)?;
         let reservation = match self.app.storage.claim(job.claim.clone()).await? {
             ClaimOutcome::Reserved(reservation) => reservation,
             ClaimOutcome::AwaitingApproval => return Ok(None),

@@ -12,13 +12,13 @@ use super::remote::{Client, native, secret_file};
 use super::{BrandArg, CliError, Column, Cx, Format};
 use crate::domain::ident::{KeyName, ModelName};
 use crate::domain::time::Timestamp;
-use crate::domain::vault::KeyPurpose;
+use crate::domain::vault::{KeyPurpose, TokenUri};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Make an RSA-4096 key and register it
+    /// Make an RSA-4096 key, here or in a hardware token, and register it
     Create(Create),
-    /// Take a private key in: PEM (PKCS#8, PKCS#1) or armoured OpenPGP, 4096 bits or more
+    /// Take a private key in: PEM (PKCS#8, PKCS#1), armoured OpenPGP, or one in a hardware token; 4096 bits or more
     Import(Import),
     /// List the keys of the brand
     List(OfBrand),
@@ -76,6 +76,9 @@ enum Switch {
 pub(super) struct Create {
     #[command(flatten)]
     key: NewKey,
+    /// Make it in this hardware token, which it never leaves: label, or pkcs11:token=LABEL
+    #[arg(long, value_name = "TOKEN", value_parser = TokenUri::token)]
+    token: Option<TokenUri>,
 }
 
 #[derive(Debug, Args)]
@@ -83,7 +86,11 @@ pub(super) struct Import {
     #[command(flatten)]
     key: NewKey,
     /// The private key (- is stdin)
-    file: PathBuf,
+    #[arg(required_unless_present = "reference")]
+    file: Option<PathBuf>,
+    /// Use the key that is in a hardware token, and stays there: pkcs11:token=LABEL;object=LABEL;id=BYTES
+    #[arg(long, value_name = "URI", conflicts_with_all = ["file", "passphrase_file"], value_parser = TokenUri::key)]
+    reference: Option<TokenUri>,
     /// Read the passphrase of an OpenPGP key from the first line of this file
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
@@ -154,6 +161,7 @@ const CARD: &[Column] = &[
     Column::field("Constrained", "constrained"),
     Column::with("State", state),
     Column::field("External", "external"),
+    Column::with("Kept", kept),
     Column::field("Since", "since"),
     Column::field("Until", "until"),
     Column::field("Created", "created-at"),
@@ -171,13 +179,29 @@ fn state(key: &Value) -> String {
     }
 }
 
+/// Where its private half is.
+fn kept(key: &Value) -> String {
+    match (
+        key.get("token").and_then(Value::as_str),
+        key.get("state").and_then(Value::as_str),
+    ) {
+        (Some(token), _) => token.to_owned(),
+        (None, Some("deleted")) => "nowhere: destroyed".to_owned(),
+        (None, _) => "sealed in the database".to_owned(),
+    }
+}
+
 impl Verb {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         match self {
-            Self::Create(Create { key }) => {
+            Self::Create(Create { key, token }) => {
                 cx.out.note("making an RSA-4096 key; this takes a while");
                 let client = Client::open(&key.brand)?;
-                let made = client.post(&native(&["keys"]), &key.request()).await?;
+                let mut request = key.request();
+                if let (Some(token), Some(fields)) = (token, request.as_object_mut()) {
+                    fields.insert("token".to_owned(), json!(token));
+                }
+                let made = client.post(&native(&["keys"]), &request).await?;
                 shown(cx, &made)
             }
             Self::Import(import) => import.run(cx).await,
@@ -226,17 +250,25 @@ impl NewKey {
 
 impl Import {
     async fn run(self, cx: &Cx) -> Result<(), CliError> {
-        let failed = |error| CliError::failed(format!("cannot read {}", self.file.display()), error);
-        let private_key = Zeroizing::new(match self.file.to_str() {
-            Some("-") => std::io::read_to_string(std::io::stdin()).map_err(failed)?,
-            _ => std::fs::read_to_string(&self.file).map_err(failed)?,
-        });
-        let passphrase = self.passphrase_file.as_deref().map(secret_file).transpose()?;
-        let request = json!({
-            "key": self.key.request(),
-            "private-key": private_key.as_str(),
-            "passphrase": passphrase.as_ref().map(|text| text.as_str()),
-        });
+        let request = match (&self.file, &self.reference) {
+            (Some(file), None) => {
+                let failed = |error| CliError::failed(format!("cannot read {}", file.display()), error);
+                let private_key = Zeroizing::new(match file.to_str() {
+                    Some("-") => std::io::read_to_string(std::io::stdin()).map_err(failed)?,
+                    _ => std::fs::read_to_string(file).map_err(failed)?,
+                });
+                let passphrase = self.passphrase_file.as_deref().map(secret_file).transpose()?;
+                json!({
+                    "key": self.key.request(),
+                    "private-key": private_key.as_str(),
+                    "passphrase": passphrase.as_ref().map(|text| text.as_str()),
+                })
+            }
+            (_, reference) => json!({
+                "key": self.key.request(),
+                "reference": reference,
+            }),
+        };
         let client = Client::open(&self.key.brand)?;
         shown(cx, &client.post(&native(&["keys", "import"]), &request).await?)
     }

@@ -6,6 +6,7 @@ mod device;
 mod error;
 mod fleet;
 mod group;
+mod hardware;
 mod help;
 pub mod output;
 pub mod remote;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::CliError;
 use super::remote::secret_file;
+use super::{CliError, hardware};
 use crate::adapters::blobs_file::FileBlobs;
 use crate::adapters::oidc::{Oidc, OidcOptions};
 use crate::adapters::passphrase::{NEXT, Passphrase, PassphraseError};
@@ -205,11 +205,11 @@ pub fn parts(
         queue => queue,
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let signer = SoftKeys::with_pool(Arc::clone(&seal), threads, queue)
+    let software = SoftKeys::with_pool(Arc::clone(&seal), threads, queue)
         .map_err(|e| CliError::failed("cannot start the signer", e))?;
     Ok(Parts {
         storage,
-        signer: Arc::new(signer),
+        signer: hardware::signer(config, queue, &seal, Arc::new(software))?,
         blobs: blobs(config, &clock)?,
         snap_files: Arc::new(Squashfs::default()),
         deltas: Arc::new(Vcdiff),

@@ -134,6 +134,19 @@ impl Doctor {
         match cx.out.format() {
             Format::Json => cx.out.json(&report)?,
             Format::Table => {
+                for token in &findings.tokens {
+                    let keys = if token.keys.is_empty() {
+                        "no keys".to_owned()
+                    } else {
+                        token.keys.join(", ")
+                    };
+                    let answers = if token.answers {
+                        "answers"
+                    } else {
+                        "does not answer"
+                    };
+                    cx.out.note(&format!("token {} {answers}: {keys}", token.token));
+                }
                 for problem in &findings.problems {
                     cx.out.data(format!("{problem}\n").as_bytes())?;
                 }

@@ -1,11 +1,13 @@
 //! All settings in one place: flags win over the environment, that over `hallmark.yaml`, that over defaults; each value
 //! remembers where it came from (contract.md 1).
 
+mod hardware;
 mod mail;
 mod sign_in;
 mod values;
 mod webhook;
 
+pub use hardware::{FilePaths, TokenName, TokenNames};
 pub use mail::{HostName, MailSecurity, Port, Sender};
 pub use sign_in::{Issuer, Label, Scopes, Word};
 use values::Shown;
@@ -233,6 +235,16 @@ settings! {
     signer_threads: Count, "signer-threads", "HALLMARK_SIGNER_THREADS", Count(0);
     /// Signatures that may wait for a thread; more are answered with 503
     signer_queue: Count, "signer-queue", "HALLMARK_SIGNER_QUEUE", Count(256);
+    /// The PKCS#11 module (a library) of hardware tokens; without one all keys are software keys
+    pkcs11_module: Maybe<FilePath>, "pkcs11-module", "HALLMARK_PKCS11_MODULE", Maybe(None);
+    /// The tokens: labels or `pkcs11:` URIs, separated by commas
+    pkcs11_token: TokenNames, "pkcs11-token", "HALLMARK_PKCS11_TOKEN", TokenNames::default();
+    /// Files with the PINs of the tokens: one for all, or one for each, separated by commas
+    pkcs11_pin_file: FilePaths, "pkcs11-pin-file", "HALLMARK_PKCS11_PIN_FILE", FilePaths::default();
+    /// Sessions of each token: signatures it makes at the same time
+    pkcs11_sessions: Count, "pkcs11-sessions", "HALLMARK_PKCS11_SESSIONS", Count(4);
+    /// The token that new keys are made in, where the command names no other; without one they are software keys
+    pkcs11_new_keys: Maybe<TokenName>, "pkcs11-new-keys", "HALLMARK_PKCS11_NEW_KEYS", Maybe(None);
     /// Operators, brands and who issues system-users need a second factor
     require_second_factor: Switch, "require-second-factor", "HALLMARK_REQUIRE_SECOND_FACTOR", Switch(false);
     /// The provider of log-ins (OpenID Connect) that people may sign in with

@@ -27,7 +27,7 @@ pub use mail::{MailError, Mailer};
 pub use registry::{Change, Expect, Key, Kind, Record, Registry, StoredRecord, Versioned};
 pub use seal::{Seal, SealError, SealLabel};
 pub use serials::{ApprovalRow, IssuedSerial, LedgerStats, SerialFilter, SerialLedger, StandingRow};
-pub use signer::{KeyMaterial, NewKey, SignError, Signer};
+pub use signer::{KeyMaterial, NewKey, SignError, Signer, TokenState};
 pub use snap_files::{Description, Icon, IconKind, SnapContents, SnapFileError, SnapFiles};
 pub use world::{Clock, Entropy};
 

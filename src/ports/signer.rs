@@ -1,9 +1,11 @@
-//! Keys and signatures. The private half never crosses this port unsealed, except on import.
+//! Keys and signatures. The private half never crosses this port unsealed, except on import; that of a key in hardware
+//! never does.
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 use crate::domain::ident::{AccountId, KeyId};
+use crate::domain::vault::TokenUri;
 
 /// Why there is no signature.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,15 @@ pub enum SignError {
     /// The signer failed or is out of reach.
     #[error("cannot sign: {0}")]
     Offline(String),
+    /// A hardware token is out of reach, or does not let us in. Passes once somebody has seen to it; never is anything
+    /// signed elsewhere instead (503).
+    #[error("cannot use token {token}: {why}")]
+    Token {
+        /// Its label.
+        token: String,
+        /// What it, or the way to it, says.
+        why: String,
+    },
 }
 
 /// A private key on its way in.
@@ -34,6 +45,8 @@ pub enum KeyMaterial {
         /// Its passphrase.
         passphrase: Option<Zeroizing<String>>,
     },
+    /// No material: the key is in a token and stays there.
+    Token(TokenUri),
 }
 
 impl KeyMaterial {
@@ -69,14 +82,35 @@ pub struct NewKey {
     pub sealed: String,
 }
 
+/// A hardware token that the settings name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenState {
+    /// Its label.
+    pub token: String,
+    /// Why it could not be used when it was last asked; none = it answered, or was not asked yet.
+    pub trouble: Option<String>,
+}
+
 /// A signing back end. Signing is bounded: a full queue answers [`SignError::Saturated`] at once.
 #[async_trait]
 pub trait Signer: std::fmt::Debug + Send + Sync {
     /// RSASSA-PKCS1-v1_5 over a SHA-512 digest; modulus-size bytes.
     async fn sign(&self, key: &KeyId, sha512: [u8; 64]) -> Result<Vec<u8>, SignError>;
 
-    /// Makes an RSA-4096 key for account `owner` and loads it.
-    async fn generate(&self, owner: &AccountId) -> Result<NewKey, SignError>;
+    /// Whether [`Self::sign`] would find what it needs for this key: asked before something is spent on a signature that
+    /// will not come. What is not known to be out of reach is taken to be there.
+    async fn ready(&self, _key: &KeyId) -> Result<(), SignError> {
+        Ok(())
+    }
+
+    /// Makes an RSA-4096 key for account `owner` and loads it: in `token` where one is named. In a token it is labelled
+    /// with owner and `name`.
+    async fn generate(
+        &self,
+        owner: &AccountId,
+        name: &str,
+        token: Option<&TokenUri>,
+    ) -> Result<NewKey, SignError>;
 
     /// Takes a private key of account `owner` in and loads it. At least `min_bits` of modulus.
     async fn import(
@@ -86,9 +120,27 @@ pub trait Signer: std::fmt::Debug + Send + Sync {
         min_bits: usize,
     ) -> Result<NewKey, SignError>;
 
-    /// Loads a key from what [`NewKey::sealed`] held. Owner and id are bound into the seal: others do not open it.
+    /// Loads a key from what [`NewKey::sealed`] held. Owner and id are bound into the seal: others do not open it. With
+    /// [`SignError::Token`] the key was taken note of all the same: it signs as soon as its token is back.
     async fn load(&self, owner: &AccountId, key: &KeyId, sealed: &str) -> Result<(), SignError>;
 
     /// Forgets a loaded key.
     async fn unload(&self, key: &KeyId);
+
+    /// Forgets a key for good: one that [`Self::generate`] made in a token is destroyed there. What others put into a
+    /// token stays.
+    async fn destroy(&self, _owner: &AccountId, key: &KeyId, _sealed: &str) -> Result<(), SignError> {
+        self.unload(key).await;
+        Ok(())
+    }
+
+    /// The tokens the settings name, as they were when last asked.
+    fn tokens(&self) -> Vec<TokenState> {
+        Vec::new()
+    }
+
+    /// Asks every token whether it answers and lets us in.
+    async fn ask_tokens(&self) -> Vec<TokenState> {
+        self.tokens()
+    }
 }

@@ -24,6 +24,7 @@ async fn key(app: &App, text: &str, purposes: &[KeyPurpose], models: &[&str]) ->
         since: None,
         until: None,
         external: false,
+        token: None,
     };
     let made = keys::create(app, &acme_ctx(), request).await.unwrap();
     made.public_key_sha3_384

@@ -29,6 +29,7 @@ fn request(name: &str, purposes: &[KeyPurpose]) -> KeyRequest {
         since: None,
         until: None,
         external: false,
+        token: None,
     }
 }
 

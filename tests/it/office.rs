@@ -14,6 +14,7 @@ use hallmark::domain::access::{Account, Brand, Membership, Role, StoreRecord, To
 use hallmark::domain::catalog::{Inclusion, SnapRecord};
 use hallmark::domain::ident::{AccountId, KeyId, StoreId};
 use hallmark::domain::time::Timestamp;
+use hallmark::domain::vault::TokenUri;
 use hallmark::http::metrics::Metrics;
 use hallmark::http::router::{RequestId, Router};
 use hallmark::http::serve::Peer;
@@ -47,7 +48,7 @@ impl Signer for Keyless {
     async fn sign(&self, key: &KeyId, _: [u8; 64]) -> Result<Vec<u8>, SignError> {
         Err(SignError::UnknownKey(key.clone()))
     }
-    async fn generate(&self, _: &AccountId) -> Result<NewKey, SignError> {
+    async fn generate(&self, _: &AccountId, _: &str, _: Option<&TokenUri>) -> Result<NewKey, SignError> {
         Err(SignError::Saturated)
     }
     async fn import(&self, _: &AccountId, _: KeyMaterial, _: usize) -> Result<NewKey, SignError> {

@@ -42,6 +42,9 @@ pub(super) fn read(material: &KeyMaterial) -> Result<KeyPair, ImportError> {
         KeyMaterial::OpenPgp { armoured, passphrase } => {
             from_openpgp(armoured, passphrase.as_ref().map(|text| text.as_str()))
         }
+        KeyMaterial::Token(_) => Err(ImportError::Form(
+            "it is in a token, where software cannot take it from".to_owned(),
+        )),
     }
 }
 

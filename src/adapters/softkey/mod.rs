@@ -15,6 +15,7 @@ use pool::{Job, Pool};
 
 use crate::domain::assertion::PublicKey;
 use crate::domain::ident::{AccountId, KeyId};
+use crate::domain::vault::{TokenUri, token_uri};
 use crate::ports::{KeyMaterial, NewKey, Seal, SealLabel, SignError, Signer};
 
 /// Signatures that may wait by default: at some 3 ms each, about a second on two cores.
@@ -116,7 +117,15 @@ impl Signer for SoftKeys {
             .map_err(|_| SignError::Offline("the signing threads have stopped".to_owned()))?
     }
 
-    async fn generate(&self, owner: &AccountId) -> Result<NewKey, SignError> {
+    async fn generate(
+        &self,
+        owner: &AccountId,
+        _name: &str,
+        token: Option<&TokenUri>,
+    ) -> Result<NewKey, SignError> {
+        if let Some(token) = token {
+            return Err(no_tokens(token));
+        }
         let (pair, public) = self
             .make(|| {
                 let pair = KeyPair::generate(KeySize::Rsa4096)
@@ -134,6 +143,9 @@ impl Signer for SoftKeys {
         material: KeyMaterial,
         min_bits: usize,
     ) -> Result<NewKey, SignError> {
+        if let KeyMaterial::Token(token) = &material {
+            return Err(no_tokens(token));
+        }
         let (pair, public) = self
             .make(move || {
                 let pair = import::read(&material).map_err(|e| SignError::Key(e.to_string()))?;
@@ -151,6 +163,10 @@ impl Signer for SoftKeys {
     }
 
     async fn load(&self, owner: &AccountId, key: &KeyId, sealed: &str) -> Result<(), SignError> {
+        if let (Some(place), _) = token_uri::split(sealed) {
+            let token = TokenUri::key(place).map_err(|e| SignError::Key(e.to_string()))?;
+            return Err(no_tokens(&token));
+        }
         let seal = Arc::clone(&self.seal);
         let (owner, id, sealed) = (owner.clone(), key.clone(), sealed.to_owned());
         let pair = self
@@ -176,6 +192,14 @@ impl Signer for SoftKeys {
     async fn unload(&self, key: &KeyId) {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         keys.remove(key);
+    }
+}
+
+/// Keys in hardware are never signed for here.
+fn no_tokens(token: &TokenUri) -> SignError {
+    SignError::Token {
+        token: token.token.clone(),
+        why: "no tokens are set up here; set pkcs11-module and pkcs11-token".to_owned(),
     }
 }
 
@@ -249,10 +273,44 @@ mod tests {
     #[tokio::test]
     async fn a_generated_key_has_4096_bits_and_signs() {
         let signer = SoftKeys::new(seal()).unwrap();
-        let key = signer.generate(&owner("acme")).await.unwrap();
+        let key = signer.generate(&owner("acme"), "model", None).await.unwrap();
         assert_eq!(key.bits, 4096);
         let signature = signer.sign(&key.id, digest(b"text")).await.unwrap();
         assert!(verify(&key.public_key, b"text", &signature));
+    }
+
+    #[tokio::test]
+    async fn a_key_in_a_token_is_never_made_or_loaded_in_software() {
+        let signer = SoftKeys::new(seal()).unwrap();
+        let place = TokenUri::key("pkcs11:token=hsm;object=x").unwrap();
+        let id: KeyId = "a".repeat(64).parse().unwrap();
+        // Not even where the seal holds a whole private key.
+        let software = signer.import(&owner("acme"), pem("brand"), 4096).await.unwrap();
+        signer.unload(&software.id).await;
+        let outcomes = [
+            signer
+                .generate(&owner("acme"), "x", Some(&place))
+                .await
+                .map(|_| ()),
+            signer
+                .import(&owner("acme"), KeyMaterial::Token(place.clone()), 0)
+                .await
+                .map(|_| ()),
+            signer
+                .load(&owner("acme"), &id, &token_uri::join(&place, "AAAA"))
+                .await,
+            signer
+                .load(
+                    &owner("acme"),
+                    &software.id,
+                    &token_uri::join(&place, &software.sealed),
+                )
+                .await,
+        ];
+        for outcome in outcomes {
+            assert!(matches!(outcome, Err(SignError::Token { token, .. }) if token == "hsm"));
+        }
+        assert!(signer.sign(&software.id, digest(b"text")).await.is_err());
     }
 
     #[tokio::test]

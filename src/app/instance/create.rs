@@ -194,7 +194,14 @@ pub async fn create_brand(app: &App, ctx: &InstanceCtx, new: NewBrand) -> Result
         Ok(CommitOutcome::Done) => Ok(brand),
         outcome => {
             for key in &keys {
-                app.signer.unload(&key.key_id).await;
+                // What a token keeps of them would belong to nothing.
+                if let Err(error) = app
+                    .signer
+                    .destroy(&key.account_id, &key.key_id, &key.sealed)
+                    .await
+                {
+                    tracing::error!(%error, key = %key.name, "cannot remove a key that was not recorded");
+                }
             }
             outcome.and(Err(taken()))
         }
@@ -302,7 +309,7 @@ async fn root_key(
 ) -> Result<SigningKey, Refusal> {
     let made = match material {
         Some(material) => app.signer.import(authority, material, MIN_ROOT_BITS).await?,
-        None => app.signer.generate(authority).await?,
+        None => app.signer.generate(authority, ROOT, None).await?,
     };
     refuse_throwaway(app, &made.id)?;
     progress(ROOT);
@@ -317,7 +324,7 @@ async fn brand_keys(
 ) -> Result<Vec<SigningKey>, Refusal> {
     let owner = &AccountId::from(brand.clone());
     try_join_all(BRAND_KEYS.map(|purpose| async move {
-        let made = app.signer.generate(owner).await?;
+        let made = app.signer.generate(owner, purpose.name(), None).await?;
         progress(purpose.name());
         key_record(owner.clone(), purpose.name(), purpose, made, now)
     }))

@@ -6,7 +6,7 @@ use super::{instance, uninitialised};
 use crate::app::{InstanceCtx, Refusal, second_factor};
 use crate::domain::access::Account;
 use crate::domain::time::Timestamp;
-use crate::domain::vault::{Kdf, KeyState, SigningKey};
+use crate::domain::vault::{Kdf, KeyState, SigningKey, token_uri};
 use crate::ports::{Change, Commit, CommitOutcome, Key, Seal, SealError, SealLabel, Storage};
 
 /// Seals all secrets of the instance under `new`, which was derived with `kdf`. Nobody else may use the storage
@@ -44,8 +44,14 @@ pub async fn rotate(
         if key.state == KeyState::Deleted {
             continue;
         }
-        key.sealed = again(SealLabel::key(&key.account_id, &key.key_id), &key.sealed)
+        // The place of a key in hardware is open, and under the seal once more: only the seal is made anew.
+        let (place, seal) = token_uri::split(&key.sealed);
+        let resealed = again(SealLabel::key(&key.account_id, &key.key_id), seal)
             .map_err(failed(format!("key {} of {}", key.name, key.account_id)))?;
+        key.sealed = match place {
+            Some(place) => token_uri::join(place, &resealed),
+            None => resealed,
+        };
         commit.records.push(Change::replace(&found.record, found.version));
     }
     for mut found in storage.all::<Account>(Key(Vec::new())).await? {

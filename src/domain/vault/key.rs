@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::token_uri;
 use crate::domain::access::Authorship;
 use crate::domain::assertion::{AssertionType, Headers, Value};
 use crate::domain::ident::{AccountId, IdentError, KeyId, KeyName, ModelName};
@@ -166,7 +167,8 @@ pub struct SigningKey {
     pub until: Option<Timestamp>,
     /// When it came here.
     pub created: Timestamp,
-    /// The sealed private half, as the signer gave it (base64); empty once it was destroyed.
+    /// The sealed private half, or the place of a key in hardware with its seal, as the signer gave it; empty once it
+    /// was destroyed.
     pub sealed: String,
     /// By whom it was made, and who changed it.
     #[serde(default)]
@@ -223,6 +225,11 @@ pub enum KeyRefusal {
 }
 
 impl SigningKey {
+    /// The place of a key in hardware as a `pkcs11:` URI; none for a software key, and once it was destroyed.
+    pub fn place(&self) -> Option<&str> {
+        token_uri::split(&self.sealed).0
+    }
+
     /// Whether it is switched on and valid at `now`.
     pub fn usable(&self, now: Timestamp) -> Result<(), KeyRefusal> {
         let name = self.name.clone();

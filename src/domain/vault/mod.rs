@@ -6,6 +6,7 @@ pub mod key;
 pub mod model;
 mod proposed_serial;
 pub mod throwaway;
+pub mod token_uri;
 
 pub use claim::{
     ClaimOutcome, ClaimRules, Reissue, Reservation, SerialClaim, SerialRow, SerialState, Standing,
@@ -15,3 +16,4 @@ pub use key::{KeyPurpose, KeyRefusal, KeyState, SigningKey};
 pub use model::{ApiKey, DeviceAuth, ModelRecord, RemodelRule, SerialPolicy};
 pub use proposed_serial::{ProposalError, proposed_serial};
 pub use throwaway::is_throwaway;
+pub use token_uri::{TokenUri, TokenUriError};

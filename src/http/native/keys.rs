@@ -7,12 +7,12 @@ use super::{Created, Input, Json, Native, Outcome};
 use crate::app::account_keys::{self, Registration};
 use crate::app::key_roll;
 use crate::app::keys::{self, KeyRequest, KeyView};
-use crate::app::{App, BrandCtx};
+use crate::app::{App, BrandCtx, Refusal};
 use crate::domain::access::Permission;
 use crate::domain::assertion::{Assertion, Ref};
 use crate::domain::ident::{KeyId, KeyName, ModelName};
 use crate::domain::time::Timestamp;
-use crate::domain::vault::KeyPurpose;
+use crate::domain::vault::{KeyPurpose, TokenUri};
 use crate::http::endpoint::Endpoint;
 use crate::ports::KeyMaterial;
 
@@ -29,7 +29,7 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
         native.post(
             "/hallmark/v1/keys/import",
             P::KeyManage,
-            "Take a private key in and register it",
+            "Take a private key in, or one that is in a token into use, and register it",
             import,
         ),
         native.get("/hallmark/v1/keys/{key}", P::KeyRead, "Show a signing key", show),
@@ -97,6 +97,7 @@ struct NewKey {
     until: Option<Timestamp>,
     #[serde(default)]
     external: bool,
+    token: Option<TokenUri>,
 }
 
 impl From<NewKey> for KeyRequest {
@@ -109,6 +110,7 @@ impl From<NewKey> for KeyRequest {
             since: new.since,
             until: new.until,
             external: new.external,
+            token: new.token,
         }
     }
 }
@@ -117,7 +119,8 @@ impl From<NewKey> for KeyRequest {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ImportedKey {
     key: NewKey,
-    private_key: String,
+    private_key: Option<String>,
+    reference: Option<String>,
     passphrase: Option<String>,
 }
 
@@ -206,9 +209,24 @@ async fn import(app: App, ctx: BrandCtx, input: Input<Json<ImportedKey>>) -> Out
     let ImportedKey {
         key,
         private_key,
+        reference,
         passphrase,
     } = input.body.0;
-    let material = KeyMaterial::from_text(private_key.into(), passphrase.map(Zeroizing::new));
+    let private_key = private_key.map(Zeroizing::new);
+    let invalid =
+        |why: String| Refusal::invalid("invalid-key", format!("cannot add key {}: {why}", key.name));
+    let material = match (private_key, reference) {
+        (Some(text), None) => KeyMaterial::from_text(text, passphrase.map(Zeroizing::new)),
+        (None, Some(reference)) => {
+            KeyMaterial::Token(TokenUri::key(&reference).map_err(|error| invalid(error.to_string()))?)
+        }
+        (None, None) | (Some(_), Some(_)) => {
+            return Err(invalid("either private-key or reference is needed".to_owned()).into());
+        }
+    };
+    if key.token.is_some() {
+        return Err(invalid("it is taken as it is; a token is only named for a new key".to_owned()).into());
+    }
     Ok(Created(keys::import(&app, &ctx, key.into(), material).await?))
 }
 

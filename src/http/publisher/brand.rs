@@ -182,6 +182,7 @@ async fn create_key(app: App, ctx: BrandCtx, input: Input<Schema<KeyBody>>) -> O
         since: None,
         until: None,
         external: false,
+        token: None,
     };
     let made = keys::create(&app, &ctx, request).await?;
     let key = keys::by_id(&app, &ctx, &made.public_key_sha3_384).await?.record;

@@ -136,6 +136,10 @@ mod tests {
             E::Signer(SignError::UnknownKey(key)),
             E::Signer(SignError::Key(String::new())),
             E::Signer(SignError::Offline(String::new())),
+            E::Signer(SignError::Token {
+                token: String::new(),
+                why: String::new(),
+            }),
             E::SigningBroke,
             E::Unrecorded(StoreError::Saturated),
             E::Store(StoreError::Unavailable(String::new())),

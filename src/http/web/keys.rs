@@ -131,6 +131,7 @@ async fn create(visit: Visit<BrandCtx, Form>) -> Outcome {
         since: None,
         until: None,
         external: false,
+        token: None,
     };
     keys::create(&visit.app, &visit.ctx, request).await?;
     Ok(done_at(&of_brand(visit.ctx.brand(), "keys"), "created"))

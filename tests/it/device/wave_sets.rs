@@ -30,6 +30,7 @@ pub(super) async fn set_key(app: &App, name: &str) {
         since: None,
         until: None,
         external: false,
+        token: None,
     };
     keys::create(app, &acme_ctx(), request).await.unwrap();
 }

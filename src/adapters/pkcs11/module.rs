@@ -1,0 +1,118 @@
+//! The vendor's library: loaded and initialised at first use, and initialised anew when a token does not come back
+//! otherwise. Some libraries see a device that was away only then.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use super::trouble::{Trouble, said};
+
+/// How long a new initialisation waits for calls that are under way.
+const RENEW_WAIT: Duration = Duration::from_secs(2);
+/// Least time between two of them: all tokens of the module lose their sessions by one.
+const RENEW_PAUSE: Duration = Duration::from_millis(900);
+
+/// A PKCS#11 module. Calls into it are made under [`Module::enter`].
+pub(super) struct Module {
+    path: PathBuf,
+    state: RwLock<State>,
+}
+
+/// The library as it is now.
+pub(super) struct State {
+    /// Kept once loaded: unloading is what libraries do worst.
+    library: Option<Pkcs11>,
+    initialised: bool,
+    /// Counts initialisations; sessions of another one are worth nothing, and their numbers may be given out again.
+    pub(super) generation: u64,
+    renewed: Option<Instant>,
+}
+
+impl Module {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            state: RwLock::new(State {
+                library: None,
+                initialised: false,
+                generation: 0,
+                renewed: None,
+            }),
+        }
+    }
+
+    /// Keeps the library as it is while the guard lives.
+    pub(super) fn enter(&self) -> Result<RwLockReadGuard<'_, State>, Trouble> {
+        let state = self.state.read();
+        if state.initialised {
+            return Ok(state);
+        }
+        drop(state);
+        let mut state = self.state.write();
+        if !state.initialised {
+            self.start(&mut state)?;
+        }
+        Ok(parking_lot::RwLockWriteGuard::downgrade(state))
+    }
+
+    /// Which initialisation this is.
+    pub(super) fn generation(&self) -> u64 {
+        self.state.read().generation
+    }
+
+    /// Initialises the library anew, unless somebody else did since generation `seen`. Whether it is worth trying again.
+    pub(super) fn renew(&self, seen: u64) -> bool {
+        let Some(mut state) = self.state.try_write_for(RENEW_WAIT) else {
+            return false; // a call hangs in there: it cannot be taken away under it
+        };
+        if state.generation != seen {
+            return true;
+        }
+        if state.renewed.is_some_and(|at| at.elapsed() < RENEW_PAUSE) {
+            return false;
+        }
+        state.renewed = Some(Instant::now());
+        if state.initialised
+            && let Some(library) = state.library.clone()
+            && let Err(error) = library.finalize()
+        {
+            tracing::warn!(error = said(&error), "cannot end the use of the PKCS#11 module");
+        }
+        state.initialised = false;
+        self.start(&mut state).is_ok()
+    }
+
+    fn start(&self, state: &mut State) -> Result<(), Trouble> {
+        let cannot = |error: &Error| {
+            let why = match error {
+                Error::LibraryLoading(error) => error.to_string(),
+                error => said(error),
+            };
+            Trouble::Lost(format!("cannot load {}: {why}", self.path.display()))
+        };
+        let library = match &state.library {
+            Some(library) => library.clone(),
+            None => Pkcs11::new(&self.path).map_err(|error| cannot(&error))?,
+        };
+        state.library = Some(library.clone());
+        match library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+            Err(error) => return Err(cannot(&error)),
+        }
+        state.initialised = true;
+        state.generation += 1;
+        Ok(())
+    }
+}
+
+impl State {
+    /// The library.
+    pub(super) fn library(&self) -> Result<&Pkcs11, Trouble> {
+        self.library
+            .as_ref()
+            .ok_or_else(|| Trouble::Lost("the PKCS#11 module is not loaded".to_owned()))
+    }
+}
