@@ -18,7 +18,7 @@ use hallmark::domain::access::{
 };
 use hallmark::domain::catalog::SnapRecord;
 use hallmark::domain::ident::{AccountId, KeyId};
-use hallmark::domain::vault::Kdf;
+use hallmark::domain::vault::{Kdf, TokenUri};
 use hallmark::ports::{Change, Clock as _, Commit, KeyMaterial, NewKey, SignError, Signer};
 use serde_json::json;
 
@@ -35,7 +35,7 @@ impl Signer for Keyless {
     async fn sign(&self, key: &KeyId, _: [u8; 64]) -> Result<Vec<u8>, SignError> {
         Err(SignError::UnknownKey(key.clone()))
     }
-    async fn generate(&self, _: &AccountId) -> Result<NewKey, SignError> {
+    async fn generate(&self, _: &AccountId, _: &str, _: Option<&TokenUri>) -> Result<NewKey, SignError> {
         Err(SignError::Saturated)
     }
     async fn import(&self, _: &AccountId, _: KeyMaterial, _: usize) -> Result<NewKey, SignError> {

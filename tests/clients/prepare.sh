@@ -62,6 +62,15 @@ client_packages() {
   command -v go >/dev/null || install_packages golang-go
 }
 
+# hardware_packages: the token of the suite of keys in hardware, and tools that look into it.
+hardware_packages() {
+  install_packages softhsm2 opensc
+  [ -n "$(softhsm_module)" ] || { echo 'error: cannot find libsofthsm2.so of the package softhsm2' >&2 && return 1; }
+}
+
+# softhsm_module: the library of SoftHSM2.
+softhsm_module() { dpkg-query --listfiles libsofthsm2 2>/dev/null | grep '/libsofthsm2\.so$' | head -n 1; }
+
 # web_packages: what the suite of the pages runs besides.
 web_packages() {
   install_packages chromium fonts-dejavu-core

@@ -1,24 +1,30 @@
 //! The vendor's library: loaded and initialised at first use, and initialised anew when a token does not come back
 //! otherwise. Some libraries see a device that was away only then.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::trouble::{Trouble, said};
+use crate::domain::vault::TokenUri;
 
 /// How long a new initialisation waits for calls that are under way.
 const RENEW_WAIT: Duration = Duration::from_secs(2);
-/// Least time between two of them: all tokens of the module lose their sessions by one.
+/// Least time between two of them.
 const RENEW_PAUSE: Duration = Duration::from_millis(900);
+/// The same while another token of the module works: it loses its sessions by that.
+const DISTURBING_PAUSE: Duration = Duration::from_secs(60);
 
 /// A PKCS#11 module. Calls into it are made under [`Module::enter`].
 pub(super) struct Module {
     path: PathBuf,
     state: RwLock<State>,
+    /// The tokens that did what they were asked for the last time.
+    working: Mutex<HashSet<TokenUri>>,
 }
 
 /// The library as it is now.
@@ -41,6 +47,17 @@ impl Module {
                 generation: 0,
                 renewed: None,
             }),
+            working: Mutex::default(),
+        }
+    }
+
+    /// Notes whether a token works.
+    pub(super) fn note(&self, token: &TokenUri, works: bool) {
+        let mut working = self.working.lock();
+        if !works {
+            working.remove(token);
+        } else if !working.contains(token) {
+            working.insert(token.clone());
         }
     }
 
@@ -63,15 +80,18 @@ impl Module {
         self.state.read().generation
     }
 
-    /// Initialises the library anew, unless somebody else did since generation `seen`. Whether it is worth trying again.
-    pub(super) fn renew(&self, seen: u64) -> bool {
+    /// Initialises the library anew for `token`, unless somebody else did since generation `seen`. Whether it is worth
+    /// trying again.
+    pub(super) fn renew(&self, token: &TokenUri, seen: u64) -> bool {
+        let alone = self.working.lock().iter().all(|working| working == token);
+        let pause = if alone { RENEW_PAUSE } else { DISTURBING_PAUSE };
         let Some(mut state) = self.state.try_write_for(RENEW_WAIT) else {
             return false; // a call hangs in there: it cannot be taken away under it
         };
         if state.generation != seen {
             return true;
         }
-        if state.renewed.is_some_and(|at| at.elapsed() < RENEW_PAUSE) {
+        if state.renewed.is_some_and(|at| at.elapsed() < pause) {
             return false;
         }
         state.renewed = Some(Instant::now());

@@ -22,6 +22,9 @@ const SHA512_INFO: [u8; 19] = [
     0x04, 0x40,
 ];
 
+/// Modulus and public exponent, big-endian.
+type Components = (Vec<u8>, Vec<u8>);
+
 /// A private key in a token, as one session sees it.
 pub(super) struct TokenKey {
     handle: ObjectHandle,
@@ -216,7 +219,7 @@ fn public_half(session: &Session, private: ObjectHandle) -> Result<PublicKey, Tr
 }
 
 /// Modulus and exponent, where the object shows both.
-fn public_components(session: &Session, key: ObjectHandle) -> Result<Option<(Vec<u8>, Vec<u8>)>, Trouble> {
+fn public_components(session: &Session, key: ObjectHandle) -> Result<Option<Components>, Trouble> {
     let found = session.get_attributes(key, &[AttributeType::Modulus, AttributeType::PublicExponent])?;
     let (mut modulus, mut exponent) = (None, None);
     for attribute in found {

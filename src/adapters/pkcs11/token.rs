@@ -171,6 +171,7 @@ impl Token {
     }
 
     fn went_down(&self, why: &Trouble) {
+        self.module.note(&self.uri, false);
         let mut down = self.down.lock();
         let pause = match down.as_ref() {
             None => FIRST_PAUSE,
@@ -194,6 +195,7 @@ impl Token {
     }
 
     fn is_back(&self) {
+        self.module.note(&self.uri, true);
         if self.down.lock().take().is_some() {
             tracing::info!(token = self.label(), "a token can be used again");
         }
@@ -315,7 +317,7 @@ impl Worker {
             if attempt == 1 && !had_session {
                 continue; // that was a new one already
             }
-            if attempt == 2 && !self.module.renew(generation) {
+            if attempt == 2 && !self.module.renew(&token.uri, generation) {
                 break;
             }
             generation = self.module.generation();
