@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::remote::{Client, native};
 use super::{BrandArg, CliError, Column, Cx};
 use crate::domain::ident::KeyName;
+use crate::domain::vault::TokenUri;
 
 #[derive(Debug, Args)]
 pub(super) struct Roll {
@@ -136,11 +137,18 @@ impl Roll {
             }
             None => {
                 cx.out.note("making an RSA-4096 key; this takes a while");
-                let new = json!({
+                let mut new = json!({
                     "name": to, "purposes": old.get("purposes"), "models": old.get("models"),
                     "constrained": old.get("constrained"), "since": null, "until": null,
                     "external": old.get("external"),
                 });
+                // What was in hardware stays in hardware.
+                let place = old.get("token").and_then(Value::as_str);
+                if let (Some(place), Some(fields)) = (place, new.as_object_mut()) {
+                    let place = TokenUri::key(place)
+                        .map_err(|error| CliError::failed("cannot read the answer", error))?;
+                    fields.insert("token".to_owned(), json!(place.home()));
+                }
                 client.post(&native(&["keys"]), &new).await?
             }
         };

@@ -36,7 +36,11 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
         .and(with(metrics.clone()))
         .and(with(app.clone()))
         .map(|metrics: Metrics, app: App| {
-            reply::bytes(StatusCode::OK, OPENMETRICS, metrics.text_with(&waves(&app)))
+            reply::bytes(
+                StatusCode::OK,
+                OPENMETRICS,
+                metrics.text_with(&(waves(&app) + &tokens(&app))),
+            )
         })
         .boxed();
     vec![
@@ -98,6 +102,26 @@ fn waves(app: &App) -> String {
         }
     }
     devices + &states
+}
+
+/// Whether the hardware tokens answered when they were last needed, as OpenMetrics text. A label may have any character.
+fn tokens(app: &App) -> String {
+    use std::fmt::Write as _;
+    let states = app.signer.tokens();
+    if states.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "# HELP hallmark_token_up Whether a hardware token could be used when it was last needed.\n\
+         # TYPE hallmark_token_up gauge\n",
+    );
+    for state in states {
+        let label = state.token.replace('\\', "\\\\").replace('"', "\\\"");
+        let up = u8::from(state.trouble.is_none());
+        // Writing into a text cannot fail.
+        let _ = writeln!(text, "hallmark_token_up{{token=\"{label}\"}} {up}");
+    }
+    text
 }
 
 /// `GET /openapi.json`: the description of `endpoints` and of itself, written once.

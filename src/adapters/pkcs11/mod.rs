@@ -235,10 +235,7 @@ impl Signer for Pkcs11 {
         };
         let token = self.named(wanted)?;
         let label = format!("{owner}/{name}");
-        let home = TokenUri {
-            token: token.uri.token.clone(),
-            ..TokenUri::default()
-        };
+        let home = token.uri.home();
         let (public, place) = token
             .run(MAKE_TIME, move |state, open| {
                 open.writing(state, |session| generate(session, &home, &label))

@@ -89,6 +89,14 @@ impl TokenUri {
         Ok(found)
     }
 
+    /// The token alone, by its label.
+    pub fn home(&self) -> Self {
+        Self {
+            token: self.token.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Whether a token with this label, manufacturer, model and serial number is meant.
     pub fn is(&self, label: &str, manufacturer: &str, model: &str, serial: &str) -> bool {
         let fits =

@@ -165,6 +165,10 @@ cp "$work/next" "$work/passphrase"
 start_server
 check 'the key in the token signs' signs rotated
 
+check 'the key is replaced' "$HALLMARK" key roll model-hsm --to model-next
+prints 'its successor is in the same token' 'pkcs11:token=spare;object=acme%2Fmodel-next;id=' \
+  "$HALLMARK" key show model-next
+
 echo '-- one of two tokens is away'
 mv "$second" "$work/away"
 refuses 'its key does not sign' 'token-unavailable' signs away
