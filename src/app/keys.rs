@@ -204,11 +204,8 @@ pub async fn delete(app: &App, ctx: &BrandCtx, id: &KeyId) -> Result<(), Refusal
     let (owner, id) = (found.record.account_id.clone(), found.record.key_id.clone());
     let sealed = Zeroizing::new(found.record.sealed.clone());
     let place = found.record.place().map(str::to_owned);
-    if place.is_some()
-        && let Err(error @ (SignError::Token { .. } | SignError::Saturated | SignError::Offline(_))) =
-            app.signer.load(&owner, &id, &sealed).await
-    {
-        return Err(error.into());
+    if let Some(place) = place.as_deref().and_then(|place| TokenUri::key(place).ok()) {
+        token_answers(app, place.token).await?;
     }
     found.record.state = KeyState::Deleted;
     found.record.sealed.zeroize();
@@ -224,6 +221,19 @@ pub async fn delete(app: &App, ctx: &BrandCtx, id: &KeyId) -> Result<(), Refusal
         ));
     }
     Ok(())
+}
+
+/// Refuses where a token does not answer now.
+async fn token_answers(app: &App, token: String) -> Result<(), Refusal> {
+    let states = app.signer.ask_tokens().await;
+    let why = match states.into_iter().find(|state| state.token == token) {
+        Some(state) => state.trouble,
+        None => Some("it is none of those that pkcs11-token names".to_owned()),
+    };
+    match why {
+        Some(why) => Err(SignError::Token { token, why }.into()),
+        None => Ok(()),
+    }
 }
 
 /// Like [`delete`], for keys that sign nothing but serials: others are absent.

@@ -121,7 +121,8 @@ pub trait Signer: std::fmt::Debug + Send + Sync {
     ) -> Result<NewKey, SignError>;
 
     /// Loads a key from what [`NewKey::sealed`] held. Owner and id are bound into the seal: others do not open it. With
-    /// [`SignError::Token`] the key was taken note of all the same: it signs as soon as its token is back.
+    /// [`SignError::Token`] the key was taken note of all the same, if its token is one of ours: it signs as soon as that is
+    /// back.
     async fn load(&self, owner: &AccountId, key: &KeyId, sealed: &str) -> Result<(), SignError>;
 
     /// Forgets a loaded key.

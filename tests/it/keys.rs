@@ -71,7 +71,7 @@ async fn actions(app: &hallmark::app::App) -> Vec<String> {
         .collect()
 }
 
-fn model_statement(name: &str) -> Statement {
+pub(crate) fn model_statement(name: &str) -> Statement {
     let mut headers = Headers::default();
     for (header, value) in [
         ("authority-id", "acme"),

@@ -22,6 +22,8 @@ mod damage;
 mod device;
 mod edge;
 mod fuzz_replay;
+#[cfg(feature = "pkcs11")]
+mod hardware_keys;
 mod harness;
 mod instance_cli;
 mod key_roll;

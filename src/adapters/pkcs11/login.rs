@@ -66,6 +66,7 @@ impl Login {
                 Ok(())
             }
             Err(error) if refuses_pin(&error) => {
+                tracing::error!(file = %file.display(), error = said(&error), "a token refused its PIN");
                 *refused = Some(pin);
                 Err(Trouble::Barred(format!(
                     "it refused the PIN in {}: {}",

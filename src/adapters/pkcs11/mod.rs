@@ -67,6 +67,20 @@ struct Kept {
     doubtful: AtomicBool,
 }
 
+impl Kept {
+    /// A key that is in use and not in its token may yet come back, as with a token that is restored: trouble of the
+    /// token, not of who asks.
+    fn away(&self, error: SignError) -> SignError {
+        match error {
+            SignError::Key(why) => SignError::Token {
+                token: self.token.label().to_owned(),
+                why,
+            },
+            other => other,
+        }
+    }
+}
+
 impl std::fmt::Debug for Pkcs11 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Pkcs11(…)")
@@ -193,7 +207,7 @@ impl Pkcs11 {
             })
             .await;
         kept.doubtful.store(found.is_err(), Ordering::Relaxed);
-        found
+        found.map_err(|error| kept.away(error))
     }
 }
 
@@ -211,7 +225,7 @@ impl Signer for Pkcs11 {
         if let Err(SignError::Key(_)) = &signed {
             kept.doubtful.store(true, Ordering::Relaxed);
         }
-        signed
+        signed.map_err(|error| kept.away(error))
     }
 
     async fn ready(&self, key: &KeyId) -> Result<(), SignError> {
@@ -280,12 +294,7 @@ impl Signer for Pkcs11 {
         let (place, _) = self.open(owner, key, place, seal)?;
         let token = self.named(&place)?;
         let kept = self.keep(key, token, place, true);
-        let found = self.look(key, &kept).await;
-        if let Err(SignError::Key(_)) = &found {
-            // It may yet appear, as when a token was restored half; `ready` asks again.
-            tracing::warn!(%key, place = %kept.place, "a key is not in its token");
-        }
-        found
+        self.look(key, &kept).await
     }
 
     async fn unload(&self, key: &KeyId) {

@@ -36,7 +36,7 @@ pub(super) struct TokenKey {
 /// The one private key that `place` names.
 pub(super) fn find(session: &Session, place: &TokenUri) -> Result<TokenKey, Trouble> {
     let handle = the_one(session, ObjectClass::PRIVATE_KEY, place)?
-        .ok_or_else(|| Trouble::Key(format!("it has no private key {place}")))?;
+        .ok_or_else(|| Trouble::Key(format!("there is no private key {place}")))?;
     let public = public_half(session, handle)?;
     TokenKey::new(handle, public)
 }

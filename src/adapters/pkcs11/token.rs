@@ -280,7 +280,7 @@ impl Open {
         self.look(id, place)?;
         match self.keys.get(id) {
             Some(key) => key.sign(&self.session, sha512),
-            None => Err(Trouble::Key(format!("it has no private key {place}"))),
+            None => Err(Trouble::Key(format!("there is no private key {place}"))),
         }
     }
 
@@ -327,6 +327,11 @@ impl Worker {
                     return Ok(done);
                 }
                 Err(Trouble::Lost(why)) => last = Trouble::Lost(why),
+                // An old session may have lost its log-in, and then sees no private keys.
+                Err(trouble @ Trouble::Key(_)) if attempt == 0 && had_session => {
+                    self.close();
+                    last = trouble;
+                }
                 // The token is there: it is the key, or the PIN.
                 Err(trouble @ Trouble::Key(_)) => {
                     token.is_back();
@@ -370,13 +375,20 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
+impl Worker {
+    /// Closes the session, unless it went with the initialisation it belongs to.
+    fn close(&mut self) {
         if let Some(open) = self.open.take()
             && let Ok(state) = self.module.enter()
             && state.generation == open.generation
         {
             let _closed = open.session.close();
         }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.close();
     }
 }

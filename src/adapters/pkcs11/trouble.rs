@@ -23,7 +23,7 @@ impl Trouble {
                 token: token.to_owned(),
                 why,
             },
-            Self::Key(why) => SignError::Key(format!("token {token}: {why}")),
+            Self::Key(why) => SignError::Key(why),
         }
     }
 }
