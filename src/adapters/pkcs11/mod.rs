@@ -54,6 +54,7 @@ pub struct Pkcs11Options {
 pub struct Pkcs11 {
     other: Arc<dyn Signer>,
     seal: Arc<dyn Seal>,
+    module: Arc<Module>,
     tokens: Vec<Arc<Token>>,
     new_keys: Option<TokenUri>,
     keys: RwLock<HashMap<KeyId, Arc<Kept>>>,
@@ -103,6 +104,7 @@ impl Pkcs11 {
         Ok(Self {
             other,
             seal,
+            module,
             tokens,
             new_keys: options.new_keys,
             keys: RwLock::default(),
@@ -208,6 +210,12 @@ impl Pkcs11 {
             .await;
         kept.doubtful.store(found.is_err(), Ordering::Relaxed);
         found.map_err(|error| kept.away(error))
+    }
+}
+
+impl Drop for Pkcs11 {
+    fn drop(&mut self) {
+        self.module.stop();
     }
 }
 

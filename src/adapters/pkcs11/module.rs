@@ -32,6 +32,8 @@ pub(super) struct State {
     /// Kept once loaded: unloading is what libraries do worst.
     library: Option<Pkcs11>,
     initialised: bool,
+    /// Nobody may call it any more.
+    stopped: bool,
     /// Counts initialisations; sessions of another one are worth nothing, and their numbers may be given out again.
     pub(super) generation: u64,
     renewed: Option<Instant>,
@@ -44,6 +46,7 @@ impl Module {
             state: RwLock::new(State {
                 library: None,
                 initialised: false,
+                stopped: false,
                 generation: 0,
                 renewed: None,
             }),
@@ -88,6 +91,9 @@ impl Module {
         let Some(mut state) = self.state.try_write_for(RENEW_WAIT) else {
             return false; // a call hangs in there: it cannot be taken away under it
         };
+        if state.stopped {
+            return false;
+        }
         if state.generation != seen {
             return true;
         }
@@ -95,14 +101,17 @@ impl Module {
             return false;
         }
         state.renewed = Some(Instant::now());
-        if state.initialised
-            && let Some(library) = state.library.clone()
-            && let Err(error) = library.finalize()
-        {
-            tracing::warn!(error = said(&error), "cannot end the use of the PKCS#11 module");
-        }
-        state.initialised = false;
+        state.end();
         self.start(&mut state).is_ok()
+    }
+
+    /// Ends the use of the library, once calls under way are through: who calls it while the process ends, and its own
+    /// data with it, crashes.
+    pub(super) fn stop(&self) {
+        if let Some(mut state) = self.state.try_write_for(RENEW_WAIT) {
+            state.end();
+            state.stopped = true;
+        }
     }
 
     fn start(&self, state: &mut State) -> Result<(), Trouble> {
@@ -113,6 +122,9 @@ impl Module {
             };
             Trouble::Lost(format!("cannot load {}: {why}", self.path.display()))
         };
+        if state.stopped {
+            return Err(Trouble::Lost("the signer has stopped".to_owned()));
+        }
         let library = match &state.library {
             Some(library) => library.clone(),
             None => Pkcs11::new(&self.path).map_err(|error| cannot(&error))?,
@@ -129,6 +141,16 @@ impl Module {
 }
 
 impl State {
+    fn end(&mut self) {
+        if self.initialised
+            && let Some(library) = self.library.clone()
+            && let Err(error) = library.finalize()
+        {
+            tracing::warn!(error = said(&error), "cannot end the use of the PKCS#11 module");
+        }
+        self.initialised = false;
+    }
+
     /// The library.
     pub(super) fn library(&self) -> Result<&Pkcs11, Trouble> {
         self.library

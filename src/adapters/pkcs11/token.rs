@@ -386,9 +386,3 @@ impl Worker {
         }
     }
 }
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
