@@ -15,6 +15,7 @@ mod seal;
 mod serials;
 mod signer;
 mod snap_files;
+mod transfer;
 mod world;
 
 pub use assertions::{AssertionFilter, AssertionStore, PutRule, StoredAssertion};
@@ -29,6 +30,7 @@ pub use seal::{Seal, SealError, SealLabel};
 pub use serials::{ApprovalRow, IssuedSerial, LedgerStats, SerialFilter, SerialLedger, StandingRow};
 pub use signer::{KeyMaterial, NewKey, SignError, Signer, TokenState};
 pub use snap_files::{Description, Icon, IconKind, SnapContents, SnapFileError, SnapFiles};
+pub use transfer::{AskedRow, AuditRow, RecordRow, Row, Rows, SpentRow, Transfer, kinds_but_instance};
 pub use world::{Clock, Entropy};
 
 use crate::domain::audit::{AuditEvent, Checkpoint};
@@ -91,7 +93,7 @@ pub enum CommitOutcome {
 /// A storage engine: everything hallmark keeps.
 #[async_trait::async_trait]
 pub trait Storage:
-    AssertionStore + Registry + SerialLedger + AuditLog + std::fmt::Debug + Send + Sync
+    AssertionStore + Registry + SerialLedger + AuditLog + Transfer + std::fmt::Debug + Send + Sync
 {
     /// Applies `commit` as one atomic step; `Done` only after it is on disk.
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome, StoreError>;

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::domain::audit::AuditEvent;
@@ -54,9 +55,11 @@ pub struct LedgerStats {
 }
 
 /// A serial operators have judged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct StandingRow {
     /// The device.
+    #[serde(flatten)]
     pub device: DeviceId,
     /// The judgement.
     pub standing: Standing,
@@ -65,9 +68,11 @@ pub struct StandingRow {
 }
 
 /// A request that waits, or waited, for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct ApprovalRow {
     /// The device.
+    #[serde(flatten)]
     pub device: DeviceId,
     /// The device key that asks.
     pub device_key: KeyId,

@@ -14,6 +14,7 @@ pub(crate) mod ledger;
 pub(crate) mod numbers;
 pub(crate) mod registry;
 pub(crate) mod samples;
+pub(crate) mod transfer;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -90,6 +91,8 @@ macro_rules! conformance_tests {
             audit: entries_of_a_commit_form_a_chain, a_chain_has_no_gaps_under_concurrency,
             every_start_begins_a_chain_of_its_own, entries_are_filtered_and_paged,
             checkpoints_are_numbered_without_gaps, two_processes_write_two_chains;
+            transfer: what_comes_out_goes_in_elsewhere, what_an_engine_holds_goes_elsewhere,
+            nothing_is_copied_over_what_is_there, a_copy_is_of_one_moment;
         }
     };
 }

@@ -11,7 +11,7 @@ use hallmark::app::members::{self, Confirmed};
 use hallmark::app::{InstanceCtx, StoreCtx};
 use hallmark::domain::access::Role;
 use hallmark::domain::vault::{Reservation, SerialState};
-use hallmark::ports::{Storage, StoreError};
+use hallmark::ports::{Change, Commit, CommitOutcome, Storage, StoreError};
 
 use crate::conformance::{Engine, samples};
 use crate::office::{BRAND, Office};
@@ -277,4 +277,55 @@ async fn looking_for_abandoned_reservations_disturbs_nobody() {
         () = look => {}
     }
     assert!(one.check().await.unwrap().is_empty());
+}
+
+/// Waits until `holds` does, for as long as changes of other processes may take to be seen.
+async fn within_a_second(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..100 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within a second: {what}");
+}
+
+/// What one process changes reaches the caches of another, also after nobody listened for a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_hears_what_others_change() {
+    let Some(database) = Database::fresh().await else {
+        return;
+    };
+    let (one, other) = (database.open().await, database.open().await);
+    let before = other.generation().expect("it listens");
+    let create = |name: &str| Commit {
+        records: vec![Change::create(&samples::account(name))],
+        ..Commit::default()
+    };
+    samples::done(&*one, create("ada")).await;
+    within_a_second("a commit", || other.generation().is_some_and(|now| now > before)).await;
+
+    // What devices cause is no news: serials do not wait for announcements.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let before = other.generation().expect("it listens");
+    samples::issue(&*one, samples::claim("SN1", 'a', 1)).await;
+    let refused = one.commit(create("ada")).await.unwrap();
+    assert!(matches!(refused, CommitOutcome::Conflict { .. }));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(other.generation(), Some(before));
+
+    // Cut off, it takes nothing for known; what happened meanwhile counts as soon as it listens again.
+    disconnect(&database).await;
+    within_a_second("it knows that it hears nothing", || other.generation().is_none()).await;
+    let connected = once_connected(async || one.commit(create("bob")).await).await;
+    assert_eq!(connected.unwrap(), CommitOutcome::Done);
+    for _ in 0..500 {
+        if other.generation().is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(other.generation().is_some_and(|now| now > before));
+    one.close().await.unwrap();
+    assert_eq!(one.generation(), None);
 }

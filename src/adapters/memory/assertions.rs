@@ -10,7 +10,7 @@ use crate::ports::{AssertionFilter, AssertionStore, CommitOutcome, PutRule, Stor
 
 type Formats = BTreeMap<u32, StoredAssertion>;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Shelf {
     by_reference: BTreeMap<Ref, Formats>,
 }
@@ -47,6 +47,21 @@ impl Shelf {
             let formats = self.by_reference.entry(assertion.reference.clone()).or_default();
             formats.insert(assertion.format, assertion);
         }
+    }
+
+    /// All of them, ordered by type name, key and format.
+    pub(super) fn export(&self) -> Vec<StoredAssertion> {
+        let formats = self.by_reference.values().flat_map(BTreeMap::values);
+        let mut all: Vec<StoredAssertion> = formats.cloned().collect();
+        // The map orders types as they are listed; within one it is right already.
+        all.sort_by_key(|assertion| assertion.reference.kind.name());
+        all
+    }
+
+    /// Puts an assertion as it was elsewhere; false if there is one in this format.
+    pub(super) fn import(&mut self, assertion: StoredAssertion) -> bool {
+        let formats = self.by_reference.entry(assertion.reference.clone()).or_default();
+        formats.insert(assertion.format, assertion).is_none()
     }
 
     fn starting_with<'a>(

@@ -6,6 +6,7 @@ mod audit;
 mod blobs;
 mod registry;
 mod serials;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub struct Memory {
     commits: Arc<AtomicU64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     records: Records,
     assertions: assertions::Shelf,

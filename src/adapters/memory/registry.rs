@@ -7,17 +7,17 @@ use async_trait::async_trait;
 
 use super::Memory;
 use crate::domain::ident::AccountId;
-use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, Registry, StoreError, StoredRecord};
+use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, RecordRow, Registry, StoreError, StoredRecord};
 
 #[derive(Clone, Debug)]
 struct Row {
     record: StoredRecord,
-    unique: Vec<(&'static str, String)>,
+    unique: Vec<(String, String)>,
 }
 
-type Unique = (Kind, &'static str, String);
+type Unique = (Kind, String, String);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Records {
     rows: BTreeMap<(Kind, Key), Row>,
     owners: BTreeMap<Unique, Key>,
@@ -61,7 +61,7 @@ impl Records {
             plan.owners.insert((kind, field, value), None);
         }
         for (field, value) in &change.unique {
-            let unique = (kind, *field, value.clone());
+            let unique = (kind, (*field).to_owned(), value.clone());
             let owner = match plan.owners.get(&unique) {
                 Some(planned) => planned.as_ref(),
                 None => self.owners.get(&unique),
@@ -77,7 +77,11 @@ impl Records {
                 version: version + 1,
                 json,
             },
-            unique: change.unique.clone(),
+            unique: change
+                .unique
+                .iter()
+                .map(|(field, value)| ((*field).to_owned(), value.clone()))
+                .collect(),
         });
         plan.rows.insert(place, row);
         Ok(())
@@ -96,6 +100,50 @@ impl Records {
                 None => drop(self.owners.remove(&unique)),
             }
         }
+    }
+}
+
+impl Records {
+    /// The records of a kind with their unique values, ordered by key.
+    pub(super) fn export(&self, kind: Kind) -> impl Iterator<Item = RecordRow> {
+        let rows = self.rows.range((kind, Key(Vec::new()))..);
+        rows.take_while(move |((other, _), _)| *other == kind)
+            .map(move |((_, key), row)| {
+                let mut unique = row.unique.clone();
+                unique.sort();
+                RecordRow {
+                    kind,
+                    key: key.clone(),
+                    version: row.record.version,
+                    unique,
+                    json: String::from_utf8_lossy(&row.record.json).into_owned(),
+                }
+            })
+    }
+
+    /// Puts a record as it was elsewhere; false if it, or one of its unique values, is there.
+    pub(super) fn import(&mut self, row: RecordRow) -> bool {
+        let RecordRow {
+            kind,
+            key,
+            version,
+            unique,
+            json,
+        } = row;
+        let owned = |(field, value): &(String, String)| (kind, field.clone(), value.clone());
+        let taken = unique.iter().any(|pair| self.owners.contains_key(&owned(pair)));
+        if taken || self.rows.contains_key(&(kind, key.clone())) {
+            return false;
+        }
+        self.owners
+            .extend(unique.iter().map(|pair| (owned(pair), key.clone())));
+        let record = StoredRecord {
+            key: key.clone(),
+            version,
+            json: json.into_bytes(),
+        };
+        self.rows.insert((kind, key), Row { record, unique });
+        true
     }
 }
 
@@ -118,7 +166,11 @@ impl Registry for Memory {
         value: &str,
     ) -> Result<Option<StoredRecord>, StoreError> {
         let state = self.lock()?;
-        let Some(key) = state.records.owners.get(&(kind, field, value.to_owned())) else {
+        let Some(key) = state
+            .records
+            .owners
+            .get(&(kind, field.to_owned(), value.to_owned()))
+        else {
             return Ok(None);
         };
         Ok(state

@@ -11,10 +11,11 @@ use crate::domain::time::Timestamp;
 use crate::domain::vault::claim::{Approval, ClaimVerdict, PresentedRequestId, SerialHistory, judge};
 use crate::domain::vault::{ClaimOutcome, Reservation, SerialClaim, SerialRow, SerialState, Standing};
 use crate::ports::{
-    ApprovalRow, IssuedSerial, LedgerStats, SerialFilter, SerialLedger, StandingRow, StoreError,
+    ApprovalRow, AskedRow, IssuedSerial, LedgerStats, Row, SerialFilter, SerialLedger, StandingRow,
+    StoreError,
 };
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     last_position: u64,
     rows: BTreeMap<u64, SerialRow>,
@@ -28,7 +29,7 @@ pub(super) struct Ledger {
     spent: BTreeMap<[u8; 16], Timestamp>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Asked {
     approval: Approval,
     since: Timestamp,
@@ -123,6 +124,84 @@ impl Ledger {
             .or_default()
             .insert(row.revision, row.position);
         self.rows.insert(row.position, row);
+    }
+
+    /// Rows, judgements and requests, in the order of a copy.
+    pub(super) fn export(&self) -> Vec<Row> {
+        let mut serials: Vec<SerialRow> = self.rows.values().cloned().collect();
+        serials.sort_by(|a, b| {
+            let place = |row: &SerialRow| (row.device.brand.clone(), row.device.model.clone(), row.position);
+            place(a).cmp(&place(b))
+        });
+        for row in &mut serials {
+            if row.state == SerialState::Reserved {
+                row.state = SerialState::Void;
+            }
+        }
+        let asked = self.approvals.iter().map(|((device, device_key), asked)| {
+            Row::Approval(AskedRow {
+                row: ApprovalRow {
+                    device: device.clone(),
+                    device_key: device_key.clone(),
+                    approval: asked.approval,
+                    since: asked.since,
+                },
+                request: asked.request,
+            })
+        });
+        let standings = self.standings.values().cloned().map(Row::Standing);
+        serials
+            .into_iter()
+            .map(Row::Serial)
+            .chain(standings)
+            .chain(asked)
+            .collect()
+    }
+
+    /// The spent request-ids.
+    pub(super) fn spent(&self) -> impl Iterator<Item = (&[u8; 16], &Timestamp)> {
+        self.spent.iter()
+    }
+
+    /// A request-id that was spent elsewhere.
+    pub(super) fn import_spent(&mut self, nonce: [u8; 16], expires: Timestamp) {
+        self.spent.insert(nonce, expires);
+    }
+
+    /// Puts a row as it was elsewhere; false if its place or revision is taken.
+    pub(super) fn import(&mut self, row: SerialRow) -> bool {
+        let revisions = self.devices.entry(row.device.clone()).or_default();
+        if row.state == SerialState::Reserved
+            || revisions.contains_key(&row.revision)
+            || self.rows.contains_key(&row.position)
+        {
+            return false;
+        }
+        revisions.insert(row.revision, row.position);
+        self.last_position = self.last_position.max(row.position);
+        self.rows.insert(row.position, row);
+        true
+    }
+
+    /// Puts a judgement; false if there is one.
+    pub(super) fn import_standing(&mut self, row: StandingRow) -> bool {
+        self.standings.insert(row.device.clone(), row).is_none()
+    }
+
+    /// Puts a request; false if it is there.
+    pub(super) fn import_asked(&mut self, AskedRow { row, request }: AskedRow) -> bool {
+        let ApprovalRow {
+            device,
+            device_key,
+            approval,
+            since,
+        } = row;
+        let asked = Asked {
+            approval,
+            since,
+            request,
+        };
+        self.approvals.insert((device, device_key), asked).is_none()
     }
 
     fn history_of(&self, claim: &SerialClaim, approval: Option<Approval>) -> SerialHistory {

@@ -10,7 +10,7 @@ use super::{Postgres, corrupt, failed, signed, unsigned};
 use crate::domain::assertion::{AssertionType, PrimaryKey, Ref};
 use crate::ports::{AssertionFilter, AssertionStore, CommitOutcome, PutRule, StoreError, StoredAssertion};
 
-const COLUMNS: &str = "type, primary_key, format, revision, encoded";
+pub(super) const COLUMNS: &str = "type, primary_key, format, revision, encoded";
 
 #[async_trait]
 impl AssertionStore for Postgres {
@@ -96,7 +96,7 @@ fn format_of(format: u32) -> i32 {
     i32::try_from(format).unwrap_or(i32::MAX)
 }
 
-fn stored(row: &Row) -> Result<StoredAssertion, StoreError> {
+pub(super) fn stored(row: &Row) -> Result<StoredAssertion, StoreError> {
     let kind: &str = row.try_get(0).map_err(failed)?;
     let key: Vec<String> = row.try_get(1).map_err(failed)?;
     let format: i32 = row.try_get(2).map_err(failed)?;
@@ -119,12 +119,8 @@ pub(super) async fn put(
     assertion: &StoredAssertion,
     rule: PutRule,
 ) -> Result<Option<CommitOutcome>, Fault> {
-    let StoredAssertion {
-        reference: Ref { kind, key },
-        format,
-        revision,
-        encoded,
-    } = assertion;
+    let Ref { kind, key } = &assertion.reference;
+    let revision = assertion.revision;
     // The row lock of the head orders writers of the same assertion, in this process and others.
     let head = tx
         .prepare_cached(
@@ -134,7 +130,7 @@ pub(super) async fn put(
         )
         .await?;
     if tx
-        .execute(&head, &[&kind.name(), &key.0, &signed(*revision)])
+        .execute(&head, &[&kind.name(), &key.0, &signed(revision)])
         .await?
         != 1
     {
@@ -152,6 +148,37 @@ pub(super) async fn put(
             stored: unsigned(revision),
         }));
     }
+    write(
+        tx,
+        assertion,
+        "DO UPDATE SET revision = EXCLUDED.revision, encoded = EXCLUDED.encoded",
+    )
+    .await?;
+    Ok(None)
+}
+
+/// Puts an assertion as it was elsewhere; false if there is one in this format.
+pub(super) async fn import(tx: &Transaction<'_>, assertion: &StoredAssertion) -> Result<bool, Fault> {
+    let Ref { kind, key } = &assertion.reference;
+    let head = tx
+        .prepare_cached(
+            "INSERT INTO assertion_head AS h (type, primary_key, revision) VALUES ($1, $2, $3) \
+             ON CONFLICT (type, primary_key) DO UPDATE SET revision = greatest(h.revision, EXCLUDED.revision)",
+        )
+        .await?;
+    tx.execute(&head, &[&kind.name(), &key.0, &signed(assertion.revision)])
+        .await?;
+    write(tx, assertion, "DO NOTHING").await
+}
+
+/// Writes the row of an assertion; `otherwise` says what to do where there is one in this format. Whether it wrote.
+async fn write(tx: &Transaction<'_>, assertion: &StoredAssertion, otherwise: &str) -> Result<bool, Fault> {
+    let StoredAssertion {
+        reference: Ref { kind, key },
+        format,
+        revision,
+        encoded,
+    } = assertion;
     let (sequence_key, sequence) = match key.0.split_last() {
         Some((last, rest)) if kind.info().sequence => {
             let number = last
@@ -162,25 +189,25 @@ pub(super) async fn put(
         Some(_) | None => (None, None),
     };
     let row = tx
-        .prepare_cached(
+        .prepare_cached(&format!(
             "INSERT INTO assertion (type, primary_key, format, revision, sequence_key, sequence, encoded) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (type, primary_key, format) \
-             DO UPDATE SET revision = EXCLUDED.revision, encoded = EXCLUDED.encoded",
-        )
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (type, primary_key, format) {otherwise}"
+        ))
         .await?;
     let encoded: &[u8] = encoded;
-    tx.execute(
-        &row,
-        &[
-            &kind.name(),
-            &key.0,
-            &format_of(*format),
-            &signed(*revision),
-            &sequence_key,
-            &sequence,
-            &encoded,
-        ],
-    )
-    .await?;
-    Ok(None)
+    let written = tx
+        .execute(
+            &row,
+            &[
+                &kind.name(),
+                &key.0,
+                &format_of(*format),
+                &signed(*revision),
+                &sequence_key,
+                &sequence,
+                &encoded,
+            ],
+        )
+        .await?;
+    Ok(written == 1)
 }

@@ -9,7 +9,7 @@ use super::{Postgres, failed, signed, unsigned};
 use crate::domain::audit::{self, AuditEntry, AuditEvent, ChainHead, Checkpoint};
 use crate::ports::{AuditFilter, AuditLog, StoreError};
 
-const COLUMNS: &str = "position, writer, sequence, previous, hash, event";
+pub(super) const COLUMNS: &str = "position, writer, sequence, previous, hash, event";
 
 #[async_trait]
 impl AuditLog for Postgres {
@@ -118,13 +118,13 @@ fn limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
-fn checkpoint(row: &Row) -> Result<Checkpoint, StoreError> {
+pub(super) fn checkpoint(row: &Row) -> Result<Checkpoint, StoreError> {
     row.try_get::<_, Json<Checkpoint>>(0)
         .map(|json| json.0)
         .map_err(failed)
 }
 
-fn entry(row: &Row) -> Result<(u64, AuditEntry), StoreError> {
+pub(super) fn entry(row: &Row) -> Result<(u64, AuditEntry), StoreError> {
     let read = || -> Result<_, tokio_postgres::Error> {
         let position: i64 = row.try_get(0)?;
         let sequence: i64 = row.try_get(2)?;

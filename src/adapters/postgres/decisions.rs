@@ -87,7 +87,7 @@ pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fa
     }
     batch.tx.batch_execute("SAVEPOINT one_load").await?;
     for row in rows {
-        if !load_row(batch.tx, row).await? {
+        if !load_row(batch.tx, row, None).await? {
             batch.tx.batch_execute("ROLLBACK TO SAVEPOINT one_load").await?;
             let why = format!("revision {} of {} is there already", row.revision, row.device);
             return Err(Fault::Refused(StoreError::Refused(why)));
@@ -97,7 +97,13 @@ pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fa
     Ok(())
 }
 
-async fn load_row(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> {
+/// Puts a row as it was elsewhere; false if its place or revision is taken.
+pub(super) async fn import(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> {
+    Ok(row.state != SerialState::Reserved && load_row(tx, row, Some(signed(row.position))).await?)
+}
+
+/// Writes a finished row, at the next position or at `position`; false if it is there already.
+async fn load_row(tx: &Transaction<'_>, row: &SerialRow, position: Option<i64>) -> Result<bool, Fault> {
     let [brand, model, serial] = device_values(&row.device);
     let live = row.state != SerialState::Void;
     // The head's key is that of the highest live revision; a void row only pushes the revision up.
@@ -126,15 +132,16 @@ async fn load_row(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> 
     let insert = tx
         .prepare_cached(
             "INSERT INTO serial \
-             (brand_id, model, serial, revision, device_key, sign_key, created_at, state, assertion) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+             (brand_id, model, serial, revision, device_key, sign_key, created_at, state, assertion, position) \
+             OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+             coalesce($10, nextval(pg_get_serial_sequence('serial', 'position')))) ON CONFLICT DO NOTHING",
         )
         .await?;
     let sign_key = row.sign_key.as_ref().map(KeyId::as_str);
     let assertion: &[u8] = &row.assertion;
     let created = row.created_at.unix();
     let state = state_name(row.state);
-    let values: [&(dyn ToSql + Sync); 9] = [
+    let values: [&(dyn ToSql + Sync); 10] = [
         &brand,
         &model,
         &serial,
@@ -144,6 +151,7 @@ async fn load_row(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> 
         &created,
         &state,
         &assertion,
+        &position,
     ];
     if tx.execute(&insert, &values).await? != 1 {
         return Ok(false);

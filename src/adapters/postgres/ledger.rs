@@ -272,7 +272,7 @@ fn judged(name: &str) -> Result<Standing, StoreError> {
     standing_of(name).ok_or_else(|| corrupt(format!("standing {name:?}")))
 }
 
-fn device(row: &Row, first: usize) -> Result<DeviceId, StoreError> {
+pub(super) fn device(row: &Row, first: usize) -> Result<DeviceId, StoreError> {
     let text = |place: usize| row.try_get::<_, &str>(first + place).map_err(failed);
     Ok(DeviceId {
         brand: text(0)?.parse().map_err(corrupt)?,

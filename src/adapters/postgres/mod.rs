@@ -3,7 +3,7 @@
 //! Reads go through a pool. Writes of one process go through one writer task that applies whatever waits as one
 //! transaction, so that concurrent writers share one commit. Other processes may write to the same database: rows and
 //! advisory locks order the claims of one device, unique indexes do the rest; `session` says how processes know that
-//! one of them is gone.
+//! one of them is gone, `news` how they hear what others changed.
 
 mod abandoned;
 mod assertions;
@@ -12,11 +12,14 @@ mod check;
 mod claims;
 mod decisions;
 mod ledger;
+mod news;
 mod records;
 mod session;
+mod transfer;
 mod writer;
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
@@ -27,6 +30,7 @@ use crate::domain::audit::Checkpoint;
 use crate::domain::time::Timestamp;
 use crate::ports::{Commit, CommitOutcome, Storage, StoreError};
 
+use news::News;
 use writer::{Answer, Op, Writer};
 
 mod embedded {
@@ -43,8 +47,9 @@ const FORMAT: i32 = 10;
 pub struct Postgres {
     pool: Pool,
     writer: Writer,
-    /// Commits of this process so far.
-    commits: AtomicU64,
+    /// Commits of this process so far, and announcements of others.
+    commits: Arc<AtomicU64>,
+    news: News,
 }
 
 impl Postgres {
@@ -55,6 +60,7 @@ impl Postgres {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let config = tokio_postgres::Config::from_str(url)
             .map_err(|e| StoreError::Unavailable(format!("cannot read the database URL: {e}")))?;
+        let listener = config.clone();
         let manager = Manager::from_config(
             config,
             NoTls,
@@ -68,10 +74,14 @@ impl Postgres {
             .map_err(|e| StoreError::Unavailable(format!("cannot set up the connection pool: {e}")))?;
         migrate(&pool).await?;
         let writer = Writer::start(pool.clone());
+        let commits = Arc::<AtomicU64>::default();
+        let news = News::start(listener, Arc::clone(&commits));
+        news.wait().await;
         Ok(Self {
             pool,
             writer,
-            commits: AtomicU64::new(0),
+            news,
+            commits,
         })
     }
 
@@ -174,7 +184,8 @@ impl Storage for Postgres {
     }
 
     fn generation(&self) -> Option<u64> {
-        Some(self.commits.load(Ordering::Acquire))
+        // While others cannot be heard, nothing that was read may be taken for what is there.
+        self.news.listens().then(|| self.commits.load(Ordering::Acquire))
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -187,6 +198,7 @@ impl Storage for Postgres {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
+        self.news.stop();
         self.writer.close().await;
         self.pool.close();
         Ok(())

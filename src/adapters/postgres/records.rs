@@ -8,7 +8,7 @@ use tokio_postgres::types::{Json, ToSql};
 use super::writer::Fault;
 use super::{Postgres, failed, signed, unsigned};
 use crate::domain::ident::AccountId;
-use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, Registry, StoreError, StoredRecord};
+use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, RecordRow, Registry, StoreError, StoredRecord};
 
 /// JSON exactly as it was written: the column type `json` keeps the text.
 type Document = Json<Box<serde_json::value::RawValue>>;
@@ -214,16 +214,7 @@ pub(super) async fn apply(tx: &Transaction<'_>, change: &Change) -> Result<Optio
         tx.execute(&statement, &[&table, &change.key.0]).await?;
     }
     for (field, value) in &change.unique {
-        let statement = tx
-            .prepare_cached(
-                "INSERT INTO unique_value (kind, field, value, owner) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            )
-            .await?;
-        if tx
-            .execute(&statement, &[&table, field, value, &change.key.0])
-            .await?
-            != 1
-        {
+        if !add_unique(tx, change.kind, field, value, &change.key).await? {
             return Ok(Some(CommitOutcome::Taken {
                 kind: change.kind,
                 field,
@@ -231,4 +222,49 @@ pub(super) async fn apply(tx: &Transaction<'_>, change: &Change) -> Result<Optio
         }
     }
     Ok(None)
+}
+
+/// Puts a record as it was elsewhere; false if it, or one of its unique values, is there.
+pub(super) async fn import(tx: &Transaction<'_>, row: &RecordRow) -> Result<bool, Fault> {
+    let columns = row.kind.key_parts();
+    if columns.len() != row.key.0.len() {
+        return Ok(false);
+    }
+    let document: Document =
+        Json(serde_json::from_str(&row.json).map_err(|e| Fault::Refused(super::corrupt(e)))?);
+    let version = signed(row.version);
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&version, &document];
+    values.extend(row.key.0.iter().map(|part| part as &(dyn ToSql + Sync)));
+    let places = (1..=values.len()).map(|place| format!("${place}"));
+    let sql = format!(
+        "INSERT INTO {} (version, doc, {}) VALUES ({}) ON CONFLICT DO NOTHING",
+        row.kind.name(),
+        columns.join(", "),
+        places.collect::<Vec<_>>().join(", ")
+    );
+    let statement = tx.prepare_cached(&sql).await?;
+    let mut added = tx.execute(&statement, &values).await? == 1;
+    for (field, value) in &row.unique {
+        added &= add_unique(tx, row.kind, field, value, &row.key).await?;
+    }
+    Ok(added)
+}
+
+/// Gives a unique value to a record; false if it belongs to another.
+async fn add_unique(
+    tx: &Transaction<'_>,
+    kind: Kind,
+    field: &str,
+    value: &str,
+    owner: &Key,
+) -> Result<bool, Fault> {
+    let statement = tx
+        .prepare_cached(
+            "INSERT INTO unique_value (kind, field, value, owner) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
+        .await?;
+    let added = tx
+        .execute(&statement, &[&kind.name(), &field, &value, &owner.0])
+        .await?;
+    Ok(added == 1)
 }

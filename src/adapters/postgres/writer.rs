@@ -4,7 +4,7 @@ use deadpool_postgres::{Pool, Transaction};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::session::{Session, Sessions};
-use super::{abandoned, assertions, audit, claims, connect, decisions, failed, records};
+use super::{abandoned, assertions, audit, claims, connect, decisions, failed, news, records};
 use crate::domain::audit::{AuditEvent, ChainHead, Checkpoint};
 use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
@@ -205,8 +205,13 @@ async fn transact(
             head: head.clone(),
             owner: *owner,
         };
-        let applied = apply_all(&mut batch, waiting).await;
+        let mut applied = apply_all(&mut batch, waiting).await;
         let moved = batch.head;
+        if applied.as_ref().is_ok_and(|answers| is_news(waiting, answers))
+            && let Err(error) = tx.batch_execute(news::ANNOUNCE).await
+        {
+            applied = Err(error);
+        }
         match applied {
             Ok(answers) => match tx.commit().await {
                 Ok(()) => {
@@ -225,6 +230,14 @@ async fn transact(
             }
         }
     }
+}
+
+/// Whether other processes must hear of it.
+fn is_news(waiting: &[Waiting], answers: &[Result<Answer, StoreError>]) -> bool {
+    waiting.iter().zip(answers).any(|(Waiting { op, .. }, answer)| {
+        let done = matches!(answer, Ok(Answer::Commit(CommitOutcome::Done)));
+        done && matches!(op, Op::Commit(commit) if news::matters(commit))
+    })
 }
 
 /// Another transaction got in the way; trying again is the cure.

@@ -28,13 +28,9 @@ pub(super) fn put(
     assertion: StoredAssertion,
     rule: PutRule,
 ) -> Result<Result<(), CommitOutcome>, StoreError> {
-    let StoredAssertion {
-        reference: Ref { kind, key },
-        format,
-        revision,
-        encoded,
-    } = assertion;
-    let place = reference_key(kind, &key.0);
+    let Ref { kind, key } = &assertion.reference;
+    let revision = assertion.revision;
+    let place = reference_key(*kind, &key.0);
     let mut newest = None;
     for item in tx.scan(&place.clone().bytes(), Order::Ascending) {
         newest = newest.max(Some(revision_of(&item?.1)?));
@@ -45,6 +41,28 @@ pub(super) fn put(
             PutRule::SkipOld => Ok(()),
         });
     }
+    write(tx, assertion);
+    Ok(Ok(()))
+}
+
+/// Puts an assertion as it was elsewhere; false if there is one in this format.
+pub(super) fn import(tx: &mut Transaction<'_>, assertion: StoredAssertion) -> Result<bool, StoreError> {
+    let Ref { kind, key } = &assertion.reference;
+    let place = reference_key(*kind, &key.0).small(assertion.format).bytes();
+    let is_new = tx.get(&place)?.is_none();
+    if is_new {
+        write(tx, assertion);
+    }
+    Ok(is_new)
+}
+
+fn write(tx: &mut Transaction<'_>, assertion: StoredAssertion) {
+    let StoredAssertion {
+        reference: Ref { kind, key },
+        format,
+        revision,
+        encoded,
+    } = assertion;
     if let Some((number, sequence)) = key.0.split_last().filter(|_| kind.info().sequence) {
         // A number that is none is found by its key only.
         if let Ok(place) = number.parse() {
@@ -52,15 +70,26 @@ pub(super) fn put(
             tx.put_small(member, Vec::new());
         }
     }
-    let small = Encoder::new(LAYOUT).number(revision).bytes();
-    tx.put(
-        place.small(format).bytes(),
-        Value {
-            small,
-            large: Some(Large::New(encoded)),
-        },
-    );
-    Ok(Ok(()))
+    let value = Value {
+        small: Encoder::new(LAYOUT).number(revision).bytes(),
+        large: Some(Large::New(encoded)),
+    };
+    tx.put(reference_key(kind, &key.0).small(format).bytes(), value);
+}
+
+/// The assertion as it is copied elsewhere.
+pub(super) fn export(view: View<'_>, key: &[u8], value: &Value) -> Result<StoredAssertion, StoreError> {
+    let name = Decoder::of_key(key, "key of an assertion")?.key_text()?;
+    let kind = name
+        .parse()
+        .map_err(|error| StoreError::Corrupt(format!("{error}")))?;
+    let (reference, format) = read_key(kind, key)?;
+    Ok(StoredAssertion {
+        reference,
+        format,
+        revision: revision_of(value)?,
+        encoded: view.large(value)?,
+    })
 }
 
 pub(super) fn assertion(

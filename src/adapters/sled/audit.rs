@@ -1,5 +1,5 @@
 //! The audit log: entries by position, chains, checkpoints. One process writes at a time, so the entries of a chain
-//! have consecutive positions.
+//! have consecutive positions, unless they were copied from elsewhere.
 
 use super::encoding::{Decoder, Encoder, Key, Space};
 use super::journal::{Large, Value};
@@ -7,10 +7,12 @@ use super::layers::{Order, View};
 use super::writer::Transaction;
 use crate::domain::audit::{AuditEntry, AuditEvent, ChainHead, Checkpoint, hex, link};
 use crate::domain::time::Timestamp;
-use crate::ports::{AuditFilter, StoreError};
+use crate::ports::{AuditFilter, AuditRow, StoreError};
 
 const ENTRY_LAYOUT: u8 = 1;
 const CHAIN_LAYOUT: u8 = 1;
+/// A chain from elsewhere: entries of others may lie between its own.
+const SCATTERED_LAYOUT: u8 = 2;
 const COUNTER_LAYOUT: u8 = 1;
 
 fn entry_key(position: u64) -> Vec<u8> {
@@ -30,6 +32,8 @@ pub(super) struct Chain {
     pub(super) head: ChainHead,
     /// Position of its first entry.
     pub(super) first: u64,
+    /// Position of its last entry, if others may lie between.
+    scattered: Option<u64>,
 }
 
 impl Chain {
@@ -39,24 +43,33 @@ impl Chain {
 
     pub(super) fn decode(key: &[u8], value: &Value) -> Result<Self, StoreError> {
         let writer = Decoder::of_key(key, "key of a chain")?.key_text()?;
-        let mut decoder = Decoder::new(&value.small, CHAIN_LAYOUT, "chain")?;
+        let scattered = value.small.first() == Some(&SCATTERED_LAYOUT);
+        let layout = if scattered { SCATTERED_LAYOUT } else { CHAIN_LAYOUT };
+        let mut decoder = Decoder::new(&value.small, layout, "chain")?;
         let (first, sequence) = (decoder.number()?, decoder.number()?);
+        let hash = decoder.text()?.to_owned();
         Ok(Self {
             head: ChainHead {
                 writer,
                 sequence,
-                hash: decoder.text()?.to_owned(),
+                hash,
             },
             first,
+            scattered: scattered.then(|| decoder.number()).transpose()?,
         })
     }
 
     fn encode(&self) -> Vec<u8> {
-        Encoder::new(CHAIN_LAYOUT)
+        let layout = if self.scattered.is_some() {
+            SCATTERED_LAYOUT
+        } else {
+            CHAIN_LAYOUT
+        };
+        let chain = Encoder::new(layout)
             .number(self.first)
             .number(self.head.sequence)
-            .text(&self.head.hash)
-            .bytes()
+            .text(&self.head.hash);
+        self.scattered.into_iter().fold(chain, Encoder::number).bytes()
     }
 }
 
@@ -80,9 +93,22 @@ pub(super) fn append(tx: &mut Transaction<'_>, event: &AuditEvent) -> Result<(),
         None => Chain {
             head: ChainHead::new(tx.writer.to_owned()),
             first: position,
+            scattered: None,
         },
     };
     let entry = link(&mut chain.head, event);
+    put_entry(tx, position, &entry, event)?;
+    tx.put_small(key, chain.encode());
+    put_counter(tx, last_position_key(), position);
+    Ok(())
+}
+
+fn put_entry(
+    tx: &mut Transaction<'_>,
+    position: u64,
+    entry: &AuditEntry,
+    event: &AuditEvent,
+) -> Result<(), StoreError> {
     let brand = event.brand.as_ref().map_or("", |brand| brand.as_str());
     let small = Encoder::new(ENTRY_LAYOUT)
         .time(event.time)
@@ -103,9 +129,42 @@ pub(super) fn append(tx: &mut Transaction<'_>, event: &AuditEvent) -> Result<(),
             large: Some(Large::New(large.into())),
         },
     );
-    tx.put_small(key, chain.encode());
-    put_counter(tx, last_position_key(), position);
     Ok(())
+}
+
+/// Puts an entry as it was elsewhere; false if it does not follow what is there.
+pub(super) fn import(tx: &mut Transaction<'_>, row: &AuditRow) -> Result<bool, StoreError> {
+    let AuditRow { position, entry } = row;
+    let event: AuditEvent = serde_json::from_str(&entry.event)
+        .map_err(|error| StoreError::Refused(format!("audit entry {position}: {error}")))?;
+    let key = Chain::key(&entry.writer);
+    let mut chain = match tx.get(&key)? {
+        Some(value) => Chain::decode(&key, &value)?,
+        None => Chain {
+            head: ChainHead::new(entry.writer.clone()),
+            first: *position,
+            scattered: None,
+        },
+    };
+    if chain.head.sequence + 1 != entry.sequence || tx.get(&entry_key(*position))?.is_some() {
+        return Ok(false);
+    }
+    put_entry(tx, *position, entry, &event)?;
+    chain.head.sequence = entry.sequence;
+    chain.head.hash.clone_from(&entry.hash);
+    chain.scattered = Some(*position);
+    tx.put_small(key, chain.encode());
+    let last = counter(tx.get(&last_position_key())?)?;
+    put_counter(tx, last_position_key(), last.max(*position));
+    Ok(true)
+}
+
+/// The entry as it is copied elsewhere.
+pub(super) fn export(view: View<'_>, key: &[u8], value: &Value) -> Result<AuditRow, StoreError> {
+    Ok(AuditRow {
+        position: Decoder::of_key(key, "key of an audit entry")?.key_number()?,
+        entry: entry(view, value)?,
+    })
 }
 
 pub(super) fn entry(view: View<'_>, value: &Value) -> Result<AuditEntry, StoreError> {
@@ -169,6 +228,24 @@ pub(super) fn chain(
         return Ok(Vec::new());
     };
     let chain = Chain::decode(&key, &value)?;
+    if let Some(last) = chain.scattered {
+        let range = view.scan_range(
+            entry_key(chain.first),
+            Some(entry_key(last.saturating_add(1))),
+            Order::Ascending,
+        );
+        let mut found = Vec::new();
+        for item in range {
+            let entry = entry(view, &item?.1)?;
+            if entry.writer == writer && entry.sequence >= from {
+                found.push(entry);
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        return Ok(found);
+    }
     let position = |sequence: u64| chain.first.saturating_add(sequence.saturating_sub(1));
     let end = position(chain.head.sequence.saturating_add(1));
     let range = view.scan_range(

@@ -6,7 +6,7 @@ use super::audit;
 use super::decisions::Asked;
 use super::encoding::{Decoder, Key, Space};
 use super::journal::{Large, Value};
-use super::layers::Order;
+use super::layers::{Order, View};
 use super::rows::{
     Counts, Place, Places, Row, device_key, found, key_rows, last_position_key, model_rows, read_device,
     row_key,
@@ -17,7 +17,7 @@ use crate::domain::ident::DeviceId;
 use crate::domain::time::Timestamp;
 use crate::domain::vault::claim::{Approval, ClaimVerdict, PresentedRequestId, SerialHistory, judge};
 use crate::domain::vault::{ClaimOutcome, Reservation, SerialClaim, SerialRow, SerialState};
-use crate::ports::{IssuedSerial, StoreError};
+use crate::ports::{IssuedSerial, SpentRow, StoreError};
 
 /// How long a spent request-id is remembered beyond its expiry, in seconds: clocks get set back.
 const CLOCK_SLACK: i64 = 7200;
@@ -395,20 +395,86 @@ pub(super) fn spend(
     nonce: [u8; 16],
     expires: Timestamp,
 ) -> Result<Answer<bool>, StoreError> {
-    let key = nonce_key(&nonce);
-    if tx.get(&key)?.is_some() {
+    if tx.get(&nonce_key(&nonce))?.is_some() {
         return Ok(Answer::Unchanged(false));
     }
-    tx.put_small(key, Vec::new());
-    tx.put_small(
-        Key::new(Space::NonceExpiry).time(expires).raw(&nonce).bytes(),
-        Vec::new(),
-    );
+    put_nonce(tx, &nonce, expires);
     if nonce.first().is_some_and(|byte| byte & 0x3f == 0) {
         // The time is not known here. No nonce is good for more than a day, so this one tells it well enough.
         forget(tx, Space::NonceExpiry, expires.plus_seconds(-2 * 86_400))?;
     }
     Ok(Answer::Durable(true))
+}
+
+fn put_nonce(tx: &mut Transaction<'_>, nonce: &[u8; 16], expires: Timestamp) {
+    tx.put_small(nonce_key(nonce), Vec::new());
+    tx.put_small(
+        Key::new(Space::NonceExpiry).time(expires).raw(nonce).bytes(),
+        Vec::new(),
+    );
+}
+
+/// Spends what was spent elsewhere: not every engine tells request-ids from nonces.
+pub(super) fn import_spent(tx: &mut Transaction<'_>, row: &SpentRow) {
+    let SpentRow { nonce, expires } = *row;
+    tx.put_small(spent_key(&PresentedRequestId { nonce, expires }), Vec::new());
+    put_nonce(tx, &nonce, expires);
+}
+
+/// What was spent, as it is copied elsewhere: of [`Space::SpentRequest`] or [`Space::NonceExpiry`].
+pub(super) fn export_spent(key: &[u8]) -> Result<SpentRow, StoreError> {
+    let mut decoder = Decoder::of_key(key, "key of a nonce")?;
+    Ok(SpentRow {
+        expires: decoder.key_time()?,
+        nonce: decoder.array()?,
+    })
+}
+
+/// Puts a row as it was elsewhere; false if its place or revision is taken.
+pub(super) fn import(tx: &mut Transaction<'_>, row: SerialRow) -> Result<bool, StoreError> {
+    let SerialRow {
+        position,
+        device,
+        revision,
+        device_key,
+        sign_key,
+        created_at,
+        state,
+        assertion,
+    } = row;
+    let taken =
+        tx.get(&place_key(&device, revision))?.is_some() || tx.get(&row_key(&device, position))?.is_some();
+    if taken || state == SerialState::Reserved {
+        return Ok(false);
+    }
+    let is_new = !has_live(tx, &device)?;
+    let serial = device.serial.clone();
+    let row = Row {
+        position,
+        serial,
+        revision,
+        state,
+        created_at,
+        device_key,
+        sign_key,
+    };
+    let assertion = Some(assertion).filter(|assertion| !assertion.is_empty());
+    add(tx, &device, &row, assertion, is_new)?;
+    let last = audit::counter(tx.get(&last_position_key())?)?;
+    audit::put_counter(tx, last_position_key(), last.max(position));
+    Ok(true)
+}
+
+/// The row as it is copied elsewhere: nobody will complete what is only reserved.
+pub(super) fn export(view: View<'_>, key: &[u8], value: &Value) -> Result<SerialRow, StoreError> {
+    let mut decoder = Decoder::of_key(key, "key of a row")?;
+    let (brand, model) = (decoder.key_parsed()?, decoder.key_parsed()?);
+    let row = Row::decode(decoder.key_number()?, &value.small)?;
+    let mut row = row.full(&brand, &model, view.large(value)?);
+    if row.state == SerialState::Reserved {
+        row.state = SerialState::Void;
+    }
+    Ok(row)
 }
 
 fn nonce_key(nonce: &[u8]) -> Vec<u8> {

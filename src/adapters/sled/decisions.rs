@@ -11,7 +11,7 @@ use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::Standing;
 use crate::domain::vault::claim::Approval;
-use crate::ports::{ApprovalRow, StandingRow, StoreError};
+use crate::ports::{ApprovalRow, AskedRow, StandingRow, StoreError};
 
 const STANDING_LAYOUT: u8 = 1;
 const APPROVAL_LAYOUT: u8 = 1;
@@ -48,17 +48,49 @@ pub(super) fn set_standing(
         match standing {
             None => tx.delete(standing_key(device)),
             Some(standing) => {
-                let byte = match standing {
-                    Standing::Allowed => b'a',
-                    Standing::Denied => b'd',
-                };
-                let small = Encoder::new(STANDING_LAYOUT).byte(byte).time(now).bytes();
-                tx.put_small(standing_key(device), small);
+                write_standing(tx, device, standing, now);
             }
         }
     }
     audit::append(tx, event)?;
     Ok(Answer::Durable(()))
+}
+
+fn write_standing(tx: &mut Transaction<'_>, device: &DeviceId, standing: Standing, since: Timestamp) {
+    let byte = match standing {
+        Standing::Allowed => b'a',
+        Standing::Denied => b'd',
+    };
+    let small = Encoder::new(STANDING_LAYOUT).byte(byte).time(since).bytes();
+    tx.put_small(standing_key(device), small);
+}
+
+/// Puts a judgement as it was elsewhere; false if there is one.
+pub(super) fn import_standing(tx: &mut Transaction<'_>, row: &StandingRow) -> Result<bool, StoreError> {
+    let is_new = tx.get(&standing_key(&row.device))?.is_none();
+    write_standing(tx, &row.device, row.standing, row.since);
+    Ok(is_new)
+}
+
+/// Puts a request as it was elsewhere; false if it is there.
+pub(super) fn import_asked(tx: &mut Transaction<'_>, asked: &AskedRow) -> Result<bool, StoreError> {
+    let AskedRow { row, request } = asked;
+    let is_new = Asked::read(tx, &row.device, &row.device_key)?.is_none();
+    let asked = Asked {
+        approval: row.approval,
+        since: row.since,
+        request: *request,
+    };
+    asked.write(tx, &row.device, &row.device_key);
+    Ok(is_new)
+}
+
+/// The request as it is copied elsewhere.
+pub(super) fn export_asked(key: &[u8], value: &Value) -> Result<AskedRow, StoreError> {
+    Ok(AskedRow {
+        row: approval_row(key, value)?,
+        request: Asked::decode(value)?.request,
+    })
 }
 
 pub(super) fn standings(

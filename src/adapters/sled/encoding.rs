@@ -267,6 +267,12 @@ impl<'a> Decoder<'a> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
+    /// A time of a key, as [`Key::time`] wrote it.
+    pub(super) fn key_time(&mut self) -> Result<Timestamp, StoreError> {
+        let number = self.key_number()? ^ (1 << 63);
+        Ok(Timestamp::from_unix(number.cast_signed()))
+    }
+
     pub(super) fn key_small(&mut self) -> Result<u32, StoreError> {
         Ok(u32::from_be_bytes(self.array()?))
     }

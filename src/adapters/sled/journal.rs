@@ -26,6 +26,18 @@ pub(super) struct Value {
     pub(super) large: Option<Large>,
 }
 
+impl Value {
+    /// Its length in bytes.
+    pub(super) fn size(&self) -> usize {
+        let large = match &self.large {
+            None => 0,
+            Some(Large::New(bytes)) => bytes.len(),
+            Some(Large::Stored(place)) => place.length as usize,
+        };
+        self.small.len() + large
+    }
+}
+
 /// The large part of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Large {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::encoding::after_prefix;
 use super::journal::{Changes, Large, Place, Value, read_large};
+use super::snapshot::Snapshots;
 use crate::ports::StoreError;
 
 /// The index and the changes that are not in it yet. Everything here is in the journal, except places that were only
@@ -20,6 +21,7 @@ pub(super) struct Layers {
     pub(super) index: ::sled::Db,
     pub(super) journal: Arc<File>,
     recent: RwLock<Recent>,
+    pub(super) snapshots: Snapshots,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +53,7 @@ impl Layers {
             index,
             journal,
             recent: RwLock::default(),
+            snapshots: Snapshots::default(),
         }
     }
 
@@ -76,6 +79,12 @@ impl Layers {
         self.recent.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Shows a group of changes to readers. Who reads an earlier moment goes on seeing that.
+    pub(super) fn show(&self, changes: Changes) {
+        self.snapshots.keep(self, &changes);
+        self.recent_mut().active.extend(changes);
+    }
+
     /// The large part of `value`; empty if it has none.
     pub(super) fn large(&self, value: &Value) -> Result<Bytes, StoreError> {
         match &value.large {
@@ -87,6 +96,11 @@ impl Layers {
 }
 
 impl<'a> View<'a> {
+    /// What lies under it.
+    pub(super) fn layers(&self) -> &'a Layers {
+        self.layers
+    }
+
     /// The value of `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         if let Some(change) = self.private.iter().rev().find_map(|changes| changes.get(key)) {

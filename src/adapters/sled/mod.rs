@@ -17,8 +17,10 @@ mod registry;
 mod rows;
 mod serials;
 mod settle;
+mod snapshot;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod writer;
 
 use std::fs::File;

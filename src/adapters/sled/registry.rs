@@ -4,7 +4,7 @@ use super::encoding::{Decoder, Encoder, Key as Bytes, Space, after_prefix};
 use super::journal::{Large, Value};
 use super::layers::{Order, View};
 use super::writer::Transaction;
-use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, StoreError, StoredRecord};
+use crate::ports::{Change, CommitOutcome, Expect, Key, Kind, RecordRow, StoreError, StoredRecord};
 
 const LAYOUT: u8 = 1;
 
@@ -41,11 +41,11 @@ impl Head {
         Ok(Self { version, unique })
     }
 
-    fn encode(version: u64, unique: &[(&'static str, String)]) -> Vec<u8> {
+    fn encode<F: AsRef<str>>(version: u64, unique: &[(F, String)]) -> Vec<u8> {
         let head = Encoder::new(LAYOUT).number(version);
         unique
             .iter()
-            .fold(head, |head, (field, value)| head.text(field).text(value))
+            .fold(head, |head, (field, value)| head.text(field.as_ref()).text(value))
             .bytes()
     }
 }
@@ -149,18 +149,67 @@ fn at(view: View<'_>, place: &[u8]) -> Result<Option<StoredRecord>, StoreError> 
 }
 
 fn stored(view: View<'_>, place: &[u8], value: &Value) -> Result<StoredRecord, StoreError> {
+    let version = Head::decode(&value.small)?.version;
+    Ok(StoredRecord {
+        key: read_key(place)?.1,
+        version,
+        json: view.large(value)?.into(),
+    })
+}
+
+/// The name of the kind, and the key.
+fn read_key(place: &[u8]) -> Result<(String, Key), StoreError> {
     let mut decoder = Decoder::of_key(place, "key of a record")?;
-    decoder.key_text()?;
+    let kind = decoder.key_text()?;
     let mut parts = Vec::new();
     while decoder.left() > 0 {
         parts.push(decoder.key_text()?);
     }
-    let version = Head::decode(&value.small)?.version;
-    Ok(StoredRecord {
-        key: Key(parts),
+    Ok((kind, Key(parts)))
+}
+
+/// What the keys of all records of a kind start with.
+pub(super) fn kind_prefix(kind: Kind) -> Vec<u8> {
+    record_key(kind, &Key(Vec::new()))
+}
+
+/// The record as it is copied elsewhere.
+pub(super) fn export(view: View<'_>, place: &[u8], value: &Value) -> Result<RecordRow, StoreError> {
+    let (name, key) = read_key(place)?;
+    let kind = Kind::ALL.iter().find(|kind| kind.name() == name);
+    let kind = *kind.ok_or_else(|| StoreError::Corrupt(format!("there is no kind of record {name}")))?;
+    let Head { version, mut unique } = Head::decode(&value.small)?;
+    unique.sort();
+    let json = String::from_utf8(view.large(value)?.into())
+        .map_err(|error| StoreError::Corrupt(format!("{name} {}: {error}", key.0.join("/"))))?;
+    Ok(RecordRow {
+        kind,
+        key,
         version,
-        json: view.large(value)?.into(),
+        unique,
+        json,
     })
+}
+
+/// Puts a record as it was elsewhere; false if it, or one of its unique values, is there.
+pub(super) fn import(tx: &mut Transaction<'_>, row: RecordRow) -> Result<bool, StoreError> {
+    let place = record_key(row.kind, &row.key);
+    if tx.get(&place)?.is_some() {
+        return Ok(false);
+    }
+    for (field, value) in &row.unique {
+        let unique = unique_key(row.kind, field, value);
+        if tx.get(&unique)?.is_some() {
+            return Ok(false);
+        }
+        tx.put_small(unique, place.clone());
+    }
+    let value = Value {
+        small: Head::encode(row.version, &row.unique),
+        large: Some(Large::New(row.json.into())),
+    };
+    tx.put(place, value);
+    Ok(true)
 }
 
 /// The unique values a record claims, as keys of the index; for the deep check.

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::journal::{AppendError, Changes, Journal, Value};
 use super::layers::{Layers, Order, Scan, View};
 use super::settle::{Part, Settler, Unsettled};
+use super::snapshot::Snapshot;
 use crate::ports::StoreError;
 
 /// Writes that may wait; more are refused.
@@ -63,6 +64,11 @@ impl Transaction<'_> {
         self.layers
             .view_with(&[self.group, &self.own])
             .scan_range(from, Some(to), Order::Ascending)
+    }
+
+    /// Begins a snapshot of the keys that start with one of `sections`: what is there before this write's group.
+    pub(super) fn snapshot(&self, sections: Vec<Vec<u8>>) -> Arc<Snapshot> {
+        self.layers.snapshots.begin(sections)
     }
 
     pub(super) fn put(&mut self, key: Vec<u8>, value: Value) {
@@ -352,13 +358,13 @@ impl State {
             changes.extend(std::mem::take(&mut group.changes));
             let result = self.append(&mut changes);
             match &result {
-                Ok(()) => self.layers.recent_mut().active.extend(changes),
+                Ok(()) => self.layers.show(changes),
                 Err(_) => self.backlog = early,
             }
             result
         } else {
             self.backlog.extend(group.changes.clone());
-            self.layers.recent_mut().active.extend(group.changes);
+            self.layers.show(group.changes);
             Ok(())
         };
         for reply in group.early.into_iter().chain(group.replies) {
