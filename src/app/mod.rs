@@ -152,6 +152,8 @@ pub struct Guard {
     pub uploads: catalog::uploads::Coming,
     /// Uploads that are worked on, a few at a time.
     pub desk: catalog::push::Desk,
+    /// Uploads of one snap, one after the other.
+    pub turns: catalog::ingest::Turns,
     /// Names that were registered.
     pub names: catalog::names::Lately<{ catalog::names::MOST_NAMES }>,
     /// Names that were disputed.

@@ -5,10 +5,12 @@
 mod files;
 mod intake;
 pub(super) mod signing;
+mod turns;
 
 pub use intake::{Intake, MAX_COMPONENTS};
 pub(super) use intake::{too_large, too_many_components};
 pub use signing::DEFAULT_KEY;
+pub use turns::Turns;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -16,7 +18,7 @@ use serde_json::json;
 use super::changes::apply;
 use super::register::{self, NewSnap, declaration_of, refuse_name, registrant};
 use super::releases::{self, NewRelease};
-use super::snaps::{ATTEMPTS, revision};
+use super::snaps::revision;
 use super::{garbage, no_snap, publishers, push, review};
 use crate::app::{App, BrandCtx, Leave, Refusal, brands, vault_event};
 use crate::domain::access::Permission;
@@ -29,6 +31,9 @@ use crate::domain::snap::SnapYaml;
 use crate::ports::{Change, Commit, CommitOutcome, Kind, Staged, Versioned};
 use files::Reading;
 use signing::Case;
+
+/// How often an upload is planned anew because somebody else changed the snap meanwhile.
+const ATTEMPTS: usize = 100;
 
 /// What shall become of uploaded files.
 #[derive(Clone, Debug, Default)]
@@ -121,7 +126,12 @@ pub async fn ingest(
     let mut icon_file = icon(app, &reading).await?;
     let icon = icon_file.as_ref().map(|(_, icon)| icon.clone());
     let mut files = Some(staged);
-    for _ in 0..ATTEMPTS {
+    let mut turn = None;
+    for attempt in 0..ATTEMPTS {
+        // Who was overtaken once waits for its turn: with many at once the same one could lose every time.
+        if attempt > 0 && turn.is_none() {
+            turn = Some(app.guard.turns.wait(&reading.yaml.name).await);
+        }
         let plan = plan(app, &ctx, upload, &reading, icon.as_ref()).await?;
         // What is refused above never reaches the store of files; what is written below needs its files there.
         for file in files.take().into_iter().flatten() {
@@ -172,7 +182,7 @@ pub async fn ingest(
                 });
             }
             // Somebody else was faster: with the name, the number, or the very file. Or the push was renewed.
-            CommitOutcome::Conflict {
+            overtaken @ (CommitOutcome::Conflict {
                 kind: Kind::Snap | Kind::SnapRevision | Kind::Review | Kind::Push | Kind::Upload,
                 ..
             }
@@ -180,7 +190,9 @@ pub async fn ingest(
                 kind: Kind::Snap | Kind::Review,
                 ..
             }
-            | CommitOutcome::OldRevision { .. } => {}
+            | CommitOutcome::OldRevision { .. }) => {
+                tracing::debug!(snap = %snap.name, attempt, ?overtaken, "an upload was overtaken");
+            }
             outcome => App::settle(&outcome)?,
         }
     }
