@@ -4,6 +4,8 @@
 //! the last checkpoint. Whoever can delete the newest checkpoints too leaves no trace in the database; a checkpoint
 //! noted elsewhere (`audit verify` prints the last one, and the server logs each) tells.
 
+pub mod copy;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 

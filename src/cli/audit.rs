@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::audit_export::Export;
 use super::moment::{Moment, now};
 use super::remote::{Client, native};
 use super::{BrandArg, CliError, Column, Cx};
@@ -13,6 +14,8 @@ pub(super) enum Verb {
     List(List),
     /// Check that nobody changed the audit log (instance operator)
     Verify(Verify),
+    /// Copy the whole audit log into a file elsewhere, and go on copying (instance operator)
+    Export(Export),
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +70,7 @@ impl Verb {
         match self {
             Self::List(list) => list.run(cx).await,
             Self::Verify(verify) => verify.run(cx).await,
+            Self::Export(export) => export.run(cx).await,
         }
     }
 }

@@ -16,6 +16,7 @@ mod assertion;
 mod assertion_stock;
 mod assertion_verify;
 mod audit;
+mod audit_export;
 mod bench;
 mod brand;
 mod completions;

@@ -7,7 +7,7 @@ use super::{Input, Json, Native, Outcome};
 use crate::app::audit::{self, Line, MAX_PAGE, Report, Wanted};
 use crate::app::{App, BrandCtx, InstanceCtx, Refusal};
 use crate::domain::access::Permission;
-use crate::domain::audit::Actor;
+use crate::domain::audit::{Actor, AuditEntry, ChainHead};
 use crate::domain::ident::{AccountId, Email};
 use crate::domain::time::Timestamp;
 use crate::http::endpoint::Endpoint;
@@ -26,6 +26,18 @@ pub(super) fn endpoints(native: &Native) -> Vec<Endpoint> {
             P::AuditVerify,
             "Read the whole audit log, oldest first",
             list_all,
+        ),
+        native.get(
+            "/hallmark/v1/instance/audit/chains",
+            P::AuditVerify,
+            "List the chains of the audit log and where they end",
+            chains,
+        ),
+        native.get(
+            "/hallmark/v1/instance/audit/chains/{writer}{?from,limit}",
+            P::AuditVerify,
+            "Read a chain of the audit log as it is hashed",
+            chain,
         ),
         native.post(
             "/hallmark/v1/instance/audit/verify",
@@ -116,17 +128,38 @@ async fn list_all(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<Page
     Ok(page(audit::list_all(&app, &ctx, wanted).await?, limit))
 }
 
-fn wanted(input: &Input) -> Outcome<Wanted> {
+async fn chains(app: App, ctx: InstanceCtx, _input: Input) -> Outcome<Json<Vec<ChainHead>>> {
+    Ok(Json(audit::copy::heads(&app, &ctx).await?))
+}
+
+#[derive(Debug, Serialize)]
+struct ChainView {
+    entries: Vec<AuditEntry>,
+}
+
+async fn chain(app: App, ctx: InstanceCtx, input: Input) -> Outcome<Json<ChainView>> {
+    let limit = limit(&input)?;
+    let from = input.query("from")?.unwrap_or(1);
+    let writer: String = input.variable("writer")?;
+    let entries = audit::copy::chain(&app, &ctx, &writer, from, limit).await?;
+    Ok(Json(ChainView { entries }))
+}
+
+fn limit(input: &Input) -> Outcome<Option<usize>> {
     let limit: Option<usize> = input.query("limit")?;
     if limit.is_some_and(|limit| limit == 0 || limit > MAX_PAGE) {
         let message = format!("cannot read the query: limit must be 1 to {MAX_PAGE}");
         return Err(Refusal::invalid("invalid-request", message).into());
     }
+    Ok(limit)
+}
+
+fn wanted(input: &Input) -> Outcome<Wanted> {
     Ok(Wanted {
         action_prefix: input.query("action")?,
         since: input.query("since")?,
         after: input.query("after")?,
-        limit,
+        limit: limit(input)?,
     })
 }
 
