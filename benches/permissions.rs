@@ -64,6 +64,7 @@ async fn instance() -> (App, Credential) {
         deltas: Arc::new(Vcdiff),
         clock: clock.clone(),
         entropy: Arc::new(SystemEntropy::default()),
+        revision_floor: 0,
         secrets: Arc::new(Secrets {
             nonce_key: [1; 32],
             session_key: [2; 32],

@@ -1,5 +1,6 @@
 //! The engines behind the ports, one folder or file each. No adapter knows another; `cli` picks and wires them.
 
+pub mod archive;
 pub mod blobs_file;
 pub mod memory;
 pub mod oidc;

@@ -283,7 +283,7 @@ impl Vault {
         .map_err(|why| IssueError::UnusableKey(why.to_string()))?;
         let serial = wanted_serial(request, &call.request, remodel.as_ref()).await?;
         let device = DeviceId { brand, model, serial };
-        let claim = claim(&served, device, request, presented, now);
+        let claim = claim(&self.app, &served, device, request, presented, now);
         Ok(Job {
             claim,
             actor: credential

@@ -48,6 +48,7 @@ pub mod store;
 pub mod system_user;
 pub mod terminal;
 pub mod tokens;
+pub mod transfer;
 pub mod trust;
 mod upkeep;
 mod vault_cache;
@@ -199,6 +200,8 @@ pub struct AppState {
     pub entropy: Arc<dyn Entropy>,
     /// The instance's own secrets.
     pub secrets: Arc<Secrets>,
+    /// Every serial gets a revision above this; 0 unless the instance was restored from a backup.
+    pub revision_floor: u64,
     /// Who people may sign in with besides their password.
     pub provider: Option<provider::Provider>,
     /// Who takes letters to people; none = nothing is mailed.

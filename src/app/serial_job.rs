@@ -178,6 +178,7 @@ pub(super) async fn void_abandoned(app: &App) -> Result<(usize, bool), StoreErro
 
 /// The claim for `device` under the rules of its model.
 pub(super) fn claim(
+    app: &App,
     served: &ServedModel,
     device: DeviceId,
     request: &SerialRequest,
@@ -193,7 +194,7 @@ pub(super) fn claim(
             reissue: model.reissue,
             allow_list: model.allow_list || model.auth == DeviceAuth::AllowList,
             quota: model.quota,
-            revision_floor: 0,
+            revision_floor: app.revision_floor,
         },
         now,
     }

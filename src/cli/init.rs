@@ -222,7 +222,7 @@ pub(super) async fn unless_there(
 }
 
 /// Only the owner may look inside.
-fn make_directory(data: &Path) -> Result<(), CliError> {
+pub(super) fn make_directory(data: &Path) -> Result<(), CliError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

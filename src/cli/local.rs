@@ -6,15 +6,20 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::CliError;
 use super::open;
-use super::remote::Client;
+use super::remote::{Client, chain};
 use crate::config::{Config, DatabaseUrl};
-use crate::http::local::{self, PATH, SOCKET, Task};
+use crate::http::local::{self, PATH, ROWS, SOCKET, Task};
+use crate::ports::{Row, Rows, Storage, StoreError};
 
 /// The system takes no longer names for sockets than 107 bytes; a bit of room for the name while it is made.
 const MAX_NAME: usize = 90;
@@ -48,6 +53,46 @@ pub(super) async fn perform_beside_server(config: &Config, task: Task) -> Result
             data.display()
         ))),
     }
+}
+
+/// Everything that is stored, as it is now: through the server that runs on the data directory, else by opening the
+/// data. The second is what to close when the rows were read.
+pub(super) async fn rows(config: &Config) -> Result<(Rows, Option<Arc<dyn Storage>>), CliError> {
+    if let Some(client) = Place::of(config.data())?.client().await? {
+        return Ok((lines(client.pieces(ROWS).await?), None));
+    }
+    let storage = open::storage(config).await?;
+    let rows = storage.export().await?;
+    Ok((rows, Some(storage)))
+}
+
+/// Rows from lines of JSON, wherever pieces end.
+fn lines(pieces: BoxStream<'static, reqwest::Result<Bytes>>) -> Rows {
+    let broken = |why: String| StoreError::Unavailable(format!("the server broke off: {why}"));
+    stream::try_unfold((pieces, Vec::new()), move |(mut pieces, mut rest)| async move {
+        loop {
+            let Some(piece) = pieces.next().await else {
+                return if rest.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(broken("within a row".to_owned()))
+                };
+            };
+            rest.extend_from_slice(&piece.map_err(|error| broken(chain(&error)))?);
+            let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
+                continue;
+            };
+            let after = rest.split_off(end + 1);
+            let rows = rest
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .map(serde_json::from_slice)
+                .collect::<Result<Vec<Row>, _>>()
+                .map_err(|error| broken(error.to_string()))?;
+            return Ok(Some((rows, (pieces, after))));
+        }
+    })
+    .boxed()
 }
 
 /// Whether a server runs on the data directory.

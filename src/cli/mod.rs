@@ -17,6 +17,7 @@ mod assertion_stock;
 mod assertion_verify;
 mod audit;
 mod audit_export;
+mod backup;
 mod bench;
 mod brand;
 mod completions;
@@ -152,6 +153,12 @@ enum Command {
     Trust(owner::Trust),
     /// Check all that is stored: database, signatures, keys
     Doctor(owner::Doctor),
+    /// Copy everything into one file, also while the server runs
+    Backup(backup::Backup),
+    /// Make an instance of a backup
+    Restore(backup::Restore),
+    /// Move to another database engine
+    Migrate(backup::Migrate),
     /// Set somebody's password
     Passwd(owner::Passwd),
     /// What seals the private keys
@@ -179,6 +186,9 @@ const GROUPS: &[(&str, &[&str])] = &[
             "trust",
             "passwd",
             "passphrase",
+            "backup",
+            "restore",
+            "migrate",
         ],
     ),
     (
@@ -203,6 +213,9 @@ impl Command {
             Self::Status(command) => command.run(cx).await,
             Self::Trust(verb) => verb.run(cx).await,
             Self::Doctor(command) => command.run(cx).await,
+            Self::Backup(command) => command.run(cx).await,
+            Self::Restore(command) => command.run(cx).await,
+            Self::Migrate(command) => command.run(cx).await,
             Self::Passwd(command) => command.run(cx).await,
             Self::Passphrase(verb) => verb.run(cx).await,
             Self::Keymgr(command) => command.run(cx).await,

@@ -92,23 +92,35 @@ impl SettingsArgs {
 /// The storage the settings name. An embedded database is only opened, never made.
 pub async fn storage(config: &Config) -> Result<Arc<dyn Storage>, CliError> {
     match config.database() {
-        DatabaseUrl::Sled(dir) if dir.is_dir() => embedded(config, &dir).await,
-        DatabaseUrl::Sled(_) => Err(uninitialised(config)),
-        DatabaseUrl::Postgres(url) => postgres(&url).await,
+        DatabaseUrl::Sled(dir) if !dir.is_dir() => Err(uninitialised(config)),
+        url => database(&url, Some(config.data().join(SOCKET)), false).await,
     }
 }
 
 /// The storage the settings name, made if it is not there.
 pub async fn new_storage(config: &Config) -> Result<Arc<dyn Storage>, CliError> {
-    match config.database() {
-        DatabaseUrl::Sled(dir) => embedded(config, &dir).await,
-        DatabaseUrl::Postgres(url) => postgres(&url).await,
+    database(&config.database(), Some(config.data().join(SOCKET)), true).await
+}
+
+/// The database at `url`. `socket` is where its server would answer; an embedded one is made only if `make` says so.
+pub async fn database(
+    url: &DatabaseUrl,
+    socket: Option<PathBuf>,
+    make: bool,
+) -> Result<Arc<dyn Storage>, CliError> {
+    match url {
+        DatabaseUrl::Sled(dir) if make || dir.is_dir() => embedded(dir, socket).await,
+        DatabaseUrl::Sled(dir) => Err(CliError::failed(
+            format!("cannot open {}", dir.display()),
+            "there is no database",
+        )),
+        DatabaseUrl::Postgres(url) => postgres(url).await,
     }
 }
 
-async fn embedded(config: &Config, dir: &Path) -> Result<Arc<dyn Storage>, CliError> {
+async fn embedded(dir: &Path, socket: Option<PathBuf>) -> Result<Arc<dyn Storage>, CliError> {
     let mut options = SledOptions::new(dir);
-    options.socket = Some(config.data().join(SOCKET));
+    options.socket = socket;
     let opened = tokio::task::spawn_blocking(move || Sled::open(&options)).await;
     match opened {
         Ok(Ok(storage)) => Ok(Arc::new(storage)),
@@ -176,7 +188,7 @@ pub async fn derive(passphrase: Passphrase, kdf: &Kdf) -> Result<Arc<dyn Seal>, 
 }
 
 /// The store of files that the settings name, made if it is not there.
-fn blobs(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Blobs>, CliError> {
+pub(super) fn blobs(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Blobs>, CliError> {
     match config.blobs() {
         BlobsUrl::File(dir) => {
             let opened = FileBlobs::open(&dir, Arc::clone(clock));

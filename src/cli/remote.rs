@@ -4,6 +4,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -244,6 +247,12 @@ impl Client {
         Ok(())
     }
 
+    /// The answer of a `GET`, piece by piece while it arrives. It ends with an error where it breaks off.
+    pub async fn pieces(&self, path: &str) -> Result<BoxStream<'static, reqwest::Result<Bytes>>, CliError> {
+        let response = self.send(Method::GET, path, &[], Content::Empty).await?;
+        Ok(response.bytes_stream().boxed())
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -461,7 +470,7 @@ fn encode(body: &impl Serialize) -> Result<Content<'static>, CliError> {
 }
 
 /// An error with its causes, innermost last; reqwest's own text names the URL, which the caller says already.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -1,9 +1,15 @@
 //! What only somebody with access to the data directory may ask for: over the Unix socket of a running server, or of
 //! an application the command line has opened by itself. Never part of the public endpoints.
 
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use warp::Filter as _;
@@ -22,12 +28,14 @@ use crate::app::{App, InstanceCtx, Password, Reason, Refusal, doctor, instance, 
 use crate::domain::access::Brand;
 use crate::domain::assertion::{Assertion, encode_stream};
 use crate::domain::ident::{BrandId, Email};
-use crate::ports::Key;
+use crate::ports::{Key, StoreError};
 
 /// Name of the socket in the data directory.
 pub const SOCKET: &str = "hallmark.sock";
 /// Where tasks are posted.
 pub const PATH: &str = "/hallmark/v1/local";
+/// Where everything that is stored is read, row by row.
+pub const ROWS: &str = "/hallmark/v1/local/rows";
 /// The content of an assertion with its 2 MiB body, in base64, with room for the rest.
 const MAX_TASK: usize = 4 * 1024 * 1024;
 
@@ -227,15 +235,61 @@ pub fn router(app: &App, metrics: Metrics) -> Result<Router, RouteError> {
             }
         })
         .boxed();
+    let rows = warp::path!("hallmark" / "v1" / "local" / "rows")
+        .and(warp::get())
+        .and(with(app.clone()))
+        .then(|app: App| async move {
+            match everything(&app).await {
+                Ok(response) => response,
+                Err(fault) => fault.into_response(),
+            }
+        })
+        .boxed();
     Router::new(
-        vec![Endpoint::post(
-            PATH,
-            Access::Open,
-            "Do something for the owner of the data",
-            filter,
-        )],
+        vec![
+            Endpoint::post(
+                PATH,
+                Access::Open,
+                "Do something for the owner of the data",
+                filter,
+            ),
+            Endpoint::get(
+                ROWS,
+                Access::Open,
+                "Everything that is stored, as it is now, for the owner of the data",
+                rows,
+            ),
+        ],
         metrics,
     )
+}
+
+/// Every row as a line of JSON. An answer that breaks off is no copy.
+async fn everything(app: &App) -> Result<Response, Fault<NativeDialect>> {
+    let rows = app.storage.export().await.map_err(Refusal::from)?;
+    let lines = rows.map(|piece| {
+        let piece = piece.inspect_err(|error| tracing::error!(%error, "a copy broke off"))?;
+        let mut lines = Vec::new();
+        for row in piece {
+            // A row is plain data with string keys: writing it cannot fail.
+            lines.extend(serde_json::to_vec(&row).unwrap_or_default());
+            lines.push(b'\n');
+        }
+        Ok::<_, StoreError>(Bytes::from(lines))
+    });
+    Ok(warp::reply::stream(Lines(Mutex::new(lines.boxed()))).into_response())
+}
+
+/// Lines on their way out. Nobody shares them; the lock only says so to the compiler.
+struct Lines(Mutex<BoxStream<'static, Result<Bytes, StoreError>>>);
+
+impl Stream for Lines {
+    type Item = Result<Bytes, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let lines = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        lines.poll_next_unpin(cx)
+    }
 }
 
 async fn answer(app: &App, bytes: &Bytes) -> Result<Response, Fault<NativeDialect>> {

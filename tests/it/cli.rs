@@ -442,6 +442,9 @@ async fn json_output_is_as_documented() {
         .await
         .unwrap();
     printed.insert("audit verify", quietly(operator, &["audit", "verify"]).await);
+    let copy = desk.path("audit.jsonl");
+    let exported = quietly(operator, &["audit", "export", copy.as_str()]).await;
+    printed.insert("audit export", exported);
     let new = desk.path("new-password");
     std::fs::write(&new, "another long password").unwrap();
     let change = [
@@ -566,7 +569,7 @@ pub fn differences(at: &str, example: &Value, actual: &Value) -> Vec<String> {
             let mut wrong = Vec::new();
             for name in names {
                 match (left.get(name), right.get(name)) {
-                    (Some(_), Some(_)) if name == "detail" || name == "headers" => {}
+                    (Some(_), Some(_)) if matches!(name.as_str(), "detail" | "headers" | "rows") => {}
                     (Some(left), Some(right)) => {
                         wrong.extend(differences(&format!("{at}/{name}"), left, right))
                     }

@@ -150,6 +150,8 @@ fn an_instance_does_from_its_first_to_its_last_command_what_is_documented() {
     owner.note("passphrase rotate", &[]);
     look_around(&mut owner, "stopped");
 
+    copies(&mut owner);
+
     // The last checkpoint was made when the server stopped; only what came later is not covered yet.
     let (mut server, address) = owner.serve();
     owner.run(&[
@@ -168,6 +170,20 @@ fn an_instance_does_from_its_first_to_its_last_command_what_is_documented() {
     assert_eq!(server.wait().unwrap().code(), Some(0));
 
     compare(&owner.printed);
+}
+
+/// Backup, restore, another database: what they print. What they do is tested in `backup`.
+fn copies(owner: &mut Owner) {
+    let (backup, other) = (owner.path("backup.tar"), owner.path("other"));
+    owner.note("backup", &[&backup]);
+    std::fs::create_dir(&other).unwrap();
+    std::fs::copy(owner.path("data/passphrase"), owner.path("other/passphrase")).unwrap();
+    owner.note("restore", &[&backup, "--data", &other, "--revision-floor", "3"]);
+    let (from, to) = (
+        format!("sled:{}", owner.path("data/db")),
+        format!("sled:{}", owner.path("moved")),
+    );
+    owner.note("migrate", &["--from", &from, "--to", &to]);
 }
 
 fn keys(owner: &mut Owner) {
@@ -238,6 +254,9 @@ fn compare(printed: &BTreeMap<&'static str, Value>) {
         "passwd",
         "passphrase ",
         "trust ",
+        "backup",
+        "restore",
+        "migrate",
         "key ",
         "assertion ",
     ];

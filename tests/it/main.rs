@@ -12,6 +12,7 @@
 mod administrators;
 mod architecture;
 mod assertion_verify;
+mod backup;
 mod blobs;
 mod cli;
 #[path = "../conformance/mod.rs"]

@@ -108,6 +108,7 @@ impl Office {
             provider: None,
             post: None,
             hook: None,
+            revision_floor: 0,
             secrets: Arc::new(Secrets {
                 nonce_key: [1; 32],
                 session_key: [2; 32],

@@ -120,6 +120,11 @@ impl Plant {
         self.command(arguments).output().unwrap()
     }
 
+    /// A command that may run beside others.
+    pub(crate) fn detached(&self, arguments: &[&str]) -> Command {
+        self.command(arguments)
+    }
+
     /// `serve` must refuse: exit status 1 and one message, which it returns.
     pub(crate) fn refuses_to_serve(&self) -> String {
         let output = self.run(&["serve", "--listen", "127.0.0.1:0"]);
@@ -147,6 +152,11 @@ impl Plant {
         self.acknowledged
             .push((serial.to_owned(), assertion.encoded().clone()));
         Ok(())
+    }
+
+    /// The last serial that was acknowledged.
+    pub(crate) fn last_acknowledged(&self) -> Bytes {
+        self.acknowledged.last().unwrap().1.clone()
     }
 
     pub(crate) fn acknowledged(&self) -> usize {

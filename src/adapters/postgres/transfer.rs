@@ -25,11 +25,13 @@ const PIECE: i32 = 500;
 /// Pieces that may wait for who takes them.
 const WAITING: usize = 2;
 
+type Read = Box<dyn Fn(&Found) -> Result<Row, StoreError> + Send + Sync>;
+
 /// How rows of one table are read.
 struct Section {
     sql: String,
     values: Vec<String>,
-    read: Box<dyn Fn(&Found) -> Result<Row, StoreError> + Send + Sync>,
+    read: Read,
 }
 
 impl Section {

@@ -10,6 +10,9 @@ use super::journal::{Changes, Value};
 use super::layers::{Layers, Order};
 use crate::ports::StoreError;
 
+/// Keys and values in order.
+pub(super) type Piece = Vec<(Vec<u8>, Value)>;
+
 /// A moment that is being read. Keys of the sections are kept as they were; all others are none of its business.
 #[derive(Debug)]
 pub(super) struct Snapshot {
@@ -77,7 +80,7 @@ impl Snapshot {
         &self,
         layers: &Layers,
         mut more: impl FnMut(&[u8], &Value) -> bool,
-    ) -> Result<Option<Vec<(Vec<u8>, Value)>>, StoreError> {
+    ) -> Result<Option<Piece>, StoreError> {
         loop {
             let (section, cursor) = {
                 let state = self.state();

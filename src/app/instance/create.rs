@@ -83,7 +83,7 @@ pub async fn create(
         None => random_authority(parts.entropy.as_ref())?,
     };
     check_brand(&new.brand.id, &authority)?;
-    let app = parts.app(secrets);
+    let app = parts.app(secrets, 0);
 
     let (root, brand_keys) = try_join(
         root_key(&app, &authority, new.root, now, progress),
@@ -109,6 +109,7 @@ pub async fn create(
         kdf: new.kdf,
         secrets: sealed,
         created: now,
+        revision_floor: 0,
     }));
     commit.records.push(Change::create(&root));
     commit.records.push(Change::create(&admin));

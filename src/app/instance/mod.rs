@@ -56,7 +56,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    fn app(self, secrets: Secrets) -> App {
+    fn app(self, secrets: Secrets, revision_floor: u64) -> App {
         App::from(AppState {
             storage: self.storage,
             signer: self.signer,
@@ -67,6 +67,7 @@ impl Parts {
             clock: self.clock,
             entropy: self.entropy,
             secrets: Arc::new(secrets),
+            revision_floor,
             provider: self.provider,
             post: self.post,
             hook: self.hook,
@@ -123,7 +124,7 @@ pub async fn open(parts: Parts) -> Result<App, Refusal> {
             "cannot open the instance: its sealed secrets are damaged",
         )
     })?;
-    let app = parts.app(secrets);
+    let app = parts.app(secrets, record.revision_floor);
     let keys = app.storage.all::<SigningKey>(Key(Vec::new())).await?;
     let active = keys
         .into_iter()

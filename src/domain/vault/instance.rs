@@ -42,6 +42,15 @@ pub struct Instance {
     pub secrets: String,
     /// When it was made.
     pub created: Timestamp,
+    /// Every serial gets a revision above this: what may have been issued after the backup that this instance was
+    /// restored from (decisions.md 21). 0 for one that was never restored.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision_floor: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde takes")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Instance {
