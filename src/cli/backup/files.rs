@@ -40,6 +40,7 @@ pub(super) fn put(
 ) -> io::Result<bool> {
     let there = runtime.block_on(to.open(id)).map_err(io::Error::other)?;
     if there.is_some_and(|there| there.size() == size) {
+        io::copy(content, &mut io::sink())?;
         return Ok(false);
     }
     let mut staging = runtime.block_on(to.stage()).map_err(io::Error::other)?;
