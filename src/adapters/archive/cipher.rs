@@ -1,13 +1,14 @@
 //! Encrypted backups are OpenPGP messages: `gpg --decrypt` and `sq decrypt` open them too.
 
 use std::io::{self, Read, Write};
+use std::sync::OnceLock;
 
 use openpgp::cert::Cert;
 use openpgp::crypto::{Password, SessionKey};
 use openpgp::packet::{PKESK, SKESK};
 use openpgp::parse::Parse as _;
 use openpgp::parse::stream::{DecryptionHelper, DecryptorBuilder, MessageStructure, VerificationHelper};
-use openpgp::policy::{Policy, StandardPolicy};
+use openpgp::policy::StandardPolicy;
 use openpgp::serialize::stream::{Encryptor, LiteralWriter, Message};
 use openpgp::types::SymmetricAlgorithm;
 use openpgp::{KeyHandle, Result as PgpResult};
@@ -19,8 +20,9 @@ use zeroize::Zeroizing;
 pub struct Keys {
     /// A passphrase.
     pub passphrase: Option<Zeroizing<String>>,
-    /// OpenPGP certificates (to encrypt to) or secret keys (to decrypt with), armoured or not.
-    pub certificates: Vec<Zeroizing<Vec<u8>>>,
+    /// OpenPGP certificates to encrypt to, armoured or not. What is encrypted to them only, is opened elsewhere (`gpg
+    /// --decrypt`): no private key of others is used here (ARCHITECTURE.md D-3).
+    pub certificates: Vec<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -38,7 +40,7 @@ impl Keys {
     fn certs(&self) -> io::Result<Vec<Cert>> {
         self.certificates
             .iter()
-            .map(|bytes| Cert::from_bytes(bytes.as_slice()).map_err(failed))
+            .map(|bytes| Cert::from_bytes(bytes).map_err(failed))
             .collect()
     }
 }
@@ -93,32 +95,31 @@ pub fn encrypt<T>(
     Ok(result)
 }
 
-/// What is in an encrypted `source`. Pieces are given out before the end was seen to be untouched: nothing may count
-/// before reading ended without an error.
+/// What is in a `source` that was encrypted under `passphrase`. Pieces are given out before the end was seen to be untouched:
+/// nothing may count before reading ended without an error.
 ///
 /// # Errors
-/// A wrong key or passphrase; what is no such message.
-pub fn decrypt<'a>(source: impl Read + Send + Sync + 'a, keys: &Keys) -> io::Result<Box<dyn Read + 'a>> {
+/// A wrong passphrase; what is no such message.
+pub fn decrypt<'a>(
+    source: impl Read + Send + Sync + 'a,
+    passphrase: Zeroizing<String>,
+) -> io::Result<Box<dyn Read + 'a>> {
     // The policy outlives the reader, which may live as long as the program.
-    let policy: &'static StandardPolicy<'static> = {
-        static POLICY: std::sync::OnceLock<StandardPolicy<'static>> = std::sync::OnceLock::new();
-        POLICY.get_or_init(StandardPolicy::new)
-    };
-    let helper = Opener {
-        certs: keys.certs()?,
-        passphrase: keys.passphrase.clone(),
-        policy,
-    };
+    static POLICY: OnceLock<StandardPolicy<'static>> = OnceLock::new();
     let decryptor = DecryptorBuilder::from_reader(source)
-        .and_then(|builder| builder.with_policy(policy, None, helper))
+        .and_then(|builder| {
+            builder.with_policy(
+                POLICY.get_or_init(StandardPolicy::new),
+                None,
+                Opener { passphrase },
+            )
+        })
         .map_err(failed)?;
     Ok(Box::new(decryptor))
 }
 
 struct Opener {
-    certs: Vec<Cert>,
-    passphrase: Option<Zeroizing<String>>,
-    policy: &'static dyn Policy,
+    passphrase: Zeroizing<String>,
 }
 
 impl VerificationHelper for Opener {
@@ -135,45 +136,22 @@ impl VerificationHelper for Opener {
 impl DecryptionHelper for Opener {
     fn decrypt(
         &mut self,
-        for_keys: &[PKESK],
+        _for_keys: &[PKESK],
         for_passwords: &[SKESK],
-        algorithm: Option<SymmetricAlgorithm>,
+        _algorithm: Option<SymmetricAlgorithm>,
         decrypt: &mut dyn FnMut(Option<SymmetricAlgorithm>, &SessionKey) -> bool,
     ) -> PgpResult<Option<Cert>> {
-        let passphrase = self.passphrase.as_ref().map(|text| Password::from(text.as_str()));
-        for cert in &self.certs {
-            for key in cert
-                .keys()
-                .with_policy(self.policy, None)
-                .for_storage_encryption()
-                .secret()
-            {
-                let mut key = key.key().clone();
-                if !key.has_unencrypted_secret() {
-                    let Some(passphrase) = &passphrase else { continue };
-                    let Ok(open) = key.decrypt_secret(passphrase) else {
-                        continue;
-                    };
-                    key = open;
-                }
-                let mut pair = key.into_keypair()?;
-                for for_key in for_keys {
-                    let opened = for_key.decrypt(&mut pair, algorithm);
-                    if opened.is_some_and(|(algorithm, session)| decrypt(algorithm, &session)) {
-                        return Ok(None);
-                    }
-                }
-            }
-        }
+        let passphrase = Password::from(self.passphrase.as_str());
         for for_password in for_passwords {
-            let Some(passphrase) = &passphrase else { break };
-            if let Ok((algorithm, session)) = for_password.decrypt(passphrase)
+            if let Ok((algorithm, session)) = for_password.decrypt(&passphrase)
                 && decrypt(algorithm, &session)
             {
                 return Ok(None);
             }
         }
-        anyhow::bail!("no key or passphrase that was given opens it")
+        anyhow::bail!(
+            "the passphrase is another, or it is encrypted to a key: `gpg --decrypt FILE | hallmark restore -`"
+        )
     }
 }
 
@@ -182,6 +160,7 @@ mod tests {
     use super::*;
     use openpgp::cert::CertBuilder;
     use openpgp::serialize::SerializeInto as _;
+    use openpgp::{Packet, PacketPile};
 
     fn sealed(keys: &Keys, text: &[u8]) -> Vec<u8> {
         let mut sink = Vec::new();
@@ -189,61 +168,52 @@ mod tests {
         sink
     }
 
-    fn opened(sealed: &[u8], keys: &Keys) -> io::Result<Vec<u8>> {
+    fn opened(sealed: &[u8], passphrase: &str) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
-        decrypt(sealed, keys)?.read_to_end(&mut text)?;
+        decrypt(sealed, Zeroizing::new(passphrase.to_owned()))?.read_to_end(&mut text)?;
         Ok(text)
-    }
-
-    fn with_passphrase(text: &str) -> Keys {
-        Keys {
-            passphrase: Some(Zeroizing::new(text.to_owned())),
-            ..Keys::default()
-        }
     }
 
     #[test]
     fn a_passphrase_opens_what_it_sealed_and_nothing_else_does() {
         let text = b"a backup ".repeat(9000);
-        let sealed = sealed(&with_passphrase("secret"), &text);
-        assert_eq!(opened(&sealed, &with_passphrase("secret")).unwrap(), text);
-        assert!(opened(&sealed, &with_passphrase("Secret")).is_err());
-        assert!(opened(&sealed, &Keys::default()).is_err());
+        let keys = Keys {
+            passphrase: Some(Zeroizing::new("secret".to_owned())),
+            ..Keys::default()
+        };
+        let sealed = sealed(&keys, &text);
+        assert_eq!(opened(&sealed, "secret").unwrap(), text);
+        assert!(opened(&sealed, "Secret").is_err());
         for place in [sealed.len() / 2, sealed.len() - 5] {
             let mut touched = sealed.clone();
             touched[place] ^= 1;
-            assert!(opened(&touched, &with_passphrase("secret")).is_err(), "{place}");
+            assert!(opened(&touched, "secret").is_err(), "{place}");
         }
         for length in [10, sealed.len() / 2, sealed.len() - 1] {
-            assert!(
-                opened(&sealed[..length], &with_passphrase("secret")).is_err(),
-                "{length}"
-            );
+            assert!(opened(&sealed[..length], "secret").is_err(), "{length}");
         }
     }
 
     #[test]
-    fn a_secret_key_opens_what_was_sealed_to_its_certificate() {
+    fn what_is_encrypted_to_a_certificate_is_for_its_key() {
         let (cert, _) = CertBuilder::new()
             .add_storage_encryption_subkey()
             .generate()
             .unwrap();
-        let public = Keys {
-            certificates: vec![Zeroizing::new(cert.to_vec().unwrap())],
+        let to = |cert: &Cert| Keys {
+            certificates: vec![cert.to_vec().unwrap()],
             ..Keys::default()
         };
-        let secret = Keys {
-            certificates: vec![Zeroizing::new(cert.as_tsk().to_vec().unwrap())],
-            ..Keys::default()
+        let sealed = sealed(&to(&cert), b"a backup");
+        assert!(!sealed.windows(8).any(|window| window == b"a backup"));
+        let subkey = cert.keys().subkeys().next().unwrap().key().key_handle();
+        let pile = PacketPile::from_bytes(&sealed).unwrap();
+        let Some(Packet::PKESK(for_key)) = pile.path_ref(&[0]) else {
+            panic!("it is encrypted to no key");
         };
-        let sealed = sealed(&public, b"a backup");
-        assert_eq!(opened(&sealed, &secret).unwrap(), b"a backup");
-        assert!(opened(&sealed, &public).is_err());
+        assert!(for_key.recipient().unwrap().aliases(&subkey));
+        assert!(opened(&sealed, "").is_err());
         let (signs_only, _) = CertBuilder::new().add_signing_subkey().generate().unwrap();
-        let useless = Keys {
-            certificates: vec![Zeroizing::new(signs_only.to_vec().unwrap())],
-            ..Keys::default()
-        };
-        assert!(encrypt(&mut Vec::new(), &useless, |_| Ok(())).is_err());
+        assert!(encrypt(&mut Vec::new(), &to(&signs_only), |_| Ok(())).is_err());
     }
 }

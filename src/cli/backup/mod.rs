@@ -17,7 +17,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::runtime::Handle;
-use zeroize::Zeroizing;
 
 use super::open::{self, SettingsArgs};
 use super::remote::secret_file;
@@ -73,7 +72,7 @@ const CARD: &[Column] = &[
 impl Backup {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         let config = self.settings.load_quietly()?;
-        let keys = keys(self.password_file.as_deref(), &self.encrypt_to)?;
+        let keys = self.keys()?;
         if self.blobs.is_some() && !keys.is_empty() {
             return Err(CliError::Usage(
                 "cannot encrypt the files of snaps in --blobs: they lie there as they are; leave out --blobs, or \
@@ -127,6 +126,24 @@ impl Backup {
             return Ok(());
         }
         cx.out.item(&card, CARD)
+    }
+}
+
+impl Backup {
+    /// What it is encrypted to.
+    fn keys(&self) -> Result<Keys, CliError> {
+        let certificate = |path: &PathBuf| {
+            std::fs::read(path)
+                .map_err(|error| CliError::failed(format!("cannot read {}", path.display()), error))
+        };
+        Ok(Keys {
+            passphrase: self.password_file.as_deref().map(secret_file).transpose()?,
+            certificates: self
+                .encrypt_to
+                .iter()
+                .map(certificate)
+                .collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -249,19 +266,6 @@ fn directory(dir: &Path, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Blobs>, CliEr
     let opened = FileBlobs::open(dir, Arc::clone(clock));
     let opened = opened.map_err(|error| CliError::failed(format!("cannot use {}", dir.display()), error))?;
     Ok(Arc::new(opened))
-}
-
-/// What a backup is encrypted to, or opened with.
-fn keys(password: Option<&Path>, certificates: &[PathBuf]) -> Result<Keys, CliError> {
-    let certificate = |path: &PathBuf| {
-        std::fs::read(path)
-            .map(Zeroizing::new)
-            .map_err(|error| CliError::failed(format!("cannot read {}", path.display()), error))
-    };
-    Ok(Keys {
-        passphrase: password.map(secret_file).transpose()?,
-        certificates: certificates.iter().map(certificate).collect::<Result<_, _>>()?,
-    })
 }
 
 /// A line on a terminal that counts `what`; elsewhere nothing.

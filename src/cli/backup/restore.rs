@@ -13,15 +13,17 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
-use super::{Contents, directory, files, is_instance, keys, progress};
-use crate::adapters::archive::{self, Head, Keys, Taker};
+use super::{Contents, directory, files, is_instance, progress};
+use crate::adapters::archive::{self, Head, Taker};
 use crate::adapters::system::SystemClock;
 use crate::app::instance;
 use crate::app::transfer::{Tally, fill};
 use crate::cli::audit_export::read_copy;
 use crate::cli::init::make_directory;
 use crate::cli::open::{self, SettingsArgs};
+use crate::cli::remote::secret_file;
 use crate::cli::{CliError, Column, Cx, local};
 use crate::config::Config;
 use crate::domain::audit::AuditEvent;
@@ -42,9 +44,6 @@ pub(in crate::cli) struct Restore {
     /// The passphrase the backup was encrypted under, in the first line of this file
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// An OpenPGP secret key that opens the backup; may be given several times
-    #[arg(long, value_name = "FILE")]
-    decrypt_with: Vec<PathBuf>,
     /// A copy of the audit log from `hallmark audit export`: serials get revisions above the highest in it
     #[arg(long, value_name = "FILE", group = "floor")]
     audit_copy: Option<PathBuf>,
@@ -134,11 +133,9 @@ impl Restore {
             instance: None,
             files: BTreeMap::new(),
         };
-        let (file, keys) = (
-            self.file.clone(),
-            keys(self.password_file.as_deref(), &self.decrypt_with)?,
-        );
-        let reading = tokio::task::spawn_blocking(move || unpack.all(&file, &keys));
+        let password = self.password_file.as_deref().map(secret_file).transpose()?;
+        let file = self.file.clone();
+        let reading = tokio::task::spawn_blocking(move || unpack.all(&file, password));
         let rows = stream::unfold(receiver, |mut receiver| async {
             let piece = receiver.recv().await?;
             Some((Ok(piece), receiver))
@@ -259,21 +256,22 @@ impl Taker for Unpack {
 }
 
 impl Unpack {
-    fn all(mut self, file: &Path, keys: &Keys) -> io::Result<Unpacked> {
+    fn all(mut self, file: &Path, password: Option<Zeroizing<String>>) -> io::Result<Unpacked> {
         let source: Box<dyn Read + Send + Sync> = if file == Path::new("-") {
             Box::new(io::stdin())
         } else {
             Box::new(File::open(file)?)
         };
         let source = BufReader::with_capacity(1 << 20, source);
-        let (head, summary) = if keys.is_empty() {
-            archive::read(source, &mut self)?
-        } else {
-            let mut opened = archive::decrypt(source, keys)?;
-            let read = archive::read(&mut opened, &mut self)?;
-            // To the very end: only there an encrypted backup proves that nobody touched it.
-            io::copy(&mut opened, &mut io::sink())?;
-            read
+        let (head, summary) = match password {
+            None => archive::read(source, &mut self)?,
+            Some(password) => {
+                let mut opened = archive::decrypt(source, password)?;
+                let read = archive::read(&mut opened, &mut self)?;
+                // To the very end: only there an encrypted backup proves that nobody touched it.
+                io::copy(&mut opened, &mut io::sink())?;
+                read
+            }
         };
         self.progress.finish_and_clear();
         let contents: Contents = serde_json::from_value(summary)?;
