@@ -55,10 +55,15 @@ impl Grant {
     /// The same with these roles in the one store it is about.
     pub(super) fn with_roles_here(&self, more: Vec<Role>) -> Self {
         let mut grant = self.clone();
-        if let Self::Remote { here, .. } = &mut grant {
+        grant.add_roles_here(more);
+        grant
+    }
+
+    /// These roles in the one store it is about, besides those it has.
+    pub(super) fn add_roles_here(&mut self, more: Vec<Role>) {
+        if let Self::Remote { here, .. } = self {
             here.extend(more);
         }
-        grant
     }
 
     /// Every role, wherever it is held. Whoever owns the data directory has all.

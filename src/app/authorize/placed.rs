@@ -1,6 +1,7 @@
 //! Leave to act where the brand follows from what a request names: a snap or a store.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::grant::{Grant, Judgement, within};
 use super::{Authorized, BrandCtx, Caller, NamedBy, Place, no_brand};
@@ -16,7 +17,7 @@ use crate::ports::{Key, Versioned};
 #[derive(Clone, Debug)]
 pub struct SnapCtx {
     brand: BrandCtx,
-    snap: Versioned<SnapRecord>,
+    snap: Arc<Versioned<SnapRecord>>,
     takes_part: bool,
 }
 
@@ -75,14 +76,11 @@ impl Authorized for SnapCtx {
         permission: Permission,
         place: Place,
     ) -> Result<Self, Refusal> {
-        let storage = &app.storage;
+        let snaps = &app.catalog;
         let (place, within) = place.split();
         let (found, named) = match &place {
-            Place::Snap(name) => (
-                storage.find_unique::<SnapRecord>("name", name.as_str()).await?,
-                name.as_str(),
-            ),
-            Place::SnapId(id) => (storage.find::<SnapRecord>([id.as_str()]).await?, id.as_str()),
+            Place::Snap(name) => (snaps.stored_by_name(app, name).await?, name.as_str()),
+            Place::SnapId(id) => (snaps.stored_by_id(app, id).await?, id.as_str()),
             Place::Unnamed | Place::Brand(_) | Place::Store(_) | Place::Within(..) | Place::Nowhere => {
                 (None, "of this name")
             }
@@ -94,14 +92,17 @@ impl Authorized for SnapCtx {
             return Err(absent());
         }
         let part = BrandCtx::of(app, caller, brand_id.clone()).await?;
-        let (mut brand, _) = part.ok_or_else(absent)?;
-        let registered = caller.roles(app, brand_id, &snap.record.store_id).await?;
-        brand.grant = brand.grant.with_roles_here(registered);
+        let (mut brand, base_store) = part.ok_or_else(absent)?;
+        // Roles in the base store hold everywhere in the brand: they are known by now.
+        if snap.record.store_id != base_store {
+            let registered = caller.roles(app, brand_id, &snap.record.store_id).await?;
+            brand.grant.add_roles_here(registered);
+        }
         let mut judgement = brand.judge_with(&snap.record, permission);
         let takes_part = judgement != Judgement::No;
         if !takes_part && reads(permission) {
             let shown = shown_to(app, caller, &snap.record).await?;
-            brand.grant = brand.grant.with_roles_here(shown);
+            brand.grant.add_roles_here(shown);
             judgement = brand.judge_wherever(&snap.record, permission);
         }
         judgement.or(absent)?;

@@ -12,6 +12,7 @@ mod follow;
 mod gate;
 mod index;
 mod kept;
+mod recent;
 mod refresh;
 mod reports;
 mod sets;

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 
 use super::entry::{SnapEntry, publisher};
 use super::index::Index;
+use super::recent::Recent;
 use crate::app::{App, Refusal};
 use crate::domain::access::StoreRecord;
 use crate::domain::catalog::{
@@ -21,7 +22,7 @@ use crate::domain::catalog::{
     Viewer, sees,
 };
 use crate::domain::ident::{BrandId, SnapId, SnapName, StoreId};
-use crate::ports::Key;
+use crate::ports::{Key, Kind, Versioned};
 
 /// So many snaps are looked at ahead at a time: their texts fit into the nearer caches of a processor.
 pub const AHEAD: usize = 32;
@@ -343,6 +344,7 @@ pub struct Catalog {
     checked: AtomicU64,
     /// Only one at a time brings it up to date.
     loading: Mutex<()>,
+    recent: Recent,
 }
 
 impl Catalog {
@@ -378,6 +380,26 @@ impl Catalog {
             self.checked.store(generation.wrapping_add(1), Ordering::Release);
         }
         Ok(picture)
+    }
+
+    /// The snap of this name as the storage has it at this moment, whatever the picture says: for who judges about it.
+    pub(in crate::app) async fn stored_by_name(
+        &self,
+        app: &App,
+        name: &SnapName,
+    ) -> Result<Option<Arc<Versioned<SnapRecord>>>, Refusal> {
+        let found = app.storage.by_unique(Kind::Snap, "name", name.as_str()).await?;
+        Ok(found.map(|found| self.recent.decoded(found)).transpose()?)
+    }
+
+    /// The same by its id.
+    pub(in crate::app) async fn stored_by_id(
+        &self,
+        app: &App,
+        id: &SnapId,
+    ) -> Result<Option<Arc<Versioned<SnapRecord>>>, Refusal> {
+        let found = app.storage.record(Kind::Snap, &Key::from([id.as_str()])).await?;
+        Ok(found.map(|found| self.recent.decoded(found)).transpose()?)
     }
 
     fn fresh(&self, generation: Option<u64>) -> Option<Arc<Snapshot>> {
