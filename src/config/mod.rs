@@ -2,12 +2,14 @@
 //! remembers where it came from (contract.md 1).
 
 mod hardware;
+mod in_file;
 mod mail;
 mod sign_in;
 mod values;
 mod webhook;
 
 pub use hardware::{FilePaths, TokenName, TokenNames};
+use in_file::InFile;
 pub use mail::{HostName, MailSecurity, Port, Sender};
 pub use sign_in::{Issuer, Label, Scopes, Word};
 use values::Shown;
@@ -19,14 +21,11 @@ pub use values::{
 pub use webhook::HookUrl;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::Deserialize;
-use serde::de::{self, Visitor};
 
 /// The name of the settings file, in the working directory or the data directory.
 pub const FILE: &str = "hallmark.yaml";
@@ -92,53 +91,6 @@ pub enum ConfigError {
 
 /// Values given on the command line, by setting name.
 pub type Flags = BTreeMap<&'static str, String>;
-
-/// A list or a scalar of the settings file. It is parsed inside the visitor, where errors still get line and column.
-struct InFile<T>(T);
-
-struct InFileVisitor<T>(PhantomData<T>);
-
-impl<'de, T: FromStr<Err = ValueError>> Visitor<'de> for InFileVisitor<T> {
-    type Value = InFile<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, number, boolean or list of texts")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        text.parse().map(InFile).map_err(E::custom)
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
-        self.visit_str(&value.to_string())
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
-        self.visit_str(&value.to_string())
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
-        self.visit_str(&value.to_string())
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
-        self.visit_str(&value.to_string())
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut texts: Vec<String> = Vec::new();
-        while let Some(text) = list.next_element()? {
-            texts.push(text);
-        }
-        self.visit_str(&texts.join(","))
-    }
-}
-
-impl<'de, T: FromStr<Err = ValueError>> Deserialize<'de> for InFile<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(InFileVisitor(PhantomData))
-    }
-}
 
 macro_rules! settings {
     ($($(#[doc = $doc:literal])* $field:ident: $kind:ty, $name:literal, $env:literal, $default:expr;)*) => {

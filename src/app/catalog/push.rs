@@ -2,22 +2,25 @@
 //! on in the background. A process that ends meanwhile leaves it to the next one, which takes it up again: the same files
 //! are the same revision, so nothing happens twice.
 
+mod standing;
+mod taking_up;
+
+pub use standing::{Standing, status};
+pub use taking_up::{pushes, take_up};
+
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 
 use super::ingest::{self, Upload};
-use super::{review, uploads};
+use super::uploads;
 use crate::app::{App, Caller, Place, Reason, Refusal, SnapCtx};
 use crate::domain::access::Permission;
 use crate::domain::blob::{BlobDigest, BlobId};
 use crate::domain::catalog::{
-    Channel, LEASE, MOST_TURNS, PushRecord, PushState, PushedDelta, PushedFile, SnapRecord, UploadId,
-    UploadRecord,
+    Channel, LEASE, PushRecord, PushState, PushedDelta, PushedFile, UploadId, UploadRecord,
 };
-use crate::domain::ident::SnapId;
-use crate::domain::review::{ReviewRecord, ReviewState, Severity};
-use crate::ports::{Change, Commit, CommitOutcome, Key, Staged, Versioned};
+use crate::ports::{Change, Commit, CommitOutcome, Staged, Versioned};
 
 /// Pushes that are worked on at a time; the others wait.
 pub const AT_ONCE: usize = 4;
@@ -27,12 +30,6 @@ const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often a process says that it is still at work.
 const RENEWAL: Duration = Duration::from_secs(LEASE as u64 / 4);
-/// How often it is looked for pushes that nobody works on: at first, when the process before may have just ended.
-const LOOK_AT_FIRST: Duration = Duration::from_secs(10);
-/// And later.
-const LOOK: Duration = Duration::from_secs(60);
-/// How often what nobody wants is cleared away.
-const SWEEP: Duration = Duration::from_secs(30 * 60);
 
 /// What limits the work; in memory, one per process.
 #[derive(Debug)]
@@ -210,123 +207,6 @@ fn claimed() -> Refusal {
         "upload-claimed",
         "cannot use the uploaded file: it is used already; upload it again",
     )
-}
-
-/// What became of a push.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It is worked on.
-    Working,
-    /// It is a revision that can be released.
-    Ready {
-        /// Its number.
-        revision: u64,
-    },
-    /// It is a revision that a reviewer looks at, or asks something about.
-    Held {
-        /// Its number.
-        revision: u64,
-        /// For people: what it waits for.
-        waits_for: String,
-    },
-    /// It is none, or one that nobody may release.
-    Refused {
-        /// Its number, where it has one.
-        revision: Option<u64>,
-        /// Why: codes for programs, texts for people; at least one.
-        reasons: Vec<(String, String)>,
-        /// The client may send the whole file instead of a difference.
-        whole_file_helps: bool,
-    },
-}
-
-/// What became of a push to this snap; none if there is no such push (any more).
-///
-/// # Errors
-/// If the storage is out of reach.
-pub async fn status(
-    app: &App,
-    snap: &SnapId,
-    id: &UploadId,
-) -> Result<Option<(PushRecord, Standing)>, Refusal> {
-    let found = app.storage.find::<PushRecord>([id.hash().as_str()]).await?;
-    let Some(push) = found
-        .map(|found| found.record)
-        .filter(|push| push.snap_id == *snap)
-    else {
-        return Ok(None);
-    };
-    let standing = match &push.state {
-        PushState::Working { .. } => Standing::Working,
-        PushState::Taken { revision, .. } => {
-            let snap = app.storage.find::<SnapRecord>([push.snap_id.as_str()]).await?;
-            let review = match snap {
-                Some(snap) => review::record_of(app, &snap.record, *revision).await?,
-                None => None,
-            };
-            reviewed(*revision, review.map(|found| found.record))
-        }
-        PushState::Refused {
-            code,
-            message,
-            whole_file_helps,
-            ..
-        } => Standing::Refused {
-            revision: None,
-            reasons: vec![(code.clone(), message.clone())],
-            whole_file_helps: *whole_file_helps,
-        },
-    };
-    Ok(Some((push, standing)))
-}
-
-/// Where a revision with this review stands.
-fn reviewed(revision: u64, review: Option<ReviewRecord>) -> Standing {
-    let Some(review) = review else {
-        return Standing::Ready { revision };
-    };
-    let said = review.history.last().map(|step| step.comment.as_str());
-    let said = said.filter(|comment| !comment.is_empty());
-    let found = |severity| {
-        let findings = review.findings.iter().filter(move |one| one.severity == severity);
-        findings.map(|one| (one.code.clone(), one.text.clone()))
-    };
-    match review.state {
-        ReviewState::Approved => Standing::Ready { revision },
-        ReviewState::ManualReviewPending => {
-            let reasons: Vec<String> = found(Severity::Hold).map(|(_, text)| text).collect();
-            let waits_for = match reasons.as_slice() {
-                [] => format!("revision {revision} waits for a reviewer of the store"),
-                reasons => format!(
-                    "revision {revision} waits for a reviewer of the store: {}",
-                    reasons.join("; ")
-                ),
-            };
-            Standing::Held { revision, waits_for }
-        }
-        ReviewState::NeedsInformation => Standing::Held {
-            revision,
-            waits_for: format!(
-                "a reviewer asks about revision {revision}: {}",
-                said.unwrap_or("see `hallmark snap review`")
-            ),
-        },
-        ReviewState::Rejected | ReviewState::AutomaticallyRejected => {
-            let mut reasons: Vec<(String, String)> = found(Severity::Reject).collect();
-            if review.state == ReviewState::Rejected || reasons.is_empty() {
-                let why = said.unwrap_or("no reason was given");
-                reasons = vec![(
-                    "rejected".to_owned(),
-                    format!("revision {revision} was rejected: {why}"),
-                )];
-            }
-            Standing::Refused {
-                revision: Some(revision),
-                reasons,
-                whole_file_helps: false,
-            }
-        }
-    }
 }
 
 /// The lease of a push: who holds it works on it.
@@ -562,83 +442,4 @@ async fn read(app: &App, id: &BlobId) -> Result<Vec<u8>, Refusal> {
         bytes.extend_from_slice(&piece?);
     }
     Ok(bytes)
-}
-
-/// Takes up what nobody works on: the process that did has ended. Returns how many that were.
-///
-/// # Errors
-/// If the storage is out of reach.
-pub async fn take_up(app: &App) -> Result<usize, Refusal> {
-    let now = app.clock.now();
-    let mut taken = 0;
-    for found in app.storage.all::<PushRecord>(Key(Vec::new())).await? {
-        let Versioned {
-            record: mut push,
-            version,
-        } = found;
-        if !push.is_abandoned(now) {
-            continue;
-        }
-        let given_up = push.turns >= MOST_TURNS;
-        push.state = if given_up {
-            tracing::error!(snap = %push.name, "an upload is given up: whoever worked on it ended");
-            PushState::Refused {
-                code: "upload-given-up".to_owned(),
-                message: "cannot make a revision of the file: the server ended each time it tried; ask its operator".to_owned(),
-                whole_file_helps: false,
-                at: now,
-            }
-        } else {
-            PushState::Working {
-                until: now.plus_seconds(LEASE),
-            }
-        };
-        let commit = Commit {
-            records: vec![Change::replace(&push, version)],
-            ..Commit::default()
-        };
-        if app.storage.commit(commit).await? == CommitOutcome::Done && !given_up {
-            taken += 1;
-            tokio::spawn(run(
-                app.clone(),
-                Versioned {
-                    record: push,
-                    version: version + 1,
-                },
-            ));
-        }
-    }
-    Ok(taken)
-}
-
-/// Takes up what was left behind, and clears away what nobody wants, until `stop` is ready. The latter may take long where
-/// much was sent; the former does not wait for it.
-pub async fn pushes(app: App, stop: impl Future<Output = ()>) {
-    let stop = stop.shared();
-    tokio::join!(taking_up(&app, stop.clone()), clearing_away(&app, stop));
-}
-
-async fn taking_up(app: &App, stop: impl Future<Output = ()>) {
-    let mut stop = std::pin::pin!(stop);
-    for round in 0u32.. {
-        if let Err(error) = take_up(app).await {
-            tracing::error!(%error, "cannot look for uploads that nobody works on");
-        }
-        let pause = if round < 6 { LOOK_AT_FIRST } else { LOOK };
-        if tokio::time::timeout(pause, &mut stop).await.is_ok() {
-            return;
-        }
-    }
-}
-
-async fn clearing_away(app: &App, stop: impl Future<Output = ()>) {
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        if let Err(error) = uploads::sweep(app).await {
-            tracing::error!(%error, "cannot clear away uploads that nobody wants");
-        }
-        if tokio::time::timeout(SWEEP, &mut stop).await.is_ok() {
-            return;
-        }
-    }
 }
