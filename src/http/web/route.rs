@@ -2,17 +2,24 @@
 //! proof that the caller holds the permission. Who is not logged in is sent to the sign-in page; what is forbidden
 //! answers like what is not there. A form is read only after that, and counts only with the mark of this log-in.
 
+mod done;
+mod refused;
+
+pub(super) use done::done_at;
+pub(in crate::http) use refused::failed;
+pub(super) use refused::{absent, not_ours, refused, status_of};
+
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use maud::html;
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use self::done::done;
 use super::cookies::from_our_pages;
 use super::form::{Form, MAX_FORM};
 use super::frame::{Frame, Page, of_brand, secure};
@@ -27,7 +34,6 @@ use crate::domain::access::Permission;
 use crate::domain::ident::BrandId;
 use crate::http::body::{self, BodyError, Unread};
 use crate::http::endpoint::{Access, BodyShape, Endpoint, Routes};
-use crate::http::fault::{Dialect, Fault, NativeDialect};
 use crate::http::query::{Query, query};
 use crate::http::reply;
 use crate::http::router::RequestId;
@@ -503,156 +509,4 @@ pub(super) fn see_other(path: &str) -> Response {
     response.headers_mut().insert(LOCATION, location);
     secure(response.headers_mut());
     response
-}
-
-/// The page for what is not there, or not the caller's to see: the same for both.
-pub(super) fn absent(frame: Frame<'_>) -> Response {
-    let body = html! {
-        p { "There is no such page, or your role does not let you see it." }
-        p { "If you expected something here, ask an administrator of the brand which role you have." }
-        p { a href="/start" { "To the start page" } }
-    };
-    frame.around(Page::new("Not found", body).with_status(StatusCode::NOT_FOUND))
-}
-
-/// The page for a form that is not one of ours, or is of an earlier log-in.
-pub(super) fn not_ours(frame: Frame<'_>) -> Response {
-    let body = html! {
-        p { "The form was not accepted: it is not of this log-in, or it was not sent from a page of this server." }
-        p { "Nothing was changed. Go back, load the page again, and send the form once more." }
-        p { a href="/start" { "To the start page" } }
-    };
-    frame.around(Page::new("Form not accepted", body).with_status(StatusCode::FORBIDDEN))
-}
-
-/// The page for a refusal: what cannot be done, why, and how to go on.
-pub(super) fn refused(frame: Frame<'_>, refusal: &Refusal, id: Option<&RequestId>) -> Response {
-    let fault: Fault<NativeDialect> = refusal.clone().into();
-    let title = match refusal.reason {
-        Reason::Invalid | Reason::Conflict | Reason::TooLarge => "That did not work",
-        Reason::Unauthenticated => "Sign in first",
-        Reason::NotFound => "Not found",
-        Reason::Forbidden => "Not before something else is done",
-        Reason::Locked => "Too many attempts",
-        Reason::Unavailable | Reason::Internal => "Something is wrong on the server",
-    };
-    let hint = match refusal.reason {
-        Reason::Invalid | Reason::TooLarge => "Go back, change what you entered, and send it again.",
-        Reason::Conflict => "Go back, load the page again to see how things stand, and decide anew.",
-        Reason::Unauthenticated => "Sign in, then open the page again.",
-        Reason::Forbidden => "Do what the message says, then open the page again.",
-        Reason::NotFound => "Go back and look whether it is still there; lists show what there is.",
-        Reason::Locked => "Wait, then try again.",
-        Reason::Unavailable => "Try again in a minute. If it stays so, tell who runs the server.",
-        Reason::Internal => "Tell who runs the server; the request id below is in its log.",
-    };
-    let body = html! {
-        p class="wrong" { (refusal.message) }
-        p { (hint) }
-        p class="quiet" { "Code " code { (refusal.code) } @if let Some(RequestId(id)) = id { ", request id " code { (id) } } }
-        @if frame.session.is_some() { p { a href="/start" { "To the start page" } } }
-    };
-    frame.around(Page::new(title, body).with_status(fault.status()))
-}
-
-/// What is said after something was done: a word of the query, of these only.
-fn done(query: &Query) -> Option<&'static str> {
-    let word = query.all("done").next()?;
-    DONE.iter()
-        .find(|(known, _)| *known == word)
-        .map(|(_, text)| *text)
-}
-
-/// The path of a page that says that something was done.
-pub(super) fn done_at(path: &str, word: &'static str) -> Answer {
-    debug_assert!(DONE.iter().any(|(known, _)| *known == word), "{word}");
-    Answer::On(with_query(path, &[("done", word)]))
-}
-
-const DONE: &[(&str, &str)] = &[
-    ("saved", "Saved."),
-    ("created", "Created."),
-    ("revoked", "The token is revoked: it is no good from now on."),
-    (
-        "password",
-        "Your password is changed. Your other log-ins have ended.",
-    ),
-    ("enabled", "The account may log in again."),
-    (
-        "disabled",
-        "The account is switched off: it cannot log in, and its tokens are dead.",
-    ),
-    (
-        "unbound",
-        "The account is unbound: the next sign-in with its e-mail address binds it anew.",
-    ),
-    ("member-set", "The member has these roles now."),
-    ("member-removed", "The member has no role here any more."),
-    (
-        "invite-revoked",
-        "The invite is taken back: its text is no good from now on.",
-    ),
-    ("included", "The store shows the snap now."),
-    ("excluded", "The store does not show the snap any more."),
-    (
-        "registered",
-        "The name is registered. Upload a first revision next.",
-    ),
-    ("released", "Released."),
-    (
-        "closed",
-        "The channel is closed: devices get what the safer risks hold.",
-    ),
-    ("promoted", "Promoted."),
-    (
-        "paused",
-        "Paused: no further device gets the revision; who has it keeps it.",
-    ),
-    ("resumed", "The release goes on."),
-    ("track", "The track is there."),
-    ("uploaded", "The revision is there."),
-    (
-        "known",
-        "These files are this revision already; nothing new was made.",
-    ),
-    ("policy", "The key signs the serials of this model from now on."),
-    (
-        "api-key-revoked",
-        "The API key is revoked: it is no good from now on.",
-    ),
-    ("key-disabled", "The key is switched off."),
-    ("key-enabled", "The key is switched on."),
-    ("judged", "The judgement is in force."),
-    ("decided", "Your decision is recorded."),
-    ("answered", "Your answer is with the reviewer."),
-    ("granted", "Done: the next snap-declaration says so."),
-    (
-        "asked",
-        "It waits for a second person: an administrator, or the operator, confirms it here.",
-    ),
-    (
-        "held",
-        "The revision is there. It waits for a reviewer before it can be released.",
-    ),
-    (
-        "refused",
-        "The revision is there, but the checks refuse it: see its page.",
-    ),
-];
-
-/// The page of a path below which there are pages, but not this one; for the router.
-pub(in crate::http) fn failed(status: StatusCode, message: &str) -> Response {
-    if status == StatusCode::NOT_FOUND {
-        return absent(Frame::default());
-    }
-    let body = html! {
-        p class="wrong" { (message) }
-        p { a href="/start" { "To the start page" } }
-    };
-    Frame::default().around(Page::new("That did not work", body).with_status(status))
-}
-
-/// The status of a page about a refusal.
-pub(super) fn status_of(refusal: &Refusal) -> StatusCode {
-    NativeDialect::status(refusal.reason)
 }
