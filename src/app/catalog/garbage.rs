@@ -38,6 +38,10 @@ async fn wanted(app: &App) -> Result<BTreeMap<BlobId, Wanted>, Refusal> {
             let by = format!("the icon of snap {}", snap.name);
             wanted.insert(icon.blob, Wanted { size: icon.size, by });
         }
+        for shot in &snap.listing.screenshots {
+            let by = format!("a screenshot of snap {}", snap.name);
+            wanted.insert(shot.blob, Wanted { size: shot.size, by });
+        }
         names.insert(snap.id, snap.name);
     }
     for found in app.storage.all::<DeltaRecord>(Key(Vec::new())).await? {
@@ -87,13 +91,14 @@ async fn wanted(app: &App) -> Result<BTreeMap<BlobId, Wanted>, Refusal> {
 
 /// Whether anything of a snap names a file.
 fn names(entry: &SnapEntry, file: BlobId) -> bool {
-    let icon = entry.record.listing.icon.iter().map(|icon| icon.blob);
+    let pictures = entry.record.listing.pictures().map(|(blob, _)| blob);
     let deltas = entry.deltas.values().filter_map(|delta| delta.file.as_ref());
     let revisions = entry.revisions.values().flat_map(|revision| {
         let components = revision.components.iter().map(|component| component.blob);
         components.chain([revision.blob])
     });
-    icon.chain(deltas.map(|delta| delta.blob))
+    pictures
+        .chain(deltas.map(|delta| delta.blob))
         .chain(revisions)
         .any(|named| named == file)
 }
@@ -116,7 +121,7 @@ async fn held(app: &App) -> Result<BTreeSet<BlobId>, Refusal> {
     Ok(held)
 }
 
-/// Clears a file away that something named until now (a replaced icon), unless something else names it, or it was kept
+/// Clears a file away that something named until now (a replaced picture), unless something else names it, or it was kept
 /// within [`GRACE`]. The latter, and what fails here, is left to [`collect`]. Reads all reviews: not for many files.
 pub(super) async fn unnamed(app: &App, file: BlobId) {
     let clear = async {

@@ -15,6 +15,7 @@ pub mod metadata;
 pub mod names;
 pub mod overrides;
 pub mod overview;
+pub mod pictures;
 mod publishers;
 pub mod push;
 pub mod register;

@@ -93,10 +93,11 @@ pub async fn find(
     Ok(blob.map(|blob| File { blob }))
 }
 
-/// The icon of a snap, and its media type.
-pub fn icon(catalog: &Snapshot, snap: &SnapId, blob: BlobId) -> Option<(File, String)> {
-    let icon = catalog.any(snap)?.record.listing.icon.as_ref()?;
-    (icon.blob == blob).then(|| (File { blob }, icon.media.clone()))
+/// A picture of a snap, its icon or a screenshot, and its media type.
+pub fn picture(catalog: &Snapshot, snap: &SnapId, blob: BlobId) -> Option<(File, String)> {
+    let mut pictures = catalog.any(snap)?.record.listing.pictures();
+    let (_, media) = pictures.find(|(picture, _)| *picture == blob)?;
+    Some((File { blob }, media.to_owned()))
 }
 
 #[cfg(test)]

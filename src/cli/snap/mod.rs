@@ -221,11 +221,21 @@ const CARD: &[Column] = &[
     Column::field("Website", "website"),
     Column::field("Contact", "contact"),
     Column::field("Categories", "categories"),
+    Column::with("Screenshots", screenshots),
     Column::field("Tracks", "tracks"),
     Column::field("Guardrails", "guardrails"),
     Column::field("Default track", "default-track"),
     Column::field("Created", "created-at"),
 ];
+
+/// The sizes of the screenshots, in pixels.
+fn screenshots(snap: &Value) -> String {
+    let all = snap.get("screenshots").and_then(Value::as_array);
+    let side = |shot: &Value, name| shot.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let sizes = all.into_iter().flatten();
+    let sizes = sizes.map(|shot| format!("{}x{}", side(shot, "width"), side(shot, "height")));
+    sizes.collect::<Vec<_>>().join(", ")
+}
 
 const CHANNEL_ROW: &[Column] = &[
     Column::field("CHANNEL", "channel"),

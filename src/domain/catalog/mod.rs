@@ -13,6 +13,7 @@ mod push;
 mod release_rules;
 mod releases;
 mod report;
+mod screenshot;
 mod sharing;
 mod snap;
 mod told;
@@ -35,6 +36,7 @@ pub use release_rules::{
 };
 pub use releases::{BRANCH_LIFE, Found, MAX_OPEN, Part, Progressive, Release, Releases, followers};
 pub use report::{DeviceReport, ReportedSnap, WaveReport, device_uuid};
+pub use screenshot::{NoScreenshot, Picture, Screenshot};
 pub use sharing::{SHARE_LIFE, ShareAct, ShareEnd, ShareInvite, ShareRefusal, ShareStatus};
 pub use snap::{
     Component, Icon, Inclusion, Listing, RevisionRecord, SnapPrefix, SnapRecord, StoreKind, revision_key,

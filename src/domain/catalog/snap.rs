@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::Track;
 use super::releases::Releases;
+use super::screenshot::Screenshot;
 use super::visible::Placed;
 use crate::domain::blob::BlobId;
 use crate::domain::ident::{AccountId, Architecture, BrandId, SnapId, SnapName, StoreId};
@@ -67,11 +68,23 @@ pub struct Listing {
     pub categories: BTreeSet<String>,
     /// The icon, a blob.
     pub icon: Option<Icon>,
+    /// The snap at work, in the order in which they are shown; at most [`Screenshot::MOST`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub screenshots: Vec<Screenshot>,
     /// Somebody edited it: revisions no longer change it.
     pub edited: bool,
     /// Who edited it last were the tools of the publisher, which may do it again; people's edits they must not undo.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub by_tools: bool,
+}
+
+impl Listing {
+    /// The files of all its pictures, with their media types.
+    pub fn pictures(&self) -> impl Iterator<Item = (BlobId, &str)> {
+        let icon = self.icon.iter().map(|icon| (icon.blob, icon.media.as_str()));
+        let shots = self.screenshots.iter();
+        icon.chain(shots.map(|shot| (shot.blob, shot.media.as_str())))
+    }
 }
 
 /// An icon.

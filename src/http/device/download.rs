@@ -1,7 +1,7 @@
-//! Files: snaps, deltas, components, icons, with ranges (device-api.md 8).
+//! Files: snaps, deltas, components, pictures, with ranges (device-api.md 8).
 //!
 //! Devices present their credentials on the first request of a download, and files of private snaps go only to who
-//! sees the snap. Icons are asked for without any: their name is their content, which is hard to guess.
+//! sees the snap. Icons and screenshots are asked for without any: their name is their content, which is hard to guess.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -41,7 +41,7 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
             },
         )
         .boxed();
-    let icon = warp::path!("download" / ..)
+    let picture = warp::path!("download" / ..)
         .and(path::segment::<SnapId>())
         .and(path::segment::<String>())
         .and(warp::path::end())
@@ -49,7 +49,7 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
         .and(with(app.clone()))
         .then(
             |snap: SnapId, name: String, headers: HeaderMap, app: App| async move {
-                icon(&app, &headers, &snap, &name)
+                picture(&app, &headers, &snap, &name)
                     .await
                     .unwrap_or_else(Fault::into_response)
             },
@@ -65,8 +65,8 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
         Endpoint::get(
             "/download/{snap-id}/{icon}",
             Access::Open,
-            "Download the icon of a snap",
-            icon,
+            "Download the icon of a snap, or a screenshot",
+            picture,
         ),
     ]
 }
@@ -93,19 +93,19 @@ async fn file(
     .await
 }
 
-async fn icon(
+async fn picture(
     app: &App,
     headers: &HeaderMap,
     snap: &SnapId,
     name: &str,
 ) -> Result<Response, Fault<DeviceDialect>> {
-    let absent = || not_found("cannot find the icon");
+    let absent = || not_found("cannot find the picture");
     let blob = name.parse().map_err(|_| absent())?;
     let catalog = app.catalog.current(app).await?;
-    let (file, media) = download::icon(&catalog, snap, blob).ok_or_else(absent)?;
+    let (file, media) = download::picture(&catalog, snap, blob).ok_or_else(absent)?;
     let cache = "public, max-age=31536000, immutable";
     let mut answer = send(app, headers, &file, &media, cache).await?;
-    // Publishers choose what an icon is: in a browser it must stay a picture.
+    // Publishers choose what a picture is: in a browser it must stay a picture.
     set(
         &mut answer,
         CONTENT_SECURITY_POLICY,

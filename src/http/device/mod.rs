@@ -11,6 +11,7 @@ mod sessions;
 mod snap;
 
 pub use sessions::{Presented, presented};
+pub(in crate::http) use snap::picture_url;
 
 use super::endpoint::Endpoint;
 use crate::app::App;

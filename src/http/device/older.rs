@@ -11,7 +11,7 @@ use warp::{Filter, Reply as _};
 
 use super::asking::{Asking, asking, not_found};
 use super::catalogue::FEATURED;
-use super::snap::icon_url;
+use super::snap::{picture_url, screenshots};
 use crate::app::store::{self, Hit, Search};
 use crate::app::{App, Refusal};
 use crate::domain::catalog::Channel;
@@ -219,10 +219,14 @@ fn package(app: &App, hit: &Hit) -> Map<String, Value> {
     let listing = &record.listing;
     let publisher = &hit.entry.publisher;
     let revision = hit.entry.revisions.get(&hit.revision);
-    let icon = listing.icon.as_ref().map(|icon| icon_url(app, &record.id, icon));
+    let icon = listing
+        .icon
+        .as_ref()
+        .map(|icon| picture_url(app, &record.id, icon.blob));
     let media: Vec<Value> = icon
         .iter()
         .map(|url| json!({"type": "icon", "url": url, "width": null, "height": null}))
+        .chain(screenshots(app, record).map(|shot| json!(shot)))
         .collect();
     let sections: Vec<Value> = listing
         .categories

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::app::store::{SnapEntry, Text};
 use crate::domain::blob::BlobId;
-use crate::domain::catalog::{Component, DeltaRecord, Icon, RevisionRecord};
+use crate::domain::catalog::{Component, DeltaRecord, Icon, RevisionRecord, SnapRecord};
 use crate::domain::ident::{Architecture, SnapId};
 use crate::domain::snap::{Confinement, Epoch, SnapType};
 use crate::domain::time::Timestamp;
@@ -82,7 +82,7 @@ struct Delta {
 }
 
 #[derive(Debug, Serialize)]
-struct Media {
+pub(super) struct Media {
     #[serde(rename = "type")]
     kind: &'static str,
     url: String,
@@ -158,6 +158,7 @@ impl<'a> Snap<'a> {
                 .icon
                 .iter()
                 .map(|icon| media(app, &record.id, icon))
+                .chain(screenshots(app, record))
                 .collect(),
             name: record.name.as_str(),
             prices: Nothing {},
@@ -297,15 +298,25 @@ fn resource<'a>(app: &App, snap: &SnapId, component: &'a Component) -> Resource<
     }
 }
 
-/// Where an icon is served. Icons are fetched without any credential: what names them is their content.
-pub(super) fn icon_url(app: &App, snap: &SnapId, icon: &Icon) -> String {
-    format!("{}/download/{snap}/{}", app.settings.public_url, icon.blob)
+/// Where a picture is served. Pictures are fetched without any credential: what names them is their content.
+pub(in crate::http) fn picture_url(app: &App, snap: &SnapId, picture: BlobId) -> String {
+    format!("{}/download/{snap}/{picture}", app.settings.public_url)
+}
+
+/// The screenshots of a snap, as all devices and software centres see them.
+pub(super) fn screenshots(app: &App, snap: &SnapRecord) -> impl Iterator<Item = Media> {
+    snap.listing.screenshots.iter().map(|shot| Media {
+        kind: "screenshot",
+        url: picture_url(app, &snap.id, shot.blob),
+        width: shot.width,
+        height: shot.height,
+    })
 }
 
 fn media(app: &App, snap: &SnapId, icon: &Icon) -> Media {
     Media {
         kind: "icon",
-        url: icon_url(app, snap, icon),
+        url: picture_url(app, snap, icon.blob),
         // Not known for every format; clients do not use it.
         width: 0,
         height: 0,

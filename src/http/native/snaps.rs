@@ -13,7 +13,7 @@ use crate::app::catalog::tracks;
 use crate::app::{App, BrandCtx, Refusal, SnapCtx};
 use crate::domain::access::Permission;
 use crate::domain::blob::BlobId;
-use crate::domain::catalog::{Channel, Component, Release, RevisionRecord, SnapRecord, Track};
+use crate::domain::catalog::{Channel, Component, Release, RevisionRecord, Screenshot, SnapRecord, Track};
 use crate::domain::ident::{AccountId, Architecture, BrandId, SnapId, SnapName, StoreId};
 use crate::domain::review::ReviewState;
 use crate::domain::snap::{ComponentType, Confinement, Epoch, SnapType};
@@ -145,6 +145,7 @@ pub(super) struct SnapView {
     /// Somebody edited title, summary...: revisions no longer change them.
     edited: bool,
     icon_sha3_384: Option<BlobId>,
+    screenshots: Vec<ScreenshotView>,
     tracks: Vec<Track>,
     guardrails: Vec<String>,
     default_track: Option<Track>,
@@ -183,12 +184,39 @@ impl SnapView {
             categories: listing.categories,
             edited: listing.edited,
             icon_sha3_384: listing.icon.map(|icon| icon.blob),
+            screenshots: listing
+                .screenshots
+                .into_iter()
+                .map(ScreenshotView::from)
+                .collect(),
             tracks: std::iter::once(Track::default()).chain(snap.tracks).collect(),
             guardrails: snap.guardrails,
             default_track: snap.default_track,
             newest_revision: snap.newest_revision,
             channels,
             created_at: snap.created,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ScreenshotView {
+    sha3_384: BlobId,
+    media_type: String,
+    size: u64,
+    width: u32,
+    height: u32,
+}
+
+impl From<Screenshot> for ScreenshotView {
+    fn from(shot: Screenshot) -> Self {
+        Self {
+            sha3_384: shot.blob,
+            media_type: shot.media,
+            size: shot.size,
+            width: shot.width,
+            height: shot.height,
         }
     }
 }

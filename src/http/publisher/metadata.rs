@@ -1,4 +1,4 @@
-//! What people read about a snap: texts, default track, icon (publisher-api.md 6.12).
+//! What people read about a snap: texts, default track, icon, screenshots (publisher-api.md 6.12).
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 use super::{Fault, Form, Input, Json, Outcome, Publisher};
 use crate::app::catalog::metadata::{self, MetadataTrouble};
+use crate::app::catalog::pictures::{self, Pictures, Wanted};
 use crate::app::catalog::snaps::Edit;
 use crate::app::{App, Refusal, SnapCtx};
 use crate::domain::access::Permission;
-use crate::domain::catalog::{SnapRecord, Track};
+use crate::domain::catalog::{Screenshot, SnapRecord, Track};
+use crate::http::device::picture_url;
 use crate::http::endpoint::Endpoint;
-use crate::ports::Icon;
 
 /// Longest list of what is sent, in bytes.
 const MAX_INFO: usize = 256 * 1024;
@@ -127,12 +128,18 @@ async fn put(app: App, ctx: SnapCtx, input: Input<Json<TextsBody>>) -> Outcome<J
 }
 
 async fn listed(app: &App, snap: &SnapRecord) -> Outcome<Json<Value>> {
-    let hash = metadata::icon_hash(app, snap).await?;
+    let url = |blob| picture_url(app, &snap.id, blob);
+    let hash = pictures::icon_hash(app, snap).await?;
     let icon = snap.listing.icon.as_ref().zip(hash).map(|(icon, hash)| {
-        let url = format!("{}/download/{}/{}", app.settings.public_url, snap.id, icon.blob);
-        json!({"type": "icon", "hash": hash, "url": url, "key": "icon", "filename": ""})
+        json!({"type": "icon", "hash": hash, "url": url(icon.blob), "key": "icon", "filename": ""})
     });
-    Ok(Json(icon.into_iter().collect()))
+    let shots = snap.listing.screenshots.iter().map(|shot| {
+        json!({
+            "type": "screenshot", "hash": shot.sha256, "url": url(shot.blob), "filename": "",
+            "width": shot.width, "height": shot.height,
+        })
+    });
+    Ok(Json(icon.into_iter().chain(shots).collect()))
 }
 
 async fn media_of(app: App, ctx: SnapCtx, _input: Input) -> Outcome<Json<Value>> {
@@ -154,46 +161,60 @@ fn refuse(why: &str) -> Refusal {
     Refusal::invalid("invalid-media", format!("cannot change the pictures: {why}"))
 }
 
+impl MediaBody {
+    /// The picture it means: the file of its key, if one came; else the one of its hash, which is there already.
+    fn wanted(self, files: &mut Vec<(String, Bytes)>) -> Result<Wanted, Refusal> {
+        let key = self.key.as_deref().unwrap_or(&self.kind);
+        let Some(at) = files.iter().position(|(name, _)| name == key) else {
+            let hash = self.hash.filter(|hash| !hash.is_empty());
+            return hash
+                .map(Wanted::Kept)
+                .ok_or_else(|| refuse(&format!("the file of {key:.64} is missing")));
+        };
+        let (_, file) = files.swap_remove(at);
+        if self.hash.is_some_and(|said| said != pictures::sha256(&file)) {
+            return Err(refuse("a picture is not the file its hash says"));
+        }
+        Ok(Wanted::New(file))
+    }
+}
+
+/// What a list of pictures means, with the files that came with it.
+fn wanted(list: Vec<MediaBody>, mut files: Vec<(String, Bytes)>) -> Result<Pictures, Refusal> {
+    let mut wanted = Pictures::default();
+    for media in list {
+        match media.kind.as_str() {
+            "icon" if wanted.icon.is_none() => wanted.icon = Some(media.wanted(&mut files)?),
+            "icon" => return Err(refuse("a snap has one icon")),
+            "screenshot" => wanted.screenshots.push(media.wanted(&mut files)?),
+            _other => return Err(refuse("only an icon and screenshots are known here, no banners")),
+        }
+    }
+    match files.first() {
+        None => Ok(wanted),
+        Some((name, _)) => Err(refuse(&format!("the list does not name the file {name:.64}"))),
+    }
+}
+
 /// The list says what there is to be; what is new comes as a part of the name it gives.
 async fn change_media(app: App, ctx: SnapCtx, input: Input<Form>) -> Outcome<Json<Value>> {
     let Form(mut form) = input.body;
-    let mut wanted: Option<Vec<MediaBody>> = None;
+    let mut list: Option<Vec<MediaBody>> = None;
     let mut files: Vec<(String, Bytes)> = Vec::new();
     while let Some(part) = form.next().await? {
         if part.name == "info" {
             let text = form.whole(&part, MAX_INFO).await?;
             let read =
                 serde_json::from_slice(&text).map_err(|_| refuse("the part info is no list of pictures"))?;
-            wanted = Some(read);
-        } else if files.is_empty() {
-            let file = form.whole(&part, Icon::MAX_BYTES).await?;
+            list = Some(read);
+        } else if files.len() <= Screenshot::MOST {
+            let file = form.whole(&part, Screenshot::MAX_BYTES).await?;
             files.push((part.name, file));
         } else {
-            return Err(refuse("only one icon is known here").into());
+            return Err(refuse("more files came than a snap has pictures").into());
         }
     }
-    let wanted = wanted.ok_or_else(|| refuse("the part info is missing"))?;
-    if wanted.iter().any(|media| media.kind != "icon") || wanted.len() > 1 {
-        return Err(refuse("only one icon is known here, and no screenshots").into());
-    }
-    let Some(icon) = wanted.into_iter().next() else {
-        metadata::set_icon(&app, &ctx, None).await?;
-        return Ok(Json(json!([])));
-    };
-    let key = icon.key.as_deref().unwrap_or("icon");
-    match files.into_iter().find(|(name, _)| name == key) {
-        Some((_, file)) => {
-            let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file);
-            let hash = crate::domain::audit::hex(hash.as_ref());
-            if icon.hash.is_some_and(|said| said != hash) {
-                return Err(refuse("the icon is not the file its hash says").into());
-            }
-            metadata::set_icon(&app, &ctx, Some(file)).await?;
-        }
-        // Named without a file: it stays as it is.
-        None if icon.hash.is_some() && icon.hash == metadata::icon_hash(&app, ctx.snap()).await? => {}
-        None => return Err(refuse("the icon is named, its file is missing").into()),
-    }
-    let entry = crate::app::catalog::overview::entry(&app, &ctx).await?;
-    listed(&app, &entry.record).await
+    let list = list.ok_or_else(|| refuse("the part info is missing"))?;
+    let snap = pictures::show(&app, &ctx, &wanted(list, files)?).await?;
+    listed(&app, &snap).await
 }

@@ -13,15 +13,32 @@ fn sha256(bytes: &[u8]) -> String {
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
 }
 
+/// The head of a picture of these sides; the rest tells it from others.
+fn picture(width: u32, height: u32, rest: &str) -> Vec<u8> {
+    let head: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+    [head, &width.to_be_bytes(), &height.to_be_bytes(), rest.as_bytes()].concat()
+}
+
 async fn send(client: &Client<'_>, method: &str, path: &str, info: &Value, icon: Option<&[u8]>) -> Answer {
+    let files: Vec<(&str, &[u8])> = icon.into_iter().map(|icon| ("icon", icon)).collect();
+    send_all(client, method, path, info, &files).await
+}
+
+async fn send_all(
+    client: &Client<'_>,
+    method: &str,
+    path: &str,
+    info: &Value,
+    files: &[(&str, &[u8])],
+) -> Answer {
     let mut body = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"info\"\r\n\r\n{info}\r\n")
         .into_bytes();
-    if let Some(icon) = icon {
+    for (name, file) in files {
         let head = format!(
-            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"icon\"; filename=\"../../icon.png\"\r\n\r\n"
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"../../icon.png\"\r\n\r\n"
         );
         body.extend_from_slice(head.as_bytes());
-        body.extend_from_slice(icon);
+        body.extend_from_slice(file);
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
@@ -186,6 +203,140 @@ async fn the_icon_comes_and_goes() {
     assert!(shop.snap("my-snap").await.listing.icon.is_none());
     let foreign = send(&Client::new(&shop, "pub2"), "POST", &path, &json!([]), None).await;
     assert_eq!(foreign.refusal(), (404, "resource-not-found"));
+}
+
+#[tokio::test]
+async fn screenshots_are_kept_shown_and_cleared_away() {
+    let shop = Shop::new().await;
+    let client = Client::new(&shop, "pub");
+    let id = client.register("my-snap").await;
+    let file = snap_file("my-snap", "1", "");
+    client
+        .publish("my-snap", &file, json!({"channels": ["stable"]}))
+        .await;
+    let path = format!("/dev/api/snaps/{id}/binary-metadata");
+    let (one, two) = (picture(1600, 900, "one"), picture(480, 960, "two"));
+    let new = |key: &str, file: &[u8]| json!({"type": "screenshot", "key": key, "hash": sha256(file), "filename": "/x"});
+    let icon = json!({"type": "icon", "key": "icon", "hash": sha256(PNG), "filename": "/y"});
+    let info = json!([new("s1", &one), icon.clone(), new("s2", &two)]);
+    let files: [(&str, &[u8]); 3] = [("s2", &two), ("icon", PNG), ("s1", &one)];
+    let listed = send_all(&client, "POST", &path, &info, &files).await.ok();
+    assert_eq!(client.get(&path).await, listed);
+    let told = |listed: &Value| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let all = listed.as_array().unwrap().iter();
+        all.map(|one| (text(&one["type"]), text(&one["hash"]))).collect()
+    };
+    let shot = |file: &[u8]| ("screenshot".to_owned(), sha256(file));
+    let shown = [("icon".to_owned(), sha256(PNG)), shot(&one), shot(&two)];
+    assert_eq!(told(&listed), shown);
+    let listing = shop.snap("my-snap").await.listing;
+    let media: Vec<Value> = listing
+        .screenshots
+        .iter()
+        .map(|shot| {
+            let url = format!("http://127.0.0.1:8380/download/{id}/{}", shot.blob);
+            json!({"type": "screenshot", "url": url, "width": shot.width, "height": shot.height})
+        })
+        .collect();
+    // Devices and software centres are told, and get them without credentials.
+    let asked = |path: &str| client.request("GET", path).header("Snap-Device-Series", "16");
+    for (path, at) in [
+        ("/v2/snaps/info/my-snap?fields=media", "/snap/media"),
+        ("/v2/snaps/find?q=my-snap&fields=media", "/results/0/snap/media"),
+    ] {
+        let told = answer(asked(path)).await.ok();
+        let told = told.pointer(at).unwrap().as_array().unwrap();
+        assert_eq!(
+            (&told[0]["type"], &told[1..]),
+            (&json!("icon"), &media[..]),
+            "{path}"
+        );
+    }
+    assert_eq!(
+        (media[0]["width"].clone(), media[1]["height"].clone()),
+        (json!(1600), json!(960))
+    );
+    let url = media[1]["url"].as_str().unwrap();
+    let served = client.request("GET", url.strip_prefix("http://127.0.0.1:8380").unwrap());
+    let served = served.send().await.unwrap();
+    assert_eq!(served.headers()["content-type"], "image/png");
+    assert_eq!(
+        served.headers()["content-security-policy"],
+        "default-src 'none'; sandbox"
+    );
+    assert_eq!(served.bytes().await.unwrap(), two);
+    let card = shop.run("pub", &["snap", "show", "my-snap"]).await;
+    assert!(card.out.contains("1600x900, 480x960"), "{card:?}");
+
+    // Whatever is wrong with a list, nothing changes.
+    let kept = |file: &[u8]| json!({"type": "screenshot", "hash": sha256(file)});
+    let large = [one.clone(), vec![0; 2_000_000]].concat();
+    let svg = b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>";
+    let (small, narrow) = (picture(479, 479, ""), picture(1000, 480, ""));
+    let many: Vec<Value> = (0..6).map(|_| kept(&one)).collect();
+    let invalid = (400, "invalid-screenshot");
+    for (info, files, refusal) in [
+        (json!([new("s", svg)]), vec![("s", &svg[..])], invalid),
+        (json!([new("s", PNG)]), vec![("s", PNG)], invalid),
+        (json!([new("s", b"GIF89a")]), vec![("s", &b"GIF89a"[..])], invalid),
+        (json!([new("s", &small)]), vec![("s", &small[..])], invalid),
+        (json!([new("s", &narrow)]), vec![("s", &narrow[..])], invalid),
+        (
+            json!([new("s", &large)]),
+            vec![("s", &large[..])],
+            (413, "request-too-large"),
+        ),
+        (
+            json!([new("s", &one)]),
+            vec![("s", &two[..])],
+            (400, "invalid-media"),
+        ),
+        (json!([kept(b"other")]), vec![], (400, "invalid-media")),
+        (
+            json!([kept(&one)]),
+            vec![("stray", &two[..])],
+            (400, "invalid-media"),
+        ),
+        (json!([{"type": "screenshot"}]), vec![], (400, "invalid-media")),
+        (
+            json!([{"type": "banner", "hash": sha256(&one)}]),
+            vec![],
+            (400, "invalid-media"),
+        ),
+        (
+            json!([icon.clone(), icon.clone()]),
+            vec![],
+            (400, "invalid-media"),
+        ),
+        (json!(many), vec![], (400, "too-many-screenshots")),
+        (json!([]), vec![("a", PNG); 7], (400, "invalid-media")),
+    ] {
+        let answer = send_all(&client, "PUT", &path, &info, &files).await;
+        assert_eq!(answer.refusal(), refusal, "{info:.200}");
+    }
+    assert_eq!(shop.snap("my-snap").await.listing, listing);
+
+    // What the list leaves out goes; the same picture is shown once. Tools name what they leave alone by its hash.
+    shop.clock.advance(hallmark::app::catalog::garbage::GRACE + 1);
+    let gone = listing.screenshots[0].blob.to_string();
+    assert!(shop.blobs().await.contains(&gone));
+    let left = json!([kept(&two), icon.clone(), kept(&two)]);
+    let listed = send_all(&client, "POST", &path, &left, &[]).await.ok();
+    assert_eq!(told(&listed), [shown[0].clone(), shown[2].clone()]);
+    assert!(!shop.blobs().await.contains(&gone));
+    assert_eq!(
+        hallmark::app::doctor::examine(&shop.app).await.unwrap().problems,
+        [""; 0]
+    );
+    let repaired = hallmark::app::doctor::repair(&shop.app, 0).await.unwrap();
+    assert_eq!(repaired.problems, [""; 0]);
+    let second = listing.screenshots[1].blob.to_string();
+    assert!(shop.blobs().await.contains(&second), "it is named still");
+    for who in ["pub2", "view"] {
+        let answer = send(&Client::new(&shop, who), "PUT", &path, &json!([]), None).await;
+        assert_eq!(answer.refusal(), (404, "resource-not-found"), "{who}");
+    }
 }
 
 #[tokio::test]
