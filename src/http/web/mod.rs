@@ -12,6 +12,7 @@ mod devices;
 mod form;
 mod frame;
 mod grants;
+mod helpers;
 mod invites;
 mod keys;
 mod members;
@@ -78,6 +79,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
     all.extend(account::endpoints(&web));
     all.extend(terminal::endpoints(&web));
     all.extend(sharing::endpoints(&web));
+    all.extend(helpers::endpoints(&web));
     all.extend(accounts::endpoints(&web));
     all.extend(stores::endpoints(&web));
     all.extend(members::endpoints(&web));

@@ -2,7 +2,6 @@
 
 use maud::{Markup, html};
 
-use super::channels;
 use super::form::Form;
 use super::frame::{Page, of_brand};
 use super::parts::{
@@ -10,6 +9,7 @@ use super::parts::{
 };
 use super::reviews::{of_revision, state};
 use super::route::{Outcome, Visit, Web, done_at};
+use super::{channels, helpers};
 use crate::app::catalog::register::{self, NewSnap};
 use crate::app::catalog::snaps::{self, Detail, Edit};
 use crate::app::catalog::tracks;
@@ -69,7 +69,7 @@ pub(super) fn endpoints(web: &Web) -> Vec<Endpoint> {
 }
 
 /// The page below the list of snaps.
-fn below_snaps(visit: &Visit<SnapCtx>, page: Page) -> Page {
+pub(super) fn below_snaps<B>(visit: &Visit<SnapCtx, B>, page: Page) -> Page {
     visit.below_brand(page, Permission::SnapRead, "snaps", "Snaps")
 }
 
@@ -188,6 +188,7 @@ async fn show(visit: Visit<SnapCtx>) -> Outcome {
     } = snaps::show(app, ctx).await?;
     let path = of_snap(brand, &snap.name);
     let publishes = ctx.may(Permission::SnapPublish);
+    let helpers = helpers::section(&visit).await?;
     let tracks: Vec<String> = std::iter::once(Track::default())
         .chain(snap.tracks.iter().cloned())
         .map(|track| track.to_string())
@@ -222,6 +223,7 @@ async fn show(visit: Visit<SnapCtx>) -> Outcome {
             details class="more" { summary { h2 { "What people read" } }
             (post_form(&session.mark, &format!("{path}/listing"), listing(&snap))) }
         }
+        (helpers)
         @if ctx.may(Permission::TrackManage) {
             details class="more" { summary { h2 { "Tracks the publisher may make" } }
             (post_form(&session.mark, &format!("{path}/guardrails"), html! {

@@ -332,3 +332,99 @@ async fn an_invite_to_help_with_a_snap_is_answered_on_its_page() {
     let over = browser.get(&link).await;
     assert!(over.status == 409 && over.text.contains("it is over"), "{over:?}");
 }
+
+#[tokio::test]
+async fn a_publisher_asks_others_to_help_on_the_page_of_a_snap() {
+    let shop = Shop::new().await;
+    let made = json!({"snap_name": "my-snap", "series": "16"});
+    shop.api("pub", "POST", "/dev/api/register-name/", made)
+        .await
+        .ok();
+    let (page, email) = ("/brands/acme/snaps/my-snap", "view@people.example");
+    let (invites, revoke) = (format!("{page}/invites"), format!("{page}/invites/revoke"));
+    let publisher = Browser::of(&shop, "pub");
+    publisher.get(page).await.shows("Nobody helps with this snap");
+    // Whose snap it is not sees nothing of this, and cannot do it.
+    for who in ["admin", "rev", "pub2"] {
+        let other = Browser::of(&shop, who);
+        assert!(!other.get(page).await.text.contains("Who helps"), "{who}");
+        for action in [&invites, &revoke] {
+            assert!(other.submit(action, &[("email", email)]).await.absent(), "{who}");
+        }
+    }
+    // A form of another page is not ours, nor is one without the mark.
+    let origin = publisher.origin();
+    for headers in [&[][..], &[("origin", origin.as_str())][..]] {
+        let seen = publisher.submit_raw(&invites, &[("email", email)], headers).await;
+        assert_eq!(seen.status, 403);
+    }
+    publisher.get(page).await.shows("Nobody helps with this snap");
+    for (address, status, text) in [
+        ("no address", 400, "e-mail"),
+        ("pub@people.example", 409, "help with my-snap already"),
+    ] {
+        let seen = publisher.submit(&invites, &[("email", address)]).await;
+        assert!(
+            seen.status == status && seen.text.contains(text),
+            "{address} {seen:?}"
+        );
+    }
+    let token = async || {
+        let sent = publisher.submit(&invites, &[("email", email)]).await;
+        sent.shows("it is shown this once").shows(email);
+        let token = regex::Regex::new(r#"snap-invite\?text=([0-9A-Za-z]{40})""#).unwrap();
+        token.captures(&sent.text).unwrap()[1].to_owned()
+    };
+    let void = token().await;
+    let first = token().await;
+    let seen = publisher.get(page).await;
+    seen.shows("pending").shows(email);
+    assert!(!seen.text.contains(&first), "the token is shown once");
+    let helper = Browser::of(&shop, "view");
+    let accept = async |token: &str| {
+        let fields = [("invite", token), ("answer", "accept")];
+        helper.post("/account/snap-invite", &fields).await
+    };
+    assert_eq!(
+        accept(&void).await.status,
+        404,
+        "who is asked anew has another token"
+    );
+    publisher
+        .post(&revoke, &[("email", email)])
+        .await
+        .shows("The invite is taken back")
+        .shows("revoked");
+    assert_eq!(accept(&first).await.status, 409);
+    let again = publisher.submit(&revoke, &[("email", email)]).await;
+    assert!(
+        again.status == 409 && again.text.contains("it is over"),
+        "{again:?}"
+    );
+    let nobody = publisher
+        .submit(&revoke, &[("email", "rev@people.example")])
+        .await;
+    assert_eq!(nobody.status, 404);
+
+    let third = token().await;
+    accept(&third).await.shows("You help with");
+    publisher
+        .get(page)
+        .await
+        .shows("may upload, release and edit it")
+        .shows("End their help");
+    // Who helps does not say who else does.
+    let seen = helper.get(page).await;
+    assert!(!seen.shows("my-snap").text.contains("Who helps"), "{seen:?}");
+    assert!(
+        helper
+            .submit(&invites, &[("email", "rev@people.example")])
+            .await
+            .absent()
+    );
+    publisher
+        .post(&revoke, &[("email", email)])
+        .await
+        .shows("Nobody helps with this snap");
+    assert_eq!(shop.snap("my-snap").await.collaborators.len(), 0);
+}

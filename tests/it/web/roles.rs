@@ -38,6 +38,8 @@ async fn furnished() -> Shop {
     shop.call("admin", "POST", "/stores/kiosk/invites", invited)
         .await
         .ok();
+    let asked = json!({"email": "helper@people.example"});
+    shop.call("pub", "POST", "/snaps/hello/invites", asked).await.ok();
     shop.call("admin", "POST", "/models", json!({"name": "gate"}))
         .await
         .ok();

@@ -41,6 +41,10 @@ const DONE: &[(&str, &str)] = &[
         "invite-revoked",
         "The invite is taken back: its text is no good from now on.",
     ),
+    (
+        "unshared",
+        "The invite is taken back: its link is no good from now on, and who accepted it helps no more.",
+    ),
     ("included", "The store shows the snap now."),
     ("excluded", "The store does not show the snap any more."),
     (
