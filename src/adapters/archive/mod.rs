@@ -299,14 +299,18 @@ mod tests {
         "ab".repeat(48).parse().unwrap()
     }
 
-    fn archive() -> Vec<u8> {
+    fn begun() -> Writer<Vec<u8>> {
         let head = Head {
             format: FORMAT,
             version: "1".to_owned(),
             created_at: Timestamp::from_unix(7),
             holds_files: true,
         };
-        let mut writer = Writer::begin(Vec::new(), &head).unwrap();
+        Writer::begin(Vec::new(), &head).unwrap()
+    }
+
+    fn archive() -> Vec<u8> {
+        let mut writer = begun();
         writer.rows(&[row(1), row(2)]).unwrap();
         writer.rows(&[row(3)]).unwrap();
         writer.file(&id(), 5, &b"hello"[..]).unwrap();
@@ -336,13 +340,7 @@ mod tests {
 
     #[test]
     fn a_file_of_another_length_is_refused() {
-        let head = Head {
-            format: FORMAT,
-            version: "1".to_owned(),
-            created_at: Timestamp::from_unix(7),
-            holds_files: true,
-        };
-        let mut writer = Writer::begin(Vec::new(), &head).unwrap();
+        let mut writer = begun();
         assert!(writer.file(&id(), 6, &b"hello"[..]).is_err());
     }
 }

@@ -350,43 +350,49 @@ pub(super) fn void_earlier(
 }
 
 pub(super) fn load(tx: &mut Transaction<'_>, rows: Vec<SerialRow>) -> Result<Answer<()>, StoreError> {
-    for row in rows {
-        let SerialRow {
-            device,
-            revision,
-            device_key,
-            sign_key,
-            created_at,
-            state,
-            assertion,
-            ..
-        } = row;
-        if tx.get(&place_key(&device, revision))?.is_some() {
+    for mut row in rows {
+        let SerialRow { device, revision, .. } = &row;
+        if tx.get(&place_key(device, *revision))?.is_some() {
             return Err(StoreError::Refused(format!(
                 "revision {revision} of {device} is there already"
             )));
         }
-        if state == SerialState::Reserved {
+        if row.state == SerialState::Reserved {
             return Err(StoreError::Refused(format!(
                 "revision {revision} of {device} is not finished"
             )));
         }
-        let is_new = !has_live(tx, &device)?;
-        let position = next_position(tx)?;
-        let serial = device.serial.clone();
-        let row = Row {
-            position,
-            serial,
-            revision,
-            state,
-            created_at,
-            device_key,
-            sign_key,
-        };
-        let assertion = Some(assertion).filter(|assertion| !assertion.is_empty());
-        add(tx, &device, &row, assertion, is_new)?;
+        row.position = next_position(tx)?;
+        write(tx, row)?;
     }
     Ok(Answer::Durable(()))
+}
+
+/// Writes a finished row at its position.
+fn write(tx: &mut Transaction<'_>, row: SerialRow) -> Result<(), StoreError> {
+    let SerialRow {
+        position,
+        device,
+        revision,
+        device_key,
+        sign_key,
+        created_at,
+        state,
+        assertion,
+    } = row;
+    let is_new = !has_live(tx, &device)?;
+    let serial = device.serial.clone();
+    let row = Row {
+        position,
+        serial,
+        revision,
+        state,
+        created_at,
+        device_key,
+        sign_key,
+    };
+    let assertion = Some(assertion).filter(|assertion| !assertion.is_empty());
+    add(tx, &device, &row, assertion, is_new)
 }
 
 /// Remembers `nonce`; false if it was known.
@@ -432,34 +438,13 @@ pub(super) fn export_spent(key: &[u8]) -> Result<SpentRow, StoreError> {
 
 /// Puts a row as it was elsewhere; false if its place or revision is taken.
 pub(super) fn import(tx: &mut Transaction<'_>, row: SerialRow) -> Result<bool, StoreError> {
-    let SerialRow {
-        position,
-        device,
-        revision,
-        device_key,
-        sign_key,
-        created_at,
-        state,
-        assertion,
-    } = row;
+    let (device, position) = (&row.device, row.position);
     let taken =
-        tx.get(&place_key(&device, revision))?.is_some() || tx.get(&row_key(&device, position))?.is_some();
-    if taken || state == SerialState::Reserved {
+        tx.get(&place_key(device, row.revision))?.is_some() || tx.get(&row_key(device, position))?.is_some();
+    if taken || row.state == SerialState::Reserved {
         return Ok(false);
     }
-    let is_new = !has_live(tx, &device)?;
-    let serial = device.serial.clone();
-    let row = Row {
-        position,
-        serial,
-        revision,
-        state,
-        created_at,
-        device_key,
-        sign_key,
-    };
-    let assertion = Some(assertion).filter(|assertion| !assertion.is_empty());
-    add(tx, &device, &row, assertion, is_new)?;
+    write(tx, row)?;
     let last = audit::counter(tx.get(&last_position_key())?)?;
     audit::put_counter(tx, last_position_key(), last.max(position));
     Ok(true)
