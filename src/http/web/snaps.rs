@@ -9,7 +9,7 @@ use super::parts::{
 };
 use super::reviews::{of_revision, state};
 use super::route::{Outcome, Visit, Web, done_at};
-use super::{channels, helpers};
+use super::{channels, collaborators};
 use crate::app::catalog::register::{self, NewSnap};
 use crate::app::catalog::snaps::{self, Detail, Edit};
 use crate::app::catalog::tracks;
@@ -188,7 +188,7 @@ async fn show(visit: Visit<SnapCtx>) -> Outcome {
     } = snaps::show(app, ctx).await?;
     let path = of_snap(brand, &snap.name);
     let publishes = ctx.may(Permission::SnapPublish);
-    let helpers = helpers::section(&visit).await?;
+    let collaborators = collaborators::section(&visit).await?;
     let tracks: Vec<String> = std::iter::once(Track::default())
         .chain(snap.tracks.iter().cloned())
         .map(|track| track.to_string())
@@ -223,7 +223,7 @@ async fn show(visit: Visit<SnapCtx>) -> Outcome {
             details class="more" { summary { h2 { "What people read" } }
             (post_form(&session.mark, &format!("{path}/listing"), listing(&snap))) }
         }
-        (helpers)
+        (collaborators)
         @if ctx.may(Permission::TrackManage) {
             details class="more" { summary { h2 { "Tracks the publisher may make" } }
             (post_form(&session.mark, &format!("{path}/guardrails"), html! {

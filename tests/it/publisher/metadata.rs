@@ -242,8 +242,11 @@ async fn screenshots_are_kept_shown_and_cleared_away() {
     // Devices and software centres are told, and get them without credentials.
     let asked = |path: &str| client.request("GET", path).header("Snap-Device-Series", "16");
     for (path, at) in [
-        ("/v2/snaps/info/my-snap?fields=media", "/snap/media"),
-        ("/v2/snaps/find?q=my-snap&fields=media", "/results/0/snap/media"),
+        ("/v2/snaps/info/my-snap?fields=media", "/channel-map/0/media"),
+        (
+            "/v2/snaps/find?q=my-snap&fields=media",
+            "/results/0/revision/media",
+        ),
     ] {
         let told = answer(asked(path)).await.ok();
         let told = told.pointer(at).unwrap().as_array().unwrap();
