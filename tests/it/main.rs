@@ -21,6 +21,7 @@ mod crash;
 mod crowd;
 mod damage;
 mod device;
+mod earlier;
 mod edge;
 mod fuzz_replay;
 #[cfg(feature = "pkcs11")]
