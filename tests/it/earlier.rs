@@ -91,7 +91,7 @@ impl Owner {
         let headers = self.path("model.json");
         let model = r#"{"type":"model","authority-id":"quickstart-brand","series":"16","brand-id":"quickstart-brand",
             "model":"another-model","architecture":"amd64","gadget":"pc","kernel":"pc-kernel","base":"core22",
-            "timestamp":"2026-11-23T00:00:00Z"}"#;
+            "timestamp":"2026-11-24T00:00:00Z"}"#;
         std::fs::write(&headers, model).unwrap();
         let signed = self.run(&["model", "sign", headers.to_str().unwrap()]);
         assert!(signed.stdout.starts_with(b"type: model\n"));

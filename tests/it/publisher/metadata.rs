@@ -328,12 +328,11 @@ async fn screenshots_are_kept_shown_and_cleared_away() {
     let listed = send_all(&client, "POST", &path, &left, &[]).await.ok();
     assert_eq!(told(&listed), [shown[0].clone(), shown[2].clone()]);
     assert!(!shop.blobs().await.contains(&gone));
-    assert_eq!(
-        hallmark::app::doctor::examine(&shop.app).await.unwrap().problems,
-        [""; 0]
-    );
+    // The icon of the snap file was too young to go when it was replaced.
     let repaired = hallmark::app::doctor::repair(&shop.app, 0).await.unwrap();
-    assert_eq!(repaired.problems, [""; 0]);
+    assert_eq!((repaired.removed_files, repaired.problems.len()), (1, 0));
+    let examined = hallmark::app::doctor::examine(&shop.app).await.unwrap();
+    assert_eq!(examined.problems, [""; 0]);
     let second = listing.screenshots[1].blob.to_string();
     assert!(shop.blobs().await.contains(&second), "it is named still");
     for who in ["pub2", "view"] {
