@@ -35,9 +35,20 @@ impl Place {
         Sled::open_on(&SledOptions::new(self.0.path()), Arc::new(Machine(boot))).unwrap()
     }
 
+    /// The index by itself. Threads of who had it open before may still be on their way out.
+    fn index(&self) -> ::sled::Db {
+        for _ in 0..100 {
+            match ::sled::open(self.path("index")) {
+                Err(::sled::Error::Io(_)) => std::thread::sleep(std::time::Duration::from_millis(50)),
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("the index stays locked")
+    }
+
     /// Loses parts of the index without a trace. Only a start that does not trust the index finds them again.
     fn lose_rows(&self) {
-        let index = ::sled::open(self.path("index")).unwrap();
+        let index = self.index();
         for key in index
             .scan_prefix([super::super::encoding::Space::Row as u8])
             .keys()
