@@ -89,7 +89,7 @@ pub(super) async fn section(visit: &Visit<SnapCtx>) -> Result<Markup, Refusal> {
             }
             (post_form(&session.mark, &path, html! {
                 (line(Line { name: "email", label: "E-mail address", kind: "email", required: true, longest: 254,
-                    hint: "They get a link to hand on, good for 30 days. Who was asked before is asked anew; the link of before is void.",
+                    hint: "You get a link to hand on, good for 30 days. Who was asked before is asked anew; the link of before is void.",
                     ..Line::default() }))
                 button { "Ask to help" }
             }))
