@@ -29,7 +29,13 @@ pub(super) fn matters(commit: &Commit) -> bool {
     let passing = |kind: Kind| {
         matches!(
             kind,
-            Kind::Device | Kind::SnapDay | Kind::FleetDevice | Kind::Upload | Kind::Push | Kind::OutgoingMail
+            Kind::Device
+                | Kind::SnapDay
+                | Kind::FleetDevice
+                | Kind::Exposure
+                | Kind::Upload
+                | Kind::Push
+                | Kind::OutgoingMail
         )
     };
     !commit.assertions.is_empty() || commit.records.iter().any(|change| !passing(change.kind))
@@ -116,5 +122,47 @@ async fn listen(config: &Config, commits: &AtomicU64, listening: &AtomicBool) ->
     tokio::select! {
         ended = talk => ended,
         ended = hear => ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::{Change, Expect, Key};
+
+    fn commit(kinds: &[Kind]) -> Commit {
+        let change = |kind: &Kind| Change {
+            kind: *kind,
+            key: Key(vec!["key".to_owned()]),
+            expect: Expect::Absent,
+            json: None,
+            unique: Vec::new(),
+        };
+        Commit {
+            records: kinds.iter().map(change).collect(),
+            ..Commit::default()
+        }
+    }
+
+    #[test]
+    fn what_a_device_causes_is_no_news() {
+        // A report with its numbers; the first time a device is shown a wave.
+        for kinds in [
+            &[Kind::Device, Kind::SnapDay][..],
+            &[Kind::Exposure],
+            &[Kind::FleetDevice],
+        ] {
+            assert!(!matters(&commit(kinds)), "{kinds:?}");
+        }
+        for kind in [
+            Kind::Catalog,
+            Kind::Model,
+            Kind::SigningKey,
+            Kind::Brand,
+            Kind::Wave,
+        ] {
+            assert!(matters(&commit(&[Kind::Device, kind])), "{kind:?}");
+        }
+        assert!(!matters(&Commit::default()));
     }
 }
