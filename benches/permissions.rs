@@ -86,6 +86,7 @@ async fn instance() -> (App, Credential) {
         provider: None,
         post: None,
         hook: None,
+        gauges: Arc::default(),
     }
     .into();
     let now = clock.now();

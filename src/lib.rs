@@ -10,5 +10,6 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
+mod outgoing;
 pub mod ports;
 pub mod telemetry;

@@ -2,6 +2,8 @@
 
 pub mod archive;
 pub mod blobs_file;
+#[cfg(feature = "s3")]
+pub mod blobs_s3;
 pub mod memory;
 pub mod oidc;
 pub mod passphrase;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::redirect::Policy;
 
+use crate::outgoing::http_client;
 use crate::ports::Courier;
 
 /// Time for a message, from connecting to the status of the answer.
@@ -23,20 +24,12 @@ impl Webhook {
     /// # Errors
     /// If the connection cannot be set up at all.
     pub fn new(url: String) -> Result<Self, reqwest::Error> {
-        // Fails only when a provider is installed already, which is as good.
-        let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
+        let client = http_client(&url)
             .timeout(PATIENCE)
             .redirect(Policy::none())
-            .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION")));
-        if url.starts_with("http:") {
-            // Plain HTTP needs no certificates: do not insist on a trust store.
-            builder = builder.tls_certs_only([]);
-        }
-        Ok(Self {
-            client: builder.build()?,
-            url,
-        })
+            .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { client, url })
     }
 }
 

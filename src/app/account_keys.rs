@@ -62,6 +62,7 @@ pub async fn register(
             ctx.event(app.clock.now(), "key.register", ""),
             &found.record,
         )],
+        ..Commit::default()
     };
     let revision = known.map_or(0, |account_key| account_key.revision() + 1);
     let account_key = issue(app, ctx, &found.record, revision, &mut commit).await?;
@@ -89,6 +90,7 @@ pub async fn revoke(app: &App, ctx: &BrandCtx, name: &KeyName) -> Result<Asserti
             ctx.event(app.clock.now(), "key.revoke", ""),
             &found.record,
         )],
+        ..Commit::default()
     };
     let account_key = issue(app, ctx, &found.record, revision, &mut commit).await?;
     settle(name, &app.storage.commit(commit).await?)?;

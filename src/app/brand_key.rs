@@ -8,7 +8,7 @@ use crate::domain::assertion::types::{AccountKey, Validity};
 use crate::domain::assertion::{
     self, Assertion, AssertionType, Headers, PublicKey, Ref, Typed, encode_stream,
 };
-use crate::domain::ident::{AccountId, BrandId, KeyId, KeyName, ModelName};
+use crate::domain::ident::{AccountId, BrandId, DeviceId, KeyId, KeyName, ModelName};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::{KeyRefusal, SigningKey};
 use crate::ports::{Storage, StoreError};
@@ -85,7 +85,7 @@ pub(super) struct BrandKey {
 
 impl BrandKey {
     /// Whether it may sign an assertion of type `kind` with these headers at `now`: by its record, by its account-key
-    /// assertion, and by the constraints in there.
+    /// assertion, and by the constraints in there. Headers without a `serial` stand for serials that are not known yet.
     pub(super) fn check(
         &self,
         kind: AssertionType,
@@ -98,11 +98,24 @@ impl BrandKey {
         if view.is_constrained() {
             let mut headers = headers.clone();
             headers.set("type", kind.name());
-            if !view.may_sign(&headers) {
+            let may = if kind == AssertionType::Serial && !headers.contains("serial") {
+                view.may_sign_with_some(&headers, "serial")
+            } else {
+                view.may_sign(&headers)
+            };
+            if !may {
                 return Err(Unusable::Constrained(self.record.name.clone()));
             }
         }
         Ok(())
+    }
+
+    /// Whether it may sign this very serial, where its constraints name serials.
+    pub(super) fn reaches(&self, device: &DeviceId) -> bool {
+        let mut headers = serial_headers(&device.brand, &device.model);
+        headers.set("serial", device.serial.as_str());
+        headers.set("type", AssertionType::Serial.name());
+        self.view().is_ok_and(|view| view.may_sign(&headers))
     }
 
     /// Whether its account-key assertion covers `at`, which may be a timestamp inside of what is signed.

@@ -1,6 +1,8 @@
 //! Why a device got no request-id or no serial: one variant per decision.
 
-use crate::domain::vault::ProposalError;
+use crate::domain::ident::KeyName;
+use crate::domain::time::Timestamp;
+use crate::domain::vault::{ProposalError, SiteName};
 use crate::ports::{SignError, StoreError};
 
 /// Why no request-id, serial or model was handed out. The wire codes are chosen in `http::vault`.
@@ -84,6 +86,17 @@ pub enum IssueError {
     /// The model's quota is used up.
     #[error("cannot issue this serial: the model's quota of {0} serials is used up")]
     QuotaReached(u64),
+    /// The serial lies in what was given to a site.
+    #[error("cannot issue this serial here: it is one of site {site}, until {until} at least")]
+    GivenAway {
+        /// The site.
+        site: SiteName,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The signing key is for other serials.
+    #[error("cannot issue this serial: the account-key of key {0} is for others")]
+    OutOfRange(KeyName),
     /// The model request is no JSON of the right shape.
     #[error("cannot read the request: {0}")]
     InvalidJson(String),

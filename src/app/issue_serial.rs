@@ -15,7 +15,7 @@ use super::remodel::{self, Remodel, RemodelRequest};
 use super::serial_call::{Call, decode, is_complete, names, wanted_serial};
 use super::serial_job::{self, Job, claim};
 use super::vault_cache::{ServedModel, VaultCache, is_keyless};
-use super::{App, IssueError, ReadLimits, request_id};
+use super::{App, IssueError, ReadLimits, factory, request_id};
 use crate::domain::access::Brand;
 use crate::domain::assertion::types::SerialRequest;
 use crate::domain::assertion::{Assertion, AssertionType, Ref, Typed, encode_stream};
@@ -283,6 +283,10 @@ impl Vault {
         .map_err(|why| IssueError::UnusableKey(why.to_string()))?;
         let serial = wanted_serial(request, &call.request, remodel.as_ref()).await?;
         let device = DeviceId { brand, model, serial };
+        if !key.reaches(&device) {
+            return Err(IssueError::OutOfRange(key.record.name.clone()));
+        }
+        factory::ours(&served.sites, &device, now)?;
         let claim = claim(&self.app, &served, device, request, presented, now);
         Ok(Job {
             claim,

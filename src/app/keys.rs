@@ -358,6 +358,7 @@ async fn replace(
         records: vec![Change::replace(&record, found.version)],
         assertions: Vec::new(),
         audit: vec![event],
+        ..Commit::default()
     };
     settle(&found.record.name, &app.storage.commit(commit).await?)
 }
@@ -503,6 +504,7 @@ async fn record(
         records: vec![Change::create(&key)],
         assertions: Vec::new(),
         audit: vec![key_event(ctx.event(now, action, ""), &key)],
+        ..Commit::default()
     };
     if !brand.delegated {
         account_keys::issue(app, ctx, &key, 0, &mut commit).await?;

@@ -9,12 +9,15 @@ pub mod audit;
 mod authorize;
 mod brand_key;
 pub mod brands;
+pub mod bundles;
 pub mod catalog;
 pub mod credentials;
 pub mod devices;
 pub mod doctor;
+pub mod factory;
 pub mod fleet;
 mod form_mark;
+pub mod gauges;
 pub mod instance;
 pub mod invites;
 mod issue_error;
@@ -29,6 +32,7 @@ pub mod members;
 pub mod model_service;
 pub mod models;
 pub mod numbers;
+mod once;
 pub mod own_keys;
 pub mod password_reset;
 pub mod passwords;
@@ -220,6 +224,8 @@ pub struct AppState {
     pub numbers: Arc<numbers::Numbers>,
     /// The fleet in memory; `Arc::default()`.
     pub fleet: Arc<fleet::Fleet>,
+    /// What was measured last; `Arc::default()`.
+    pub gauges: Arc<gauges::Gauges>,
     /// Which models are disabled; `Arc::default()`.
     pub models: Arc<sessions::Models>,
 }

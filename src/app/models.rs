@@ -176,7 +176,7 @@ async fn make(
     };
     match app.storage.commit(commit).await? {
         CommitOutcome::Done => {
-            fleet::devices::follow_rule(app, &model);
+            fleet::devices::follow_rule(app, &model, 1);
             Ok(model)
         }
         outcome @ CommitOutcome::Conflict {
@@ -487,7 +487,7 @@ pub(super) async fn replace(
     };
     match app.storage.commit(commit).await? {
         CommitOutcome::Done => {
-            fleet::devices::follow_rule(app, &model);
+            fleet::devices::follow_rule(app, &model, version + 1);
             Ok(model)
         }
         outcome @ (CommitOutcome::Conflict { .. }

@@ -5,11 +5,12 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
+use tracing::Instrument as _;
 
 use super::brand_key::BrandKey;
 use super::issue_serial::Vault;
 use super::vault_cache::ServedModel;
-use super::{App, IssueError, fleet};
+use super::{App, IssueError, factory, fleet};
 use crate::domain::assertion::types::SerialRequest;
 use crate::domain::assertion::{Assertion, AssertionType, Headers, Statement, Typed};
 use crate::domain::audit::{Actor, AuditEvent, hex};
@@ -46,7 +47,9 @@ impl Vault {
             .ready(&key.record.key_id)
             .await
             .map_err(IssueError::Signer)?;
-        let reservation = match self.app.storage.claim(job.claim.clone()).await? {
+        let claim = self.app.storage.claim(job.claim.clone());
+        let claim = claim.instrument(tracing::debug_span!(target: "hallmark::traces", "reserve"));
+        let reservation = match claim.await? {
             ClaimOutcome::Reserved(reservation) => reservation,
             ClaimOutcome::AwaitingApproval => return Ok(None),
             ClaimOutcome::StaleRequest => return Err(IssueError::StaleRequest),
@@ -55,7 +58,14 @@ impl Vault {
             ClaimOutcome::Denied => return Err(IssueError::Denied),
             ClaimOutcome::QuotaReached { quota } => return Err(IssueError::QuotaReached(quota)),
         };
-        match self.complete(&job, key, &reservation).await {
+        let completed = async {
+            // Whoever gives serials away writes that down and looks at the ledger then; here it is the other way round:
+            // of two at the same time one sees the other.
+            let sites = factory::sites(&self.app, &reservation.device.brand).await?;
+            factory::ours(&sites, &reservation.device, job.claim.now)?;
+            self.complete(&job, key, &reservation).await
+        };
+        match completed.await {
             Ok(serial) => Ok(Some(serial)),
             Err(error) => {
                 tracing::error!(%error, device = %reservation.device, revision = reservation.revision, "serial not issued");
@@ -73,20 +83,23 @@ impl Vault {
     ) -> Result<Assertion, IssueError> {
         let now = job.claim.now;
         let statement = serial_statement(job, key, reservation, now);
-        let serial = self.sign(key, statement, now).await?;
+        let sign = tracing::debug_span!(target: "hallmark::traces", "sign", key = %key.record.key_id);
+        let serial = self.sign(key, statement, now).instrument(sign).await?;
         let issued = IssuedSerial {
             assertion: serial.encoded().clone(),
             sign_key: key.record.key_id.clone(),
             created_at: now,
         };
         let event = serial_event(job, key, reservation, &serial);
+        let record = tracing::debug_span!(target: "hallmark::traces", "record");
         self.app
             .storage
             .issue(reservation, issued, event)
+            .instrument(record)
             .await
             .map_err(IssueError::Unrecorded)?;
         // What the device becomes is fixed before it has its serial.
-        fleet::devices::register(&self.app, &reservation.device, None)
+        fleet::devices::registered(&self.app, &reservation.device)
             .await
             .map_err(|error| IssueError::Unrecorded(StoreError::Unavailable(error.to_string())))?;
         Ok(serial)
@@ -186,6 +199,7 @@ pub(super) fn claim(
     now: Timestamp,
 ) -> SerialClaim {
     let model = &served.model;
+    let floor = factory::floor(&served.sites, &device);
     SerialClaim {
         device,
         device_key: request.device_key.id().clone(),
@@ -194,7 +208,7 @@ pub(super) fn claim(
             reissue: model.reissue,
             allow_list: model.allow_list || model.auth == DeviceAuth::AllowList,
             quota: model.quota,
-            revision_floor: app.revision_floor,
+            revision_floor: app.revision_floor.max(floor),
         },
         now,
     }

@@ -165,6 +165,17 @@ pub async fn judge(
             format!("cannot judge more than {MAX_JUDGED} serials in one call: send the list in parts"),
         ));
     }
+    put_standing(app, ctx, model, serials, standing).await
+}
+
+/// Writes a judgement down, whether or not the model is known yet.
+pub(super) async fn put_standing(
+    app: &App,
+    ctx: &BrandCtx,
+    model: &ModelName,
+    serials: &[SerialNumber],
+    standing: Option<Standing>,
+) -> Result<(), Refusal> {
     let action = match standing {
         Some(Standing::Allowed) => "serial.allow",
         Some(Standing::Denied) => "serial.deny",

@@ -1,5 +1,7 @@
 //! Signing: the one way a statement gets a signature of ours. What comes out has been decoded and verified again.
 
+use tracing::Instrument as _;
+
 use super::{App, Reason, Refusal};
 use crate::domain::assertion::{Assertion, PublicKey, Statement};
 use crate::domain::audit::AuditEvent;
@@ -23,7 +25,8 @@ pub async fn sign(app: &App, key: &SigningKey, statement: Statement) -> Result<A
 
 /// The raw signature. A key that another process on the same database has made since is loaded first.
 pub(super) async fn raw(app: &App, key: &KeyId, sha512: [u8; 64]) -> Result<Vec<u8>, Refusal> {
-    match app.signer.sign(key, sha512).await {
+    let span = tracing::debug_span!(target: "hallmark::traces", "sign", key = %key);
+    match app.signer.sign(key, sha512).instrument(span).await {
         Err(SignError::UnknownKey(_)) => {}
         outcome => return Ok(outcome?),
     }

@@ -162,6 +162,7 @@ pub async fn import(app: &App, ctx: &InstanceCtx, stream: Bytes) -> Result<Vec<A
             .map(|assertion| (stored(assertion), PutRule::SkipOld))
             .into(),
         audit: vec![event],
+        ..Commit::default()
     })
     .await?;
     Ok(found)

@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::App;
 use super::api_keys::ApiKeyHash;
 use super::brand_key::{self, BrandKey, Unusable};
+use super::{App, factory};
 use crate::domain::assertion::PublicKey;
 use crate::domain::ident::{BrandId, KeyId, ModelName};
-use crate::domain::vault::{DeviceAuth, ModelRecord};
+use crate::domain::vault::{DeviceAuth, FactorySite, ModelRecord};
 use crate::ports::StoreError;
 
 /// Seconds after which an entry is read again.
@@ -27,6 +27,8 @@ pub(super) struct ServedModel {
     pub model: ModelRecord,
     /// The key of its policy in force, or why it cannot sign.
     pub key: Result<BrandKey, String>,
+    /// The sites of the brand, which have serials of their own.
+    pub sites: Vec<FactorySite>,
 }
 
 /// The cache.
@@ -193,5 +195,6 @@ async fn serve(app: &App, model: ModelRecord) -> Result<ServedModel, StoreError>
             Err(why) => Err(why.to_string()),
         },
     };
-    Ok(ServedModel { model, key })
+    let sites = factory::sites(app, &model.brand_id).await?;
+    Ok(ServedModel { model, key, sites })
 }

@@ -20,7 +20,7 @@ use crate::app::Password;
 use crate::app::instance::{self, NewBrand, NewInstance};
 use crate::config::Config;
 use crate::domain::ident::{AccountId, BrandId, Email};
-use crate::domain::vault::SigningKey;
+use crate::domain::vault::{SigningKey, SiteName};
 use crate::ports::KeyMaterial;
 
 #[derive(Debug, Args)]
@@ -45,6 +45,10 @@ pub(super) struct Init {
     /// Another root signs the brand's account and keys (stock snapd): import those assertions later
     #[arg(long)]
     delegated: bool,
+    /// A factory box for this site of the brand: it signs serials offline, within what the centre grants
+    /// (`hallmark factory request`)
+    #[arg(long, value_name = "SITE", conflicts_with_all = ["delegated", "authority_key"])]
+    factory: Option<SiteName>,
     /// E-mail address of the first administrator; admin@BRAND.example when omitted
     #[arg(long, value_name = "EMAIL", value_parser = Email::normal)]
     admin_email: Option<Email>,
@@ -60,6 +64,7 @@ const CARD: &[Column] = &[
     Column::field("Brand", "brand-id"),
     Column::field("Base store", "base-store"),
     Column::field("Keys", "keys"),
+    Column::field("Factory site", "factory"),
     Column::field("Administrator", "admin-email"),
     Column::field("Password", "admin-password"),
     Column::field("Passphrase file", "passphrase-file"),
@@ -72,13 +77,18 @@ impl Init {
         let root = self.root()?;
         let email = self.email()?;
         let root = self.create(cx, &config, &email, password, root).await?;
+        let keys = match &self.factory {
+            Some(site) => vec![site.key_name().to_string()],
+            None => ["model", "serial", "system-user"].map(str::to_owned).to_vec(),
+        };
         let card = json!({
             "data": config.data(),
+            "factory": self.factory,
             "authority-id": root.account_id,
             "root-sha3-384": root.key_id,
             "brand-id": self.brand,
             "base-store": self.brand,
-            "keys": ["model", "serial", "system-user"],
+            "keys": keys,
             "admin-email": email,
             "admin-password": made.as_ref().map(|text| text.as_str()),
             "passphrase-file": config.passphrase_file(),
@@ -121,6 +131,7 @@ impl Init {
                     name: self.brand_name.clone(),
                     delegated: self.delegated,
                     admin: None,
+                    factory: self.factory.clone(),
                 },
                 admin_email: email.clone(),
                 admin_password: password,
@@ -208,6 +219,7 @@ pub(super) async fn unless_there(
         authority_key: None,
         authority_key_passphrase_file: None,
         delegated: false,
+        factory: None,
         admin_email: None,
         admin_password_file: None,
     };
@@ -221,12 +233,23 @@ pub(super) async fn unless_there(
     }))
 }
 
-/// Only the owner may look inside.
+/// Only the owner may look inside. The names of what was made are on the disk afterwards: an instance must not go with
+/// the directory it is in.
 pub(super) fn make_directory(data: &Path) -> Result<(), CliError> {
+    let new: Vec<&Path> = data
+        .ancestors()
+        .take_while(|path| !path.as_os_str().is_empty() && !path.exists())
+        .collect();
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(data)
+        .and_then(|()| {
+            new.iter().try_for_each(|path| {
+                let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+                std::fs::File::open(above.unwrap_or(Path::new(".")))?.sync_all()
+            })
+        })
         .map_err(|error| {
             CliError::failed(
                 format!("cannot make the data directory {}", data.display()),

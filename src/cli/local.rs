@@ -2,7 +2,7 @@
 //! directory (decisions.md 15). Where no server runs they open the data themselves.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,18 +11,29 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
+use reqwest::Method;
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use super::CliError;
+use super::backup::files;
 use super::open;
-use super::remote::{Client, chain};
+use super::remote::{Client, Content, chain};
+use crate::app::App;
 use crate::config::{Config, DatabaseUrl};
+use crate::domain::blob::BlobId;
+use crate::http::local::bundles::{self, BundleTask};
 use crate::http::local::{self, PATH, ROWS, SOCKET, Task};
 use crate::ports::{Row, Rows, Storage, StoreError};
 
 /// The system takes no longer names for sockets than 107 bytes; a bit of room for the name while it is made.
 const MAX_NAME: usize = 90;
+/// Pieces of this size are read of a file on its way to the server.
+const PIECE: usize = 256 * 1024;
+/// So many of them wait to be sent.
+const AHEAD: usize = 4;
 
 /// Does `task`: through the server that runs on the data directory, else by opening the data.
 pub(super) async fn perform(config: &Config, task: Task) -> Result<Value, CliError> {
@@ -38,6 +49,94 @@ pub(super) async fn perform(config: &Config, task: Task) -> Result<Value, CliErr
             let done = local::perform(&app, task).await;
             app.storage.close().await?;
             Ok(done?)
+        }
+    }
+}
+
+/// A place at the data: beside the server that runs on it, or alone with it. For commands of several steps.
+pub(super) enum Seat {
+    /// A server has the data.
+    Beside(Client),
+    /// Nobody else has it.
+    Alone(App),
+}
+
+impl Seat {
+    pub(super) async fn take(config: &Config) -> Result<Self, CliError> {
+        match Place::of(config.data())?.client().await? {
+            Some(client) => Ok(Self::Beside(client)),
+            None => Ok(Self::Alone(open::app(config, None).await?)),
+        }
+    }
+
+    /// Does something with a bundle.
+    pub(super) async fn bundle(&self, task: BundleTask) -> Result<Value, CliError> {
+        match self {
+            Self::Beside(client) => client.post(bundles::PATH, &task).await,
+            Self::Alone(app) => Ok(bundles::perform(app, task).await?),
+        }
+    }
+
+    /// Keeps a file of this name and length, unless it is there; whether it was new. Blocks: for threads that may wait.
+    /// `content` is read to its end either way, and must be what its name says.
+    pub(super) fn put(
+        &self,
+        runtime: &Handle,
+        id: &BlobId,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<bool, CliError> {
+        let there = runtime.block_on(self.bundle(BundleTask::HasFile { file: *id, size }))?;
+        let unread = |error: io::Error| CliError::failed(format!("cannot read the file {id}"), error);
+        if there.get("there") == Some(&Value::Bool(true)) {
+            io::copy(content, &mut io::sink()).map_err(unread)?;
+            return Ok(false);
+        }
+        let client = match self {
+            Self::Beside(client) => client,
+            Self::Alone(app) => {
+                return files::put(runtime, &*app.blobs, id, size, content).map_err(unread);
+            }
+        };
+        // Read here, sent there: few pieces wait in between.
+        let (send, wait) = mpsc::channel::<io::Result<Bytes>>(AHEAD);
+        let pieces = stream::unfold(wait, |mut wait| async { Some((wait.recv().await?, wait)) });
+        let path = format!("{}/{id}", bundles::FILES);
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                let body = reqwest::Body::wrap_stream(pieces);
+                runtime.block_on(client.json(Method::PUT, &path, &[], Content::Stream(body)))
+            });
+            let read = feed(content, &send);
+            if let Err(error) = &read {
+                let _gone = send.blocking_send(Err(io::Error::other(error.to_string())));
+            }
+            drop(send);
+            let sent = sending
+                .join()
+                .unwrap_or_else(|_| Err(CliError::Failed("cannot send the file".to_owned())));
+            read.map_err(unread)?;
+            sent.map(|_| true)
+        })
+    }
+
+    /// Closes what was opened.
+    pub(super) async fn leave(self) -> Result<(), CliError> {
+        match self {
+            Self::Beside(_) => Ok(()),
+            Self::Alone(app) => Ok(app.storage.close().await?),
+        }
+    }
+}
+
+/// Sends what is read, until nobody wants it any more.
+fn feed(content: &mut dyn Read, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+    loop {
+        let mut piece = vec![0; PIECE];
+        let read = content.read(&mut piece)?;
+        piece.truncate(read);
+        if read == 0 || to.blocking_send(Ok(Bytes::from(piece))).is_err() {
+            return Ok(());
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::member::labels;
-use super::remote::{Client, DEFAULT_SERVER, Login as Stored, native, secret_file, variable};
+use super::remote::{Authority, Client, DEFAULT_SERVER, Login as Stored, native, secret_file, variable};
 use super::{BrandArg, CliError, Column, Cx};
 use crate::adapters::system::SystemEntropy;
 use crate::app::terminal;
@@ -27,6 +27,10 @@ pub(super) struct Login {
     /// Address of the server
     #[arg(long, env = "HALLMARK_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
     server: String,
+    /// Trust the certificates in this file (PEM) too, now and with the log-in: where the server's is of an authority of
+    /// your own
+    #[arg(long, env = "HALLMARK_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Your e-mail address; asked for when omitted
     #[arg(long, value_name = "EMAIL")]
     email: Option<String>,
@@ -43,7 +47,8 @@ pub(super) struct Login {
 
 impl Login {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
-        let client = Client::anonymous(&self.server)?;
+        let ca = self.ca_file.as_deref().map(Authority::read).transpose()?;
+        let client = Client::trusting(&self.server, ca)?;
         if self.web {
             return by_browser(&client, cx).await;
         }
@@ -80,6 +85,7 @@ impl Login {
             token: Zeroizing::new(text("token")),
             email: text("email"),
             expires: text("expires"),
+            ca: client.ca().cloned(),
         };
         keep(&login, cx)
     }
@@ -123,6 +129,7 @@ async fn by_browser(client: &Client, cx: &Cx) -> Result<(), CliError> {
         token: Zeroizing::new(token.reveal().to_owned()),
         email: String::new(),
         expires: String::new(),
+        ca: client.ca().cloned(),
     };
     let waiting = Client::with_login(&login)?;
     let began = std::time::Instant::now();

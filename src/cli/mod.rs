@@ -20,8 +20,10 @@ mod audit_export;
 mod backup;
 mod bench;
 mod brand;
+mod bundle;
 mod completions;
 mod config;
+mod factory;
 mod init;
 mod issuing;
 mod judging;
@@ -43,6 +45,7 @@ mod quickstart_store;
 mod remodel;
 mod serial;
 mod serve;
+mod service_manager;
 mod snap;
 mod store;
 mod store_connect;
@@ -140,6 +143,9 @@ enum Command {
     /// Waves: the next revisions of production devices, let out step by step
     #[command(subcommand, alias = "waves")]
     Wave(wave::Verb),
+    /// Factory sites: boxes that sign serials offline
+    #[command(subcommand)]
+    Factory(factory::Verb),
     /// Which devices may become another model
     #[command(subcommand)]
     Remodel(remodel::Verb),
@@ -159,6 +165,11 @@ enum Command {
     Restore(backup::Restore),
     /// Move to another database engine
     Migrate(backup::Migrate),
+    /// Write a signed bundle for an instance without a connection to this one
+    #[command(subcommand)]
+    Export(bundle::Export),
+    /// Take in a bundle that another instance exported
+    Import(bundle::Import),
     /// Set somebody's password
     Passwd(owner::Passwd),
     /// What seals the private keys
@@ -189,6 +200,8 @@ const GROUPS: &[(&str, &[&str])] = &[
             "backup",
             "restore",
             "migrate",
+            "export",
+            "import",
         ],
     ),
     (
@@ -200,7 +213,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Keys and assertions", &["key", "keymgr", "assertion"]),
     ("Store", &["snap", "validation-set"]),
     ("Update control", &["device", "group", "wave"]),
-    ("Vault", &["model", "serial", "remodel", "system-user"]),
+    ("Vault", &["model", "serial", "factory", "remodel", "system-user"]),
     ("This program", &["bench", "completions", "man"]),
 ];
 
@@ -216,6 +229,8 @@ impl Command {
             Self::Backup(command) => command.run(cx).await,
             Self::Restore(command) => command.run(cx).await,
             Self::Migrate(command) => command.run(cx).await,
+            Self::Export(verb) => verb.run(cx).await,
+            Self::Import(command) => command.run(cx).await,
             Self::Passwd(command) => command.run(cx).await,
             Self::Passphrase(verb) => verb.run(cx).await,
             Self::Keymgr(command) => command.run(cx).await,
@@ -239,6 +254,7 @@ impl Command {
             Self::Device(verb) => verb.run(cx).await,
             Self::Group(verb) => verb.run(cx).await,
             Self::Wave(verb) => verb.run(cx).await,
+            Self::Factory(verb) => verb.run(cx).await,
             Self::Remodel(verb) => verb.run(cx).await,
             Self::SystemUser(verb) => verb.run(cx).await,
             Self::Completions(command) => command.run(cx),

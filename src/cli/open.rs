@@ -9,6 +9,8 @@ use clap::Args;
 use super::remote::secret_file;
 use super::{CliError, hardware};
 use crate::adapters::blobs_file::FileBlobs;
+#[cfg(feature = "s3")]
+use crate::adapters::blobs_s3::{S3Blobs, S3Options};
 use crate::adapters::oidc::{Oidc, OidcOptions};
 use crate::adapters::passphrase::{NEXT, Passphrase, PassphraseError};
 use crate::adapters::seal::MasterKey;
@@ -24,12 +26,20 @@ use crate::app::instance::{self, Parts};
 use crate::app::mail::Post;
 use crate::app::provider::Provider;
 use crate::app::{App, ReadLimits, Settings};
-use crate::config::{BlobsUrl, Config, ConfigError, DatabaseUrl, Flags, LogFilter, MailSecurity, Source};
+#[cfg(feature = "s3")]
+use crate::config::Downloads;
+use crate::config::{
+    BlobsUrl, BucketUrl, Config, ConfigError, DatabaseUrl, Flags, LogFilter, MailSecurity, Source,
+};
 use crate::domain::assertion::Limits;
 use crate::domain::vault::{Instance, Kdf};
 use crate::http::local::SOCKET;
 use crate::ports::{Blobs, Clock, Seal, SealLabel, Storage};
 use crate::telemetry;
+
+/// Longest life of a presigned address, in seconds (S3's own limit).
+#[cfg(feature = "s3")]
+const LONGEST_LINK: u32 = 7 * 24 * 3600;
 
 /// Where a local command finds its settings.
 #[derive(Clone, Debug, Default, Args)]
@@ -192,13 +202,54 @@ pub(super) fn blobs(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn B
     match config.blobs() {
         BlobsUrl::File(dir) => {
             let opened = FileBlobs::open(&dir, Arc::clone(clock));
-            let blobs = opened.map_err(|error| CliError::failed(format!("cannot use {}", dir.display()), error))?;
+            let blobs =
+                opened.map_err(|error| CliError::failed(format!("cannot use {}", dir.display()), error))?;
             Ok(Arc::new(blobs))
         }
-        BlobsUrl::S3(_) => Err(CliError::Failed(
-            "cannot keep files in a bucket: this version keeps them in a directory; set blobs-url to file:DIR".to_owned(),
-        )),
+        BlobsUrl::S3(url) => bucket(config, &url, clock),
     }
+}
+
+/// The bucket at `url`; incoming files are staged in the data directory. Nothing is asked of it yet.
+#[cfg(feature = "s3")]
+fn bucket(config: &Config, url: &BucketUrl, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Blobs>, CliError> {
+    let failed = |error| CliError::failed(format!("cannot use the bucket {}", url.bucket), error);
+    let life = config.blobs_link_life.value;
+    if life.0 > LONGEST_LINK {
+        return Err(CliError::Failed(format!(
+            "cannot use blobs-link-life: {life} is longer than the week that buckets allow"
+        )));
+    }
+    let incoming = config.data().join("incoming");
+    let local = FileBlobs::open(&incoming, Arc::clone(clock))
+        .map_err(|error| CliError::failed(format!("cannot use {}", incoming.display()), error))?;
+    let options = S3Options {
+        bucket: url.bucket.clone(),
+        prefix: url.prefix.clone(),
+        endpoint: url.endpoint.clone(),
+        region: url.region.clone(),
+        path_style: url.path_style,
+        credentials: config
+            .blobs_credentials_file
+            .value
+            .0
+            .as_ref()
+            .map(|file| file.0.clone()),
+        links: (config.blobs_downloads.value == Downloads::Presigned).then(|| life.duration()),
+        patience: S3Options::PATIENCE,
+        persistence: S3Options::PERSISTENCE,
+        slowest: S3Options::SLOWEST,
+    };
+    let blobs = S3Blobs::open(&options, Arc::clone(clock), Arc::new(local)).map_err(failed)?;
+    Ok(Arc::new(blobs))
+}
+
+#[cfg(not(feature = "s3"))]
+fn bucket(_config: &Config, url: &BucketUrl, _clock: &Arc<dyn Clock>) -> Result<Arc<dyn Blobs>, CliError> {
+    Err(CliError::Failed(format!(
+        "cannot use the bucket {}: this build has no support for it; set blobs-url to file:DIR",
+        url.bucket
+    )))
 }
 
 /// The adapters of an instance on `storage`.
@@ -338,7 +389,7 @@ fn hook(config: &Config) -> Result<Option<Hook>, CliError> {
 }
 
 /// The host in the address of this server.
-fn host_of(public_url: &str) -> String {
+pub(super) fn host_of(public_url: &str) -> String {
     let url = url::Url::parse(public_url).ok();
     let host = url.as_ref().and_then(url::Url::host_str);
     host.unwrap_or("localhost").to_owned()

@@ -76,6 +76,9 @@ pub(super) struct Passwd {
 pub(super) struct Status {
     #[command(flatten)]
     settings: SettingsArgs,
+    /// Fail with status 3 unless a server runs and answers: for health checks
+    #[arg(long)]
+    running: bool,
 }
 
 const STATUS: &[Column] = &[
@@ -223,7 +226,11 @@ impl Status {
     pub(super) async fn run(self, cx: &Cx) -> Result<(), CliError> {
         let config = self.settings.load_quietly()?;
         let runs = local::server_runs(&config).await?;
-        let mut status = local::perform(&config, Task::Status).await?;
+        let mut status = if self.running {
+            local::perform_beside_server(&config, Task::Status).await?
+        } else {
+            local::perform(&config, Task::Status).await?
+        };
         if let Some(fields) = status.as_object_mut() {
             fields.insert(
                 "server".to_owned(),

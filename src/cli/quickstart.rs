@@ -16,7 +16,7 @@ use super::serve::Running;
 use super::{CliError, Column, Cx, Format};
 use crate::app::models::{self, ModelSettings, NewModel, ShownOnce};
 use crate::app::{App, BrandCtx, sign_model};
-use crate::config::Config;
+use crate::config::{Config, Maybe};
 use crate::domain::assertion::{Assertion, AssertionType, Ref};
 use crate::domain::ident::{BrandId, DeviceId, ModelName, Tag};
 use crate::telemetry;
@@ -83,7 +83,10 @@ impl Quickstart {
             data: Some(self.data.clone()),
             ..SettingsArgs::default()
         };
-        let config = settings.load([("listen", self.listen.clone())])?;
+        let mut config = settings.load([("listen", self.listen.clone())])?;
+        // Its devices are on this machine; a certificate of the environment names another host.
+        config.tls_cert_file.value = Maybe(None);
+        config.tls_key_file.value = Maybe(None);
         telemetry::start(
             &"warn".parse().unwrap_or_else(|_| config.log.value.clone()),
             config.log_format.value,
@@ -148,7 +151,7 @@ impl Run<'_> {
 
         let began = Instant::now();
         let running = self.running.insert(Running::start(config).await?);
-        let base = format!("http://{}", running.bound);
+        let base = running.address();
         let app = running.app.clone();
         self.done("server", 1, began, format!("{base}/healthz"));
 
@@ -359,13 +362,11 @@ impl Run<'_> {
         }
         self.cx.out.list(&rows.into(), COLUMNS)?;
         if let Some(running) = &self.running {
-            self.cx
-                .out
-                .note(&format!("web address: http://{}", running.bound));
+            self.cx.out.note(&format!("web address: {}", running.address()));
             match &self.made {
                 Some(made) => self.cx.out.note(&format!(
-                    "log in:      hallmark login --server http://{} --email {}   (one-time password: {})",
-                    running.bound,
+                    "log in:      hallmark login --server {} --email {}   (one-time password: {})",
+                    running.address(),
                     made.email,
                     made.password.as_str()
                 )),

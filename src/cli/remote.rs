@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{BrandArg, CliError, Output};
 use crate::domain::ident::StoreId;
+use crate::outgoing::http_client;
 
 /// Where a server listens unless told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:8380";
@@ -37,6 +38,9 @@ pub struct Login {
     pub email: String,
     /// When the token ends, RFC 3339.
     pub expires: String,
+    /// Certificates to trust besides those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Authority>,
 }
 
 impl std::fmt::Debug for Login {
@@ -85,10 +89,43 @@ impl Login {
     }
 }
 
+/// Certificates of an authority of one's own, as PEM.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Authority(String);
+
+impl Authority {
+    /// Reads them from a file.
+    pub fn read(path: &Path) -> Result<Self, CliError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| CliError::failed(format!("cannot read {}", path.display()), error))?;
+        let authority = Self(text);
+        match authority.certificates() {
+            Ok(found) if !found.is_empty() => Ok(authority),
+            Ok(_) | Err(_) => Err(CliError::failed(
+                format!("cannot use {}", path.display()),
+                "it holds no certificates (PEM)",
+            )),
+        }
+    }
+
+    /// Those of the file that HALLMARK_CA_FILE names.
+    fn of_environment() -> Result<Option<Self>, CliError> {
+        variable("HALLMARK_CA_FILE")
+            .map(|path| Self::read(Path::new(&path)))
+            .transpose()
+    }
+
+    fn certificates(&self) -> reqwest::Result<Vec<reqwest::Certificate>> {
+        reqwest::Certificate::from_pem_bundle(self.0.as_bytes())
+    }
+}
+
 /// A connection to a server.
 pub struct Client {
     http: reqwest::Client,
     server: String,
+    ca: Option<Authority>,
     token: Option<Zeroizing<String>>,
     brand: Option<String>,
     store: Option<String>,
@@ -121,8 +158,8 @@ pub enum Content<'a> {
 impl Client {
     /// With the log-in of the environment or of `hallmark login`.
     pub fn open(brand: &BrandArg) -> Result<Self, CliError> {
-        let (server, token) = credentials()?;
-        let mut client = Self::anonymous(&server)?;
+        let (server, token, ca) = credentials()?;
+        let mut client = Self::trusting(&server, ca)?;
         client.token = Some(token);
         client.brand = brand.brand.as_ref().map(ToString::to_string);
         Ok(client)
@@ -131,7 +168,7 @@ impl Client {
     /// Like [`Self::open`], for requests that take as long as they take: uploads of large files.
     pub fn patient(brand: &BrandArg) -> Result<Self, CliError> {
         let mut client = Self::open(brand)?;
-        let builder = plain(&client.server).tcp_keepalive(CONNECT);
+        let builder = plain(&client.server, client.ca.as_ref())?.tcp_keepalive(CONNECT);
         client.http = builder
             .build()
             .map_err(|error| CliError::failed("cannot set up the connection", chain(&error)))?;
@@ -140,20 +177,30 @@ impl Client {
 
     /// With a stored log-in, whatever the environment says.
     pub fn with_login(login: &Login) -> Result<Self, CliError> {
-        let mut client = Self::anonymous(&login.server)?;
+        let ca = match Authority::of_environment()? {
+            Some(ca) => Some(ca),
+            None => login.ca.clone(),
+        };
+        let mut client = Self::trusting(&login.server, ca)?;
         client.token = Some(login.token.clone());
         Ok(client)
     }
 
     /// Without a log-in.
     pub fn anonymous(server: &str) -> Result<Self, CliError> {
-        let http = plain(server)
+        Self::trusting(server, Authority::of_environment()?)
+    }
+
+    /// Without a log-in; `ca` is trusted besides what the system trusts.
+    pub fn trusting(server: &str, ca: Option<Authority>) -> Result<Self, CliError> {
+        let http = plain(server, ca.as_ref())?
             .read_timeout(SILENCE)
             .build()
             .map_err(|error| CliError::failed("cannot set up the connection", chain(&error)))?;
         Ok(Self {
             http,
             server: server.trim_end_matches('/').to_owned(),
+            ca,
             token: None,
             brand: None,
             store: None,
@@ -169,6 +216,7 @@ impl Client {
         Ok(Self {
             http,
             server: "http://localhost".to_owned(),
+            ca: None,
             token: None,
             brand: None,
             store: None,
@@ -179,6 +227,11 @@ impl Client {
     pub fn about_store(mut self, store: Option<&StoreId>) -> Self {
         self.store = store.map(ToString::to_string);
         self
+    }
+
+    /// What is trusted besides what the system trusts.
+    pub fn ca(&self) -> Option<&Authority> {
+        self.ca.as_ref()
     }
 
     /// The server's address.
@@ -349,25 +402,21 @@ impl Client {
     }
 }
 
-fn plain(server: &str) -> reqwest::ClientBuilder {
-    http_client(server)
+fn plain(server: &str, ca: Option<&Authority>) -> Result<reqwest::ClientBuilder, CliError> {
+    let builder = match ca.filter(|_| server.starts_with("https:")) {
+        Some(ca) => {
+            let certificates = ca
+                .certificates()
+                .map_err(|error| CliError::failed("cannot set up the connection", chain(&error)))?;
+            http_client(server).tls_certs_merge(certificates)
+        }
+        None => http_client(server),
+    };
+    Ok(builder
         .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION")))
         // A redirect could carry the token elsewhere.
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT)
-}
-
-/// The beginning of every HTTP client for `server`, with the one crypto provider.
-pub(in crate::cli) fn http_client(server: &str) -> reqwest::ClientBuilder {
-    // Fails only when a provider is installed already, which is as good.
-    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let builder = reqwest::Client::builder();
-    if server.starts_with("http:") {
-        // Plain HTTP needs no certificates: do not insist on a trust store.
-        builder.tls_certs_only([])
-    } else {
-        builder
-    }
+        .connect_timeout(CONNECT))
 }
 
 /// The path of a native endpoint: `native(&["models", name])` is `/hallmark/v1/models/<name, encoded>`.
@@ -399,13 +448,15 @@ pub fn secret_file(path: &Path) -> Result<Zeroizing<String>, CliError> {
     Ok(Zeroizing::new(line.to_owned()))
 }
 
-/// Server and token: HALLMARK_TOKEN with HALLMARK_SERVER, else the stored log-in.
-fn credentials() -> Result<(String, Zeroizing<String>), CliError> {
+/// Server, token and what to trust: HALLMARK_TOKEN with HALLMARK_SERVER, else the stored log-in.
+fn credentials() -> Result<(String, Zeroizing<String>, Option<Authority>), CliError> {
+    let ca = Authority::of_environment()?;
     let server = variable("HALLMARK_SERVER");
     if let Some(token) = variable("HALLMARK_TOKEN") {
         return Ok((
             server.unwrap_or_else(|| DEFAULT_SERVER.to_owned()),
             Zeroizing::new(token),
+            ca,
         ));
     }
     let login = Login::read()?.ok_or_else(|| {
@@ -417,7 +468,7 @@ fn credentials() -> Result<(String, Zeroizing<String>), CliError> {
             "cannot use the log-in for {} on {server}: run `hallmark login --server {server}`, or set HALLMARK_TOKEN",
             login.server
         ))),
-        _ => Ok((login.server, login.token)),
+        _ => Ok((login.server, login.token, ca.or(login.ca))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! All settings in one place: flags win over the environment, that over `hallmark.yaml`, that over defaults; each value
 //! remembers where it came from (contract.md 1).
 
+mod bucket;
 mod hardware;
 mod in_file;
 mod mail;
@@ -8,6 +9,7 @@ mod sign_in;
 mod values;
 mod webhook;
 
+pub use bucket::{BucketUrl, Downloads};
 pub use hardware::{FilePaths, TokenName, TokenNames};
 use in_file::InFile;
 pub use mail::{HostName, MailSecurity, Port, Sender};
@@ -141,12 +143,22 @@ settings! {
     data: FilePath, "data", "HALLMARK_DATA", FilePath("./hallmark-data".into());
     /// Address to listen on; port 0 picks a free one
     listen: ListenAddress, "listen", "HALLMARK_LISTEN", ListenAddress::default();
+    /// The certificate (PEM, with its chain) that the server shows: with one it speaks TLS, without one HTTP
+    tls_cert_file: Maybe<FilePath>, "tls-cert-file", "HALLMARK_TLS_CERT_FILE", Maybe(None);
+    /// The certificate's private key (PEM)
+    tls_key_file: Maybe<FilePath>, "tls-key-file", "HALLMARK_TLS_KEY_FILE", Maybe(None);
     /// Where clients reach the server, where that is not the listening address
     public_url: Maybe<PublicUrl>, "public-url", "HALLMARK_PUBLIC_URL", Maybe(None);
     /// The database: `sled:DIR` or `postgres://...`
     database_url: Maybe<DatabaseUrl>, "database-url", "HALLMARK_DATABASE_URL", Maybe(None);
     /// The blobs: `file:DIR` or `s3://bucket/prefix?endpoint=...`
     blobs_url: Maybe<BlobsUrl>, "blobs-url", "HALLMARK_BLOBS_URL", Maybe(None);
+    /// File with the access keys of the bucket, in the form of AWS's; else they come from the usual variables and services
+    blobs_credentials_file: Maybe<FilePath>, "blobs-credentials-file", "HALLMARK_BLOBS_CREDENTIALS_FILE", Maybe(None);
+    /// How devices get files of a bucket: `proxied` through this server, or `presigned`, by an address of the bucket
+    blobs_downloads: Downloads, "blobs-downloads", "HALLMARK_BLOBS_DOWNLOADS", Downloads::Proxied;
+    /// Life of such an address; at most a week
+    blobs_link_life: Seconds, "blobs-link-life", "HALLMARK_BLOBS_LINK_LIFE", Seconds(600);
     /// File with the passphrase that seals the private keys
     key_passphrase_file: Maybe<FilePath>, "key-passphrase-file", "HALLMARK_KEY_PASSPHRASE_FILE", Maybe(None);
     /// What is logged: a level, or rules like `info,hallmark::http=debug`
@@ -299,10 +311,19 @@ impl Config {
 
     /// Where clients reach the server; `bound` is the address it listens on, where that is known by now.
     pub fn public_url(&self, bound: Option<SocketAddr>) -> String {
+        let scheme = self.scheme();
         match (&self.public_url.value.0, bound) {
             (Some(url), _) => url.as_str().to_owned(),
-            (None, Some(address)) => format!("http://{address}"),
-            (None, None) => format!("http://{}", self.listen.value),
+            (None, Some(address)) => format!("{scheme}://{address}"),
+            (None, None) => format!("{scheme}://{}", self.listen.value),
+        }
+    }
+
+    /// What the listening port speaks: `https` with a certificate, else `http`.
+    pub fn scheme(&self) -> &'static str {
+        match self.tls_cert_file.value.0 {
+            Some(_) => "https",
+            None => "http",
         }
     }
 
@@ -531,26 +552,30 @@ mod tests {
     }
 
     #[test]
+    fn with_a_certificate_clients_are_told_to_use_https() {
+        let config = load("tls-cert-file: /etc/tls/chain.pem\n", &Flags::new(), &none).unwrap();
+        assert_eq!(row(&config, "public-url").0, "https://127.0.0.1:8380");
+        let config = load("", &Flags::new(), &none).unwrap();
+        assert_eq!(row(&config, "public-url").0, "http://127.0.0.1:8380");
+    }
+
+    #[test]
     fn secrets_are_masked() {
-        let flags = Flags::from([
-            (
-                "database-url",
-                "postgres://vault:hunter2@db.example/vault?password=hunter2&sslmode=require".to_owned(),
-            ),
-            (
-                "blobs-url",
-                "s3://bucket/prefix?endpoint=https://s3.example&secret-key=hunter2".to_owned(),
-            ),
-        ]);
-        let nested = Flags::from([(
-            "blobs-url",
-            "s3://bucket/prefix?endpoint=https%3A//vault:hunter2@s3.example".to_owned(),
+        let flags = Flags::from([(
+            "database-url",
+            "postgres://vault:hunter2@db.example/vault?password=hunter2&sslmode=require".to_owned(),
         )]);
-        let nested = format!("{:?}", load("", &nested, &none).unwrap().rows());
-        assert!(
-            !nested.contains("hunter2") && nested.contains("endpoint=*****"),
-            "{nested}"
-        );
+        for secret in [
+            "s3://bucket/prefix?endpoint=https://s3.example&secret-key=hunter2",
+            "s3://bucket/prefix?endpoint=https%3A//vault:hunter2@s3.example",
+        ] {
+            let flags = Flags::from([("blobs-url", secret.to_owned())]);
+            let error = load("", &flags, &none).unwrap_err();
+            assert!(
+                error.contains("s3://bucket/prefix") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
         let config = load("", &flags, &none).unwrap();
         let all = format!("{:?}", config.rows());
         assert!(!all.contains("hunter2"), "{all}");

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::bucket::{BucketUrl, Downloads};
+
 use crate::http::serve::Network;
 
 /// The text is not a value of its kind.
@@ -48,6 +50,7 @@ shown_as_displayed!(
     PublicUrl,
     DatabaseUrl,
     BlobsUrl,
+    Downloads,
     LogFilter,
     LogFormat,
     Seconds
@@ -215,8 +218,8 @@ impl fmt::Debug for DatabaseUrl {
 pub enum BlobsUrl {
     /// In this directory.
     File(PathBuf),
-    /// In a bucket. May hold a secret.
-    S3(String),
+    /// In a bucket.
+    S3(BucketUrl),
 }
 
 impl FromStr for BlobsUrl {
@@ -227,7 +230,7 @@ impl FromStr for BlobsUrl {
             return Ok(Self::File(dir.into()));
         }
         if text.starts_with("s3://") {
-            return Ok(Self::S3(text.to_owned()));
+            return text.parse().map(Self::S3);
         }
         Err(ValueError::new(
             "a place like file:DIR or s3://bucket/prefix",
@@ -240,7 +243,7 @@ impl fmt::Display for BlobsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(dir) => write!(f, "file:{}", dir.display()),
-            Self::S3(url) => f.write_str(&masked(url)),
+            Self::S3(bucket) => bucket.fmt(f),
         }
     }
 }
@@ -257,7 +260,7 @@ fn scheme(text: &str) -> &str {
 }
 
 /// A URL with its password and everything secret in its query masked.
-fn masked(text: &str) -> String {
+pub(super) fn masked(text: &str) -> String {
     const MASK: &str = "*****";
     let Ok(mut url) = Url::parse(text) else {
         return format!("{}:{MASK}", scheme(text));

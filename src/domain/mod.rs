@@ -4,6 +4,7 @@ pub mod access;
 pub mod assertion;
 pub mod audit;
 pub mod blob;
+pub mod bundle;
 pub mod catalog;
 pub mod fleet;
 pub mod ident;

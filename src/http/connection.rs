@@ -10,17 +10,20 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
+use tokio::io::AsyncWriteExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
 
 use super::serve::Ids;
 use super::unreadable;
 
-/// A stream of either kind.
+/// A stream of any kind.
 #[derive(Debug)]
 pub(super) enum Socket {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -29,6 +32,7 @@ impl Socket {
     pub(super) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.readable().await,
+            Self::Tls(stream) => stream.get_ref().0.readable().await,
             Self::Unix(stream) => stream.readable().await,
         }
     }
@@ -42,6 +46,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -51,6 +56,7 @@ impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, data),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, data),
         }
     }
@@ -58,6 +64,7 @@ impl AsyncWrite for Socket {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -65,6 +72,7 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
@@ -76,6 +84,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, data),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, data),
         }
     }
@@ -125,9 +134,26 @@ impl Phase {
         self.0.unread.store(unread, Ordering::Relaxed);
     }
 
+    /// Whether the connection waits for a request.
+    pub(super) fn is_idle(&self) -> bool {
+        self.now() % STEP == IDLE
+    }
+
     /// Whether the body of the last request was not read to its end.
     pub(super) fn is_unread(&self) -> bool {
         self.0.unread.load(Ordering::Relaxed)
+    }
+}
+
+/// Sends `answer` to a client whose request nobody reads, and hears it out for a while.
+pub(super) async fn refuse(socket: Socket, limit: Duration, ids: Arc<Ids>, answer: &[u8]) {
+    let phase = Phase::default();
+    phase.busy(); // what is sent is our own answer
+    phase.set_unread(true);
+    let mut socket = Timed::new(socket, phase, limit, limit, ids);
+    // The client may be gone.
+    if socket.write_all(answer).await.is_ok() {
+        let _best_effort = socket.shutdown().await;
     }
 }
 

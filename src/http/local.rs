@@ -1,6 +1,8 @@
 //! What only somebody with access to the data directory may ask for: over the Unix socket of a running server, or of
 //! an application the command line has opened by itself. Never part of the public endpoints.
 
+pub mod bundles;
+
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -20,13 +22,17 @@ use super::body;
 use super::endpoint::{Access, Endpoint, with};
 use super::fault::{Fault, NativeDialect};
 use super::metrics::Metrics;
+use super::native::factories::Bundle;
 use super::reply;
 use super::router::{RouteError, Router};
 use crate::app::catalog::garbage;
 use crate::app::trust::{self, Sizes};
-use crate::app::{App, InstanceCtx, Password, Reason, Refusal, doctor, instance, key_manager, login};
+use crate::app::{
+    App, InstanceCtx, Password, Reason, Refusal, doctor, factory, instance, key_manager, login,
+};
 use crate::domain::access::Brand;
 use crate::domain::assertion::{Assertion, encode_stream};
+use crate::domain::bundle::BundleSigner;
 use crate::domain::ident::{BrandId, Email};
 use crate::ports::{Key, StoreError};
 
@@ -36,8 +42,8 @@ pub const SOCKET: &str = "hallmark.sock";
 pub const PATH: &str = "/hallmark/v1/local";
 /// Where everything that is stored is read, row by row.
 pub const ROWS: &str = "/hallmark/v1/local/rows";
-/// The content of an assertion with its 2 MiB body, in base64, with room for the rest.
-const MAX_TASK: usize = 4 * 1024 * 1024;
+/// A grant of a factory box with a hundred thousand judged serials; the content of an assertion, in base64, is less.
+const MAX_TASK: usize = 16 * 1024 * 1024;
 
 /// Something to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -102,6 +108,23 @@ pub enum Task {
         mechanism: Mechanism,
         /// What to sign, base64.
         data: String,
+    },
+    /// Factory box: ask the centre for a grant.
+    FactoryRequest,
+    /// Factory box: what it is and may do.
+    FactoryStatus,
+    /// Factory box: take a grant in.
+    FactoryAccept {
+        /// The grant.
+        bundle: Bundle,
+        /// Who must have signed it.
+        #[serde(default)]
+        signer: Option<BundleSigner>,
+    },
+    /// Factory box: what it signed.
+    FactoryLog {
+        /// From behind this entry; none = from what the centre has.
+        after: Option<u64>,
     },
 }
 
@@ -195,6 +218,28 @@ pub async fn perform(app: &App, task: Task) -> Result<Value, Refusal> {
             };
             Ok(BASE64.encode(signature).into())
         }
+        Task::FactoryRequest => {
+            let (enrolment, bundle) = factory::request(app, &ctx).await?;
+            Ok(json!({
+                "brand-id": enrolment.brand_id,
+                "site": enrolment.site,
+                "public-key-sha3-384": enrolment.public_key_sha3_384,
+                "bundle": Bundle::from(bundle),
+            }))
+        }
+        Task::FactoryStatus => document(&factory::enrolled(app).await?.record),
+        Task::FactoryAccept { bundle, signer } => {
+            document(&factory::accept(app, &ctx, &bundle.into(), signer).await?)
+        }
+        Task::FactoryLog { after } => {
+            let log = factory::export(app, &ctx, after).await?;
+            Ok(json!({
+                "first": log.first,
+                "entries": log.entries,
+                "more": log.more,
+                "bundle": Bundle::from(log.bundle),
+            }))
+        }
     }
 }
 
@@ -245,23 +290,22 @@ pub fn router(app: &App, metrics: Metrics) -> Result<Router, RouteError> {
             }
         })
         .boxed();
-    Router::new(
-        vec![
-            Endpoint::post(
-                PATH,
-                Access::Open,
-                "Do something for the owner of the data",
-                filter,
-            ),
-            Endpoint::get(
-                ROWS,
-                Access::Open,
-                "Everything that is stored, as it is now, for the owner of the data",
-                rows,
-            ),
-        ],
-        metrics,
-    )
+    let mut endpoints = vec![
+        Endpoint::post(
+            PATH,
+            Access::Open,
+            "Do something for the owner of the data",
+            filter,
+        ),
+        Endpoint::get(
+            ROWS,
+            Access::Open,
+            "Everything that is stored, as it is now, for the owner of the data",
+            rows,
+        ),
+    ];
+    endpoints.extend(bundles::endpoints(app));
+    Router::new(endpoints, metrics)
 }
 
 /// Every row as a line of JSON. An answer that breaks off is no copy.

@@ -1,6 +1,7 @@
 //! Counters of requests and of what the vault does, in one registry.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -11,6 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use super::tls::Tls;
 
 /// All metrics of the server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,6 +27,10 @@ struct Inner {
     timeouts: Family<ViewLabels, Counter>,
     latency: Family<Labels, Histogram, fn() -> Histogram>,
     connections: Gauge,
+    serials: Family<SerialLabels, Counter>,
+    disk_free: Family<DiskLabels, Gauge<u64, AtomicU64>>,
+    disk_size: Family<DiskLabels, Gauge<u64, AtomicU64>>,
+    tls: OnceLock<Tls>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,6 +44,18 @@ struct Labels {
 struct ViewLabels {
     method: MethodLabel,
     view: &'static str,
+}
+
+/// What became of a device's request for a serial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SerialLabels {
+    result: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DiskLabels {
+    place: &'static str,
 }
 
 /// A method; anything unusual is `OTHER`, so that clients cannot grow the set of labels.
@@ -92,6 +111,32 @@ impl Default for Metrics {
             "Open connections",
             connections.clone(),
         );
+        let serials = Family::<SerialLabels, Counter>::default();
+        // There from the start, so that the first of them is seen to rise.
+        for (result, reason) in [
+            ("issued", ""),
+            ("error", "signer"),
+            ("error", "storage"),
+            ("error", "storage-unavailable"),
+        ] {
+            let _known = serials.get_or_create(&SerialLabels { result, reason });
+        }
+        registry.register(
+            "hallmark_serial_requests",
+            "Devices' requests for a serial, by what became of them",
+            serials.clone(),
+        );
+        let (disk_free, disk_size) = (Family::default(), Family::default());
+        registry.register(
+            "hallmark_disk_free_bytes",
+            "Room that is left for the server where its files are",
+            disk_free.clone(),
+        );
+        registry.register(
+            "hallmark_disk_size_bytes",
+            "Size of the file system they are on",
+            disk_size.clone(),
+        );
         Self(Arc::new(Inner {
             registry,
             requests,
@@ -99,6 +144,10 @@ impl Default for Metrics {
             timeouts,
             latency,
             connections,
+            serials,
+            disk_free,
+            disk_size,
+            tls: OnceLock::new(),
         }))
     }
 }
@@ -130,6 +179,27 @@ impl Metrics {
         &self.0.connections
     }
 
+    /// Counts a request for a serial. `result`: `issued`, `waiting`, `refused` or `error`; `reason`: which of them.
+    pub(super) fn count_serial(&self, result: &'static str, reason: &'static str) {
+        self.0
+            .serials
+            .get_or_create(&SerialLabels { result, reason })
+            .inc();
+    }
+
+    /// Room at a place, as `(free, size)` in bytes.
+    pub fn set_disk(&self, place: &'static str, (free, size): (u64, u64)) {
+        let labels = DiskLabels { place };
+        self.0.disk_free.get_or_create(&labels).set(free);
+        self.0.disk_size.get_or_create(&labels).set(size);
+    }
+
+    /// Tells how the TLS of the listener goes from now on.
+    pub fn watch_tls(&self, tls: Tls) {
+        // A server has one; a second would be the same.
+        let _first = self.0.tls.set(tls);
+    }
+
     /// Everything as OpenMetrics text.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -144,7 +214,8 @@ impl Metrics {
         const END: &str = "# EOF\n";
         let text = self.text();
         let families = text.strip_suffix(END).unwrap_or(&text);
-        format!("{families}{further}{END}")
+        let tls = self.0.tls.get().map(Tls::text).unwrap_or_default();
+        format!("{families}{tls}{further}{END}")
     }
 
     /// The `http_in_*` metrics under exactly the names older vaults gave them: Prometheus text, counters without the

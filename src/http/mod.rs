@@ -25,10 +25,13 @@ pub mod query;
 pub mod reply;
 pub mod router;
 pub mod serve;
+mod spans;
+pub mod tls;
 pub mod typed;
 mod unreadable;
 pub mod vault;
 pub mod web;
+mod x509;
 
 use crate::app::App;
 use endpoint::Endpoint;

@@ -27,7 +27,7 @@ use super::fault::{
 };
 use super::metrics::Metrics;
 use super::path::BrandPrefix;
-use super::web;
+use super::{spans, web};
 use crate::domain::ident::BrandId;
 use crate::domain::vault::RESERVED;
 
@@ -335,8 +335,11 @@ impl Router {
         let (mut response, view, path, family) = match found {
             Ok(leaf) => {
                 request.extensions_mut().insert(id.clone());
-                let span = tracing::info_span!("request", id = &*id.0);
-                let response = (leaf.handler)(request).instrument(span).await;
+                let trace = spans::of_request(&method, leaf.path, &id.0, request.headers());
+                let span = trace.in_scope(|| tracing::info_span!("request", id = &*id.0));
+                let handled = (leaf.handler)(request).instrument(span);
+                let response = handled.instrument(trace.clone()).await;
+                spans::answered(&trace, response.status());
                 (response, leaf.view, leaf.path, leaf.family)
             }
             Err(refused) => (refused.0, "none", "none", refused.1),
@@ -404,6 +407,9 @@ impl Router {
                 family,
             )));
         };
+        if *method == Method::HEAD && leaf.method == Method::GET {
+            request.extensions_mut().insert(HeadOnly);
+        }
         *request.method_mut() = leaf.method.clone();
         if let Some(prefix) = brand_prefix {
             request.extensions_mut().insert(prefix);
@@ -466,6 +472,10 @@ fn cut_path(uri: &mut Uri, length: usize) {
         *uri = Uri::from_parts(parts).unwrap_or_default();
     }
 }
+
+/// In the extensions of a request: its body is left out of the answer.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct HeadOnly;
 
 /// The name of an endpoint in the metrics: what older vaults called it (serial-vault.md 12), else its path.
 fn view(method: &str, path: &'static str) -> &'static str {

@@ -1,4 +1,4 @@
-//! The server proper: HTTP/1.1 on TCP or a Unix socket, with the limits `warp::serve` lacks: time for the head of a
+//! The server proper: HTTP/1.1 on TCP, TLS or a Unix socket, with the limits `warp::serve` lacks: time for the head of a
 //! request, time between requests, number of connections, and a stop that lets running requests finish.
 
 use std::hash::{BuildHasher, Hasher};
@@ -15,21 +15,30 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use warp::Filter;
 
 use super::body::ReadTime;
-use super::connection::{Phase, Socket, Timed, Tracked, Watched};
+use super::connection::{self, Phase, Socket, Timed, Tracked, Watched};
 use super::router::{REQUEST_ID, RequestBody, RequestId, Router};
+use super::spans::TRACE_HEADERS;
+use super::tls::{Accepted, Tls};
+use super::unreadable;
 
 /// Longest head of a request, and the most that is buffered per connection.
 const MAX_HEAD: usize = 64 * 1024;
+/// Who connected this long before a stop, or later, still gets its first request in.
+const FIRST_CALL: Duration = Duration::from_secs(2);
+/// How long after a stop a connection without a request waits for one that is on its way. Clients of a machine that is
+/// busy with the upgrade pause for longer than those of a network are late.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Limits of the server (contract.md 6).
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Time for the head of a request, from its first byte on.
+    /// Time for the head of a request, from its first byte on; also for a TLS handshake.
     pub head: Duration,
     /// Time a connection may wait for the next request, and a client may stop taking an answer.
     pub idle: Duration,
@@ -138,6 +147,8 @@ impl Network {
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
+    /// TLS on TCP.
+    Tls(TcpListener, Tls),
     /// A Unix socket; whoever may open its file is [`Peer::Local`].
     Unix(UnixListener),
 }
@@ -145,13 +156,20 @@ pub enum Listener {
 impl Listener {
     async fn accept(&self) -> std::io::Result<(Socket, Peer)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener) | Self::Tls(listener, _) => {
                 let (stream, address) = listener.accept().await?;
                 // Fails only if the client is gone again.
                 let _best_effort = stream.set_nodelay(true);
                 Ok((Socket::Tcp(stream), Peer::Remote(address.ip().to_canonical())))
             }
             Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), Peer::Local)),
+        }
+    }
+
+    fn tls(&self) -> Option<Tls> {
+        match self {
+            Self::Tls(_, tls) => Some(tls.clone()),
+            Self::Tcp(_) | Self::Unix(_) => None,
         }
     }
 }
@@ -195,11 +213,12 @@ impl Server {
             match accepted {
                 Ok((socket, peer)) => {
                     let (server, stop, drained) = (self.clone(), stop.clone(), drained.clone());
+                    let tls = listener.tls();
                     connections.spawn(async move {
                         let gauge = server.router.metrics().connections().clone();
                         gauge.inc();
                         tokio::select! {
-                            () = server.connection(socket, peer, stop) => {}
+                            () = server.connection(socket, peer, tls, stop) => {}
                             () = drained.cancelled() => {}
                         }
                         gauge.dec();
@@ -229,16 +248,49 @@ impl Server {
         }
     }
 
-    async fn connection(self, socket: Socket, peer: Peer, stop: CancellationToken) {
-        // A connection that has sent nothing yet costs a task and a socket; buffers come with its first byte.
-        tokio::select! {
-            () = stop.cancelled() => return,
-            readable = tokio::time::timeout(self.limits.idle, socket.readable()) => {
-                if !matches!(readable, Ok(Ok(()))) {
-                    return;
-                }
+    /// Waits for the first byte of a connection: one that has sent nothing yet costs a task and a socket; buffers come
+    /// with that byte.
+    async fn begins(&self, socket: &Socket, stop: &CancellationToken) -> bool {
+        let accepted = Instant::now();
+        let mut readable = std::pin::pin!(tokio::time::timeout(self.limits.idle, socket.readable()));
+        let first = tokio::select! {
+            first = &mut readable => first,
+            () = stop.cancelled() => match tokio::time::timeout_at(accepted + FIRST_CALL, readable).await {
+                Ok(first) => first,
+                Err(_elapsed) => return false,
+            },
+        };
+        matches!(first, Ok(Ok(())))
+    }
+
+    /// The connection with TLS, if it comes about.
+    async fn secure(&self, socket: Socket, tls: &Tls) -> Option<Socket> {
+        let Socket::Tcp(stream) = socket else {
+            return Some(socket);
+        };
+        match tls.accept(stream, self.limits.head).await {
+            Accepted::Secured(stream) => Some(Socket::Tls(stream)),
+            Accepted::Plain(stream) => {
+                let answer = unreadable::without_tls(self.ids.next());
+                let ids = Arc::clone(&self.ids);
+                connection::refuse(Socket::Tcp(stream), self.limits.head, ids, &answer).await;
+                None
             }
+            Accepted::Gone => None,
         }
+    }
+
+    async fn connection(self, socket: Socket, peer: Peer, tls: Option<Tls>, stop: CancellationToken) {
+        if !self.begins(&socket, &stop).await {
+            return;
+        }
+        let socket = match tls {
+            Some(tls) => match self.secure(socket, &tls).await {
+                Some(socket) => socket,
+                None => return,
+            },
+            None => socket,
+        };
         let phase = Phase::default();
         let io = TokioIo::new(Timed::new(
             socket,
@@ -250,12 +302,13 @@ impl Server {
         let service = service_fn(|request: Request<Incoming>| {
             phase.busy();
             let (server, phase) = (self.clone(), phase.clone());
+            let stopping = stop.is_cancelled();
             async move {
                 let request = request.map(|body| Either::Left(Watched::new(body, phase.clone())));
                 let mut answer = server.answer(request, peer).await;
                 // What is left of the body ends the connection: a client that is not told so sends its next request on
                 // it, and gets no answer to that.
-                if phase.is_unread() {
+                if phase.is_unread() || stopping {
                     answer
                         .headers_mut()
                         .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -273,8 +326,15 @@ impl Server {
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
             () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                // A client that keeps its connection may have sent the next request just now.
+                let last = if phase.is_idle() { LAST_CALL } else { Duration::ZERO };
+                match tokio::time::timeout(last, connection.as_mut()).await {
+                    Ok(outcome) => outcome,
+                    Err(_elapsed) => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                }
             }
         };
         if let Err(error) = outcome {
@@ -289,15 +349,17 @@ impl Server {
         } else {
             socket
         };
-        let given = if proxied {
-            request.headers().get(REQUEST_ID)
-        } else {
-            None
-        };
-        let id = given
+        let headers = request.headers_mut();
+        let given = proxied.then(|| headers.get(REQUEST_ID)).flatten();
+        let given = given
             .and_then(|id| id.to_str().ok())
             .filter(|id| is_request_id(id));
-        let id = id.map_or_else(|| self.ids.next(), |id| RequestId(id.into()));
+        let id = given.map_or_else(|| self.ids.next(), |id| RequestId(id.into()));
+        if !proxied {
+            for name in TRACE_HEADERS {
+                headers.remove(name);
+            }
+        }
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(ReadTime(self.limits.body));
         self.router.answer(request, id).await

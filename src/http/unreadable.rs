@@ -35,21 +35,35 @@ pub(super) fn answer(written: &[u8], id: impl FnOnce() -> RequestId) -> Option<V
     if kept.iter().any(|line| line.is_empty()) {
         return None; // something follows the head: not hyper's own
     }
-    let RequestId(id) = id();
+    Some(written_out(status, &kept.join("\r\n"), (code, message), id()))
+}
+
+/// The answer to a request without TLS on a port that speaks it.
+pub(super) fn without_tls(id: RequestId) -> Vec<u8> {
+    let why = (
+        "tls-required",
+        "cannot read the request: this port speaks TLS, use https://",
+    );
+    written_out("HTTP/1.1 400 Bad Request", "connection: close", why, id)
+}
+
+fn written_out(
+    status: &str,
+    headers: &str,
+    (code, message): (&str, &str),
+    RequestId(id): RequestId,
+) -> Vec<u8> {
     tracing::info!(request.id = &*id, status, "refused what is no request");
     let body = serde_json::json!({
         "error-list": [{ "code": code, "message": message }],
         "message": message,
     })
     .to_string();
-    Some(
-        format!(
-            "{status}\r\ncontent-type: application/json\r\n{REQUEST_ID}: {id}\r\n{}\r\ncontent-length: {}\r\n\r\n{body}",
-            kept.join("\r\n"),
-            body.len(),
-        )
-        .into_bytes(),
+    format!(
+        "{status}\r\ncontent-type: application/json\r\n{REQUEST_ID}: {id}\r\n{headers}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len(),
     )
+    .into_bytes()
 }
 
 #[cfg(test)]

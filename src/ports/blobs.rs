@@ -69,6 +69,17 @@ pub trait Blobs: fmt::Debug + Send + Sync {
     /// Removes a blob, unless it was kept at or after `unless_kept_since` (whoever kept it may be about to refer to
     /// it). False if nothing was removed.
     async fn remove(&self, id: &BlobId, unless_kept_since: Timestamp) -> Result<bool, BlobError>;
+
+    /// An address where anybody who has it can `GET` the blob for a while, ranges too. None if there is no such thing, or if
+    /// files shall go through this server. Whether the blob is there is not looked at.
+    async fn link(&self, _id: &BlobId) -> Result<Option<String>, BlobError> {
+        Ok(None)
+    }
+
+    /// Whether the store answered in the last seconds. None where that is a matter of course.
+    async fn check(&self) -> Option<Result<(), BlobError>> {
+        None
+    }
 }
 
 /// A file under construction. Dropping it forgets the file, at the latest when the store is opened the next time.

@@ -6,6 +6,7 @@
 mod assertions;
 mod audit;
 mod blobs;
+mod changes;
 mod courier;
 mod deltas;
 mod identity;
@@ -21,6 +22,7 @@ mod world;
 pub use assertions::{AssertionFilter, AssertionStore, PutRule, StoredAssertion};
 pub use audit::{AuditFilter, AuditLog};
 pub use blobs::{Blob, BlobEntry, BlobError, BlobStream, Blobs, Staged, Staging};
+pub use changes::{ChangeLog, Changes, FOLLOWED, Mark};
 pub use courier::Courier;
 pub use deltas::Deltas;
 pub use identity::{Claimed, Errand, IdentityError, IdentityProvider};
@@ -34,6 +36,7 @@ pub use transfer::{AskedRow, AuditRow, RecordRow, Row, Rows, SpentRow, Transfer,
 pub use world::{Clock, Entropy};
 
 use crate::domain::audit::{AuditEvent, Checkpoint};
+use crate::domain::vault::SerialRow;
 
 /// Why storage did not do what it was asked. Every case is temporary from a client's view (503 on device paths).
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,8 @@ pub struct Commit {
     pub records: Vec<Change>,
     /// Assertions to add.
     pub assertions: Vec<(StoredAssertion, PutRule)>,
+    /// Finished rows to add to the serial ledger, as by [`SerialLedger::load`]; what that refuses refuses the commit.
+    pub serials: Vec<SerialRow>,
     /// What to write into the audit log.
     pub audit: Vec<AuditEvent>,
 }
@@ -93,7 +98,7 @@ pub enum CommitOutcome {
 /// A storage engine: everything hallmark keeps.
 #[async_trait::async_trait]
 pub trait Storage:
-    AssertionStore + Registry + SerialLedger + AuditLog + Transfer + std::fmt::Debug + Send + Sync
+    AssertionStore + Registry + SerialLedger + AuditLog + Transfer + ChangeLog + std::fmt::Debug + Send + Sync
 {
     /// Applies `commit` as one atomic step; `Done` only after it is on disk.
     async fn commit(&self, commit: Commit) -> Result<CommitOutcome, StoreError>;

@@ -62,6 +62,9 @@ client_packages() {
   command -v go >/dev/null || install_packages golang-go
 }
 
+# prometheus_tool: promtool, which checks rules and metrics; not installed, since its package would start Prometheus.
+prometheus_tool() { echo "$(unpacked bookworm prometheus usr/bin/promtool)/usr/bin/promtool"; }
+
 # hardware_packages: the token of the suite of keys in hardware, and tools that look into it.
 hardware_packages() {
   install_packages softhsm2 opensc

@@ -7,7 +7,7 @@
 . "$here/prepare.sh"
 
 suites=("$@")
-[ "${#suites[@]}" -gt 0 ] || suites=(cli asserts device hardware service store-cli store-library store-device web oidc publisher-snapcraft publisher-device publisher-libraries)
+[ "${#suites[@]}" -gt 0 ] || suites=(cli asserts device hardware service package store-cli store-library store-device web oidc publisher-snapcraft publisher-device publisher-libraries)
 
 if ! mkdir -p "$HALLMARK_CI_CACHE" 2>/dev/null; then
   HALLMARK_CI_CACHE=$(mktemp -d)

@@ -3,9 +3,10 @@
 use hallmark::domain::access::Account;
 use hallmark::domain::assertion::AssertionType;
 use hallmark::domain::audit::Checkpoint;
+use hallmark::domain::vault::SerialState;
 use hallmark::ports::{AuditFilter, Change, Commit, CommitOutcome, Kind, PutRule, Record, StoreError};
 
-use super::samples::{account, assertion, at, claim, done, event};
+use super::samples::{account, assertion, at, claim, device, done, event, everything, issue, row};
 use super::{Engine, race, restart};
 
 pub(crate) async fn a_commit_with_one_bad_part_writes_nothing(engine: &dyn Engine) {
@@ -22,6 +23,7 @@ pub(crate) async fn a_commit_with_one_bad_part_writes_nothing(engine: &dyn Engin
             records: vec![Change::create(&account("ada"))],
             assertions: vec![store(3)],
             audit: vec![event("setup", "all")],
+            ..Commit::default()
         },
     )
     .await;
@@ -54,6 +56,7 @@ pub(crate) async fn a_commit_with_one_bad_part_writes_nothing(engine: &dyn Engin
                 records,
                 assertions,
                 audit: vec![event("no", "never")],
+                ..Commit::default()
             })
             .await
             .unwrap();
@@ -87,6 +90,93 @@ pub(crate) async fn a_commit_with_one_bad_part_writes_nothing(engine: &dyn Engin
             .unwrap();
         assert_eq!(entries.len(), 1, "audit entries of a refused commit");
     }
+}
+
+pub(crate) async fn serials_of_a_commit_come_with_all_of_it_or_not_at_all(engine: &dyn Engine) {
+    let mut storage = engine.open().await;
+    let issued = |serial, revision| row(device(serial), revision, SerialState::Issued, 5);
+    done(
+        &*storage,
+        Commit {
+            records: vec![Change::create(&account("ada"))],
+            serials: vec![issued("S1", 1), issued("S1", 2), issued("S2", 1)],
+            audit: vec![event("log", "one")],
+            ..Commit::default()
+        },
+    )
+    .await;
+    // A row that is there, one that comes twice, one that is not finished; and a record that stands against good rows.
+    let reserved = row(device("S3"), 1, SerialState::Reserved, 6);
+    for serials in [
+        vec![issued("S3", 1), issued("S1", 2)],
+        vec![issued("S3", 1), issued("S3", 1)],
+        vec![issued("S4", 1), reserved],
+    ] {
+        let refused = storage
+            .commit(Commit {
+                records: vec![Change::create(&account("bob"))],
+                serials,
+                audit: vec![event("no", "never")],
+                ..Commit::default()
+            })
+            .await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    }
+    let refused = Commit {
+        records: vec![Change::create(&account("bob")), Change::create(&account("ada"))],
+        serials: vec![issued("S3", 1)],
+        audit: vec![event("no", "never")],
+        ..Commit::default()
+    };
+    let outcome = storage.commit(refused).await.unwrap();
+    assert!(matches!(outcome, CommitOutcome::Conflict { .. }), "{outcome:?}");
+    // Two at the same time, of which one has to lose all of its parts.
+    let commit = |name: &str| Commit {
+        records: vec![Change::create(&account(name))],
+        serials: vec![issued("S5", 1)],
+        ..Commit::default()
+    };
+    let (one, two) = tokio::join!(storage.commit(commit("carol")), storage.commit(commit("dora")));
+    assert_eq!(
+        u8::from(one.is_ok()) + u8::from(two.is_ok()),
+        1,
+        "{one:?} {two:?}"
+    );
+    let carol_won = one.is_ok();
+    for _ in 0..2 {
+        for (name, there) in [
+            ("ada", true),
+            ("bob", false),
+            ("carol", carol_won),
+            ("dora", !carol_won),
+        ] {
+            let found = storage.find::<Account>(account(name).key()).await.unwrap();
+            assert_eq!(found.is_some(), there, "{name}");
+        }
+        let rows = storage.serials(&everything()).await.unwrap();
+        let rows: Vec<_> = rows
+            .iter()
+            .rev()
+            .map(|row| (row.device.serial.to_string(), row.revision))
+            .collect();
+        let expected = [("S1", 1), ("S1", 2), ("S2", 1), ("S5", 1)];
+        assert_eq!(
+            rows,
+            expected.map(|(serial, revision)| (serial.to_owned(), revision))
+        );
+        let entries = storage
+            .audit_entries(&AuditFilter {
+                limit: 10,
+                ..AuditFilter::default()
+            })
+            .await
+            .unwrap();
+        assert_eq!(entries.len(), 1);
+        storage = restart(engine, storage).await;
+    }
+    // What is claimed next knows them.
+    let place = issue(&*storage, claim("S1", 'a', 1)).await;
+    assert_eq!(place.revision, 3);
 }
 
 pub(crate) async fn later_changes_of_a_commit_see_the_earlier_ones(engine: &dyn Engine) {

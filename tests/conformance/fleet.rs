@@ -13,12 +13,12 @@ use super::{Engine, restart};
 
 const STORE: &str = "one";
 
-fn store() -> StoreRecord {
+pub(crate) fn store() -> StoreRecord {
     let brand = "brand-one".parse().unwrap();
     StoreRecord::new(STORE.parse().unwrap(), brand, STORE.to_owned(), at(0))
 }
 
-fn wave(name: &str, tag: &str, sequence: u64) -> WaveRecord {
+pub(super) fn wave(name: &str, tag: &str, sequence: u64) -> WaveRecord {
     let entry = Entry {
         pin: Pin {
             snap_id: "a".repeat(32).parse().unwrap(),
@@ -50,6 +50,7 @@ fn wave(name: &str, tag: &str, sequence: u64) -> WaveRecord {
         why: None,
         notices: Vec::new(),
         noticed: 0,
+        telling: None,
     }
 }
 
@@ -74,7 +75,7 @@ fn binding(sequence: u64) -> Binding {
     }
 }
 
-fn device(serial: &str) -> FleetDevice {
+pub(crate) fn device(serial: &str) -> FleetDevice {
     FleetDevice {
         device: DeviceId {
             brand: "brand-one".parse().unwrap(),
@@ -89,7 +90,7 @@ fn device(serial: &str) -> FleetDevice {
     }
 }
 
-fn exposure(wave: &str, rollout: u32, part: &str, devices: &[u128]) -> Exposure {
+pub(super) fn exposure(wave: &str, rollout: u32, part: &str, devices: &[u128]) -> Exposure {
     Exposure::new(
         STORE.parse().unwrap(),
         wave.parse().unwrap(),
@@ -99,7 +100,7 @@ fn exposure(wave: &str, rollout: u32, part: &str, devices: &[u128]) -> Exposure 
     )
 }
 
-fn of<const N: usize>(records: [Change; N]) -> Commit {
+pub(super) fn of<const N: usize>(records: [Change; N]) -> Commit {
     Commit {
         records: records.into(),
         ..Commit::default()

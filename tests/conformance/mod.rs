@@ -6,6 +6,7 @@
 pub(crate) mod assertions;
 pub(crate) mod audit;
 pub(crate) mod blobs;
+pub(crate) mod changes;
 pub(crate) mod claims;
 pub(crate) mod commits;
 pub(crate) mod decisions;
@@ -63,13 +64,16 @@ macro_rules! conformance_tests {
             registry: a_record_is_created_replaced_and_deleted_by_version,
             an_invite_is_found_by_its_secret_until_it_is_accepted,
             letters_wait_in_order_of_time_and_are_claimed_by_one,
+            parts_of_sources_are_found_one_by_one,
             a_unique_value_belongs_to_one_record, a_unique_value_is_free_again_after_change_or_deletion,
             records_are_listed_by_key_prefix_in_order, records_of_an_account_are_found_among_those_of_others, one_of_many_racing_creations_wins,
             racing_replacements_of_one_version_let_one_through, records_survive_a_restart,
             reviews_are_found_by_their_file_until_it_is_approved, grants_wait_by_snap, overrides_are_listed_by_store_and_snap;
             numbers: parts_of_days_are_read_in_order_from_anywhere, numbers_are_written_with_the_report_or_not_at_all;
             fleet: a_tag_has_one_open_wave, a_rollout_is_kept_whole_or_not_at_all, devices_are_read_page_by_page;
+            changes: what_changed_is_told_from_a_mark_on, a_commit_is_told_as_a_whole, nothing_is_missed_among_many;
             commits: a_commit_with_one_bad_part_writes_nothing, later_changes_of_a_commit_see_the_earlier_ones,
+            serials_of_a_commit_come_with_all_of_it_or_not_at_all,
             a_nonce_is_spent_once, the_generation_grows_with_commits, a_closed_storage_answers_unavailable;
             assertions: an_assertion_is_found_up_to_a_format, older_revisions_are_refused_or_skipped,
             assertions_are_listed_by_key_prefix_in_order, sequences_are_ordered_as_numbers,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hallmark::domain::access::{Account, Limits, Membership, Role, StoreInvite, StoreRecord, Token};
 use hallmark::domain::audit::Actor;
 use hallmark::domain::blob::BlobId;
+use hallmark::domain::bundle::BundleSource;
 use hallmark::domain::catalog::{Override, SnapRecord};
 use hallmark::domain::ident::AccountId;
 use hallmark::domain::mail::OutgoingMail;
@@ -606,6 +607,54 @@ pub(crate) async fn letters_wait_in_order_of_time_and_are_claimed_by_one(engine:
             .unwrap()
             .is_none()
     );
+}
+
+pub(crate) async fn parts_of_sources_are_found_one_by_one(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    let part = |source: &str, part: &str, time: i64| BundleSource {
+        source: source.to_owned(),
+        part: part.to_owned(),
+        signer: "5a".repeat(32).parse().unwrap(),
+        created_at: at(time),
+        imported_at: at(time + 5),
+    };
+    let all = [
+        part("one", "instance", 1),
+        part("one", "snap/a", 2),
+        part("two", "instance", 3),
+    ];
+    for new in &all {
+        done(&*storage, only(Change::create(new))).await;
+    }
+    let again = storage.commit(only(Change::create(&all[1]))).await.unwrap();
+    assert!(matches!(
+        again,
+        CommitOutcome::Conflict {
+            kind: Kind::BundleSource,
+            ..
+        }
+    ));
+    let newer = part("one", "snap/a", 9);
+    done(&*storage, only(Change::replace(&newer, 1))).await;
+    let restarted = restart(engine, storage).await;
+    let found = restarted
+        .find::<BundleSource>(["one", "snap/a"])
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.record, found.version), (newer.clone(), 2));
+    let of_one = restarted.all::<BundleSource>(["one"]).await.unwrap();
+    let of_one: Vec<BundleSource> = of_one.into_iter().map(|found| found.record).collect();
+    assert_eq!(of_one, [all[0].clone(), newer.clone()]);
+    done(&*restarted, only(Change::delete(&newer, 2))).await;
+    assert!(
+        restarted
+            .find::<BundleSource>(newer.key())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(restarted.check().await.unwrap(), Vec::<String>::new());
 }
 
 pub(crate) async fn overrides_are_listed_by_store_and_snap(engine: &dyn Engine) {

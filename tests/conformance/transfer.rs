@@ -58,6 +58,7 @@ async fn fill(storage: &dyn Storage) {
                 (set("10"), PutRule::Newer),
             ],
             audit: vec![event("setup", "all")],
+            ..Commit::default()
         },
     )
     .await;

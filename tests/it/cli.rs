@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hallmark::domain::access::{Account, ProviderIdentity, Role};
 use hallmark::http::metrics::Metrics;
 use hallmark::http::serve::{Limits, Listener, Server};
+use hallmark::http::tls::Tls;
 use hallmark::ports::{Change, Commit, CommitOutcome};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::office::{BRAND, Office};
+use crate::tls::fixture;
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -43,13 +45,28 @@ impl Ended {
 
 impl Desk {
     async fn new() -> Self {
+        Self::with(None).await
+    }
+
+    /// A server that speaks TLS, with a certificate of `tls/authority.pem`.
+    async fn secured() -> Self {
+        let tls = Tls::open(&fixture("first.pem"), &fixture("first.key")).unwrap();
+        Self::with(Some(tls)).await
+    }
+
+    async fn with(tls: Option<Tls>) -> Self {
         let office = Arc::new(Office::new().await);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let server = format!("{scheme}://{}", listener.local_addr().unwrap());
         let router = hallmark::http::router(&office.app, Metrics::default()).unwrap();
         let stop = CancellationToken::new();
         let serving = Server::new(router, Limits::default(), Vec::new());
-        tokio::spawn(serving.run(Listener::Tcp(listener), stop.clone()));
+        let listener = match tls {
+            Some(tls) => Listener::Tls(listener, tls),
+            None => Listener::Tcp(listener),
+        };
+        tokio::spawn(serving.run(listener, stop.clone()));
         let home = TempDir::new().unwrap();
         std::fs::write(home.path().join("password"), format!("{PASSWORD}\n")).unwrap();
         Self {
@@ -125,6 +142,45 @@ impl Drop for Desk {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
+    let desk = Desk::secured().await;
+    let authority = fixture("authority.pem").display().to_string();
+    let email = "operator@hallmark.example";
+    let token = desk.office.token(email).await;
+    let known = [
+        ("HALLMARK_SERVER", desk.server.as_str()),
+        ("HALLMARK_TOKEN", token.as_str()),
+        ("HALLMARK_CA_FILE", authority.as_str()),
+    ];
+    let ended = desk.run_with(&["whoami"], &known[..2]).await;
+    assert_eq!(ended.status, 3, "{ended:?}");
+    assert!(ended.err.contains("certificate"), "{ended:?}");
+    let ended = desk.run_with(&["whoami"], &known).await;
+    assert_eq!(ended.status, 0, "{ended:?}");
+    let password = desk.path("password");
+    let arguments = [
+        "account",
+        "create",
+        "jo@acme.example",
+        "--password-file",
+        &password,
+    ];
+    assert_eq!(desk.run_with(&arguments, &known).await.status, 0);
+
+    // A log-in keeps what it was made with.
+    assert_eq!(desk.log_in("jo@acme.example").await.status, 3);
+    let mut arguments = vec!["login", "--server", &desk.server, "--email", "jo@acme.example"];
+    arguments.extend(["--password-file", &password, "--ca-file", &authority]);
+    let ended = desk.run(&arguments).await;
+    assert_eq!(ended.status, 0, "{ended:?}");
+    assert_eq!(desk.run(&["whoami"]).await.status, 0);
+    assert_eq!(desk.run(&["logout"]).await.status, 0);
+
+    let ended = desk.run(&["login", "--ca-file", &password]).await;
+    assert!(ended.err.contains("it holds no certificates (PEM)"), "{ended:?}");
 }
 
 #[tokio::test]

@@ -491,6 +491,28 @@ async fn a_stop_lets_running_requests_finish_and_closes_idle_connections() {
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 
+/// Where another process takes over the socket, clients see nothing of it.
+#[tokio::test]
+async fn a_request_that_is_on_its_way_at_a_stop_is_answered() {
+    let server = start(Limits::default()).await;
+    let request = b"GET /hallmark/v1/who HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut used = server.connect().await;
+    used.write_all(request).await.unwrap();
+    assert_eq!(status(&heard(&mut used).await), "200");
+    let mut fresh = server.connect().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.stop.cancel();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for stream in [&mut used, &mut fresh] {
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(status(&answer), "200", "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+    server.task.await.unwrap();
+}
+
 #[tokio::test]
 async fn only_trusted_proxies_name_the_client() {
     let server = start(Limits::default()).await;

@@ -176,6 +176,8 @@ fn an_instance_does_from_its_first_to_its_last_command_what_is_documented() {
 fn copies(owner: &mut Owner) {
     let (backup, other) = (owner.path("backup.tar"), owner.path("other"));
     owner.note("backup", &[&backup]);
+    let bundle = owner.path("acme.bundle");
+    owner.note("export store", &["acme", &bundle]);
     std::fs::create_dir(&other).unwrap();
     std::fs::copy(owner.path("data/passphrase"), owner.path("other/passphrase")).unwrap();
     owner.note("restore", &[&backup, "--data", &other, "--revision-floor", "3"]);
@@ -257,6 +259,7 @@ fn compare(printed: &BTreeMap<&'static str, Value>) {
         "backup",
         "restore",
         "migrate",
+        "export store",
         "key ",
         "assertion ",
     ];

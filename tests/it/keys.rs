@@ -430,6 +430,7 @@ async fn a_delegated_brand_gets_requests_and_adopts_what_another_root_answers() 
         name: None,
         delegated: true,
         admin: None,
+        factory: None,
     };
     let brand: Brand = instance::create_brand(&app, &InstanceCtx::local(), new.clone())
         .await
@@ -706,6 +707,7 @@ async fn the_key_manager_signs_with_opened_keys_only_and_logs_it_first() {
         name: None,
         delegated: false,
         admin: None,
+        factory: None,
     };
     let other = instance::create_brand(&app, &InstanceCtx::local(), other)
         .await

@@ -10,10 +10,14 @@
 )]
 
 mod administrators;
+mod airgap;
+mod airgap_factory;
 mod architecture;
 mod assertion_verify;
 mod backup;
 mod blobs;
+#[cfg(feature = "s3")]
+mod bucket;
 mod cli;
 #[path = "../conformance/mod.rs"]
 mod conformance;
@@ -30,6 +34,7 @@ mod harness;
 mod instance_cli;
 mod key_roll;
 mod keys;
+mod monitoring;
 mod office;
 mod owner;
 mod people;
@@ -45,6 +50,8 @@ mod storage;
 mod storage_crash;
 mod store;
 mod templates;
+mod tls;
+mod traces;
 mod vault;
 mod vectors;
 mod web;

@@ -126,6 +126,7 @@ impl Office {
             reports: Arc::default(),
             numbers: Arc::default(),
             fleet: Arc::default(),
+            gauges: Arc::default(),
             models: Arc::default(),
         });
         let router = hallmark::http::router(&app, Metrics::default()).unwrap();

@@ -158,9 +158,11 @@ fn an_instance_is_made_once_and_its_owner_can_look_after_it_with_and_without_a_s
     );
 
     assert_eq!(home.json(&["status"])["server"], "stopped");
+    assert!(home.bad(3, &["status", "--running"]).contains("none runs there"));
     let alone = home.good(&["trust", "export"]);
     home.serve();
     assert_eq!(home.json(&["status"])["server"], "running");
+    assert_eq!(home.json(&["status", "--running"])["server"], "running");
     assert_eq!(home.good(&["trust", "export"]), alone);
     let padded = assertions(&home.good(&[
         "trust",

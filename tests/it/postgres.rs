@@ -2,7 +2,7 @@
 //! create databases; without it these cases do not run and say so. `.ci/run` starts a server and sets it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use hallmark::adapters::postgres::Postgres;
@@ -10,21 +10,26 @@ use hallmark::app::audit::{self, Checkpoints};
 use hallmark::app::members::{self, Confirmed};
 use hallmark::app::{InstanceCtx, StoreCtx};
 use hallmark::domain::access::Role;
+use hallmark::domain::fleet::ProductionMap;
 use hallmark::domain::vault::{Reservation, SerialState};
-use hallmark::ports::{Change, Commit, CommitOutcome, Storage, StoreError};
+use hallmark::ports::{
+    AuditFilter, Change, Commit, CommitOutcome, Mark, SerialLedger as _, Storage, StoreError,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::conformance::{Engine, samples};
 use crate::office::{BRAND, Office};
 
 /// A database of its own on the test server; dropped at the end.
-struct Database {
+pub(crate) struct Database {
     server: String,
     name: String,
     url: String,
 }
 
 impl Database {
-    async fn fresh() -> Option<Self> {
+    pub(crate) async fn fresh() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let Ok(server) = std::env::var("HALLMARK_TEST_POSTGRES") else {
             eprintln!(
@@ -89,6 +94,10 @@ impl Engine for Database {
 }
 
 crate::conformance_tests!(match Database::fresh().await {
+    Some(database) => database,
+    None => return,
+});
+crate::process_tests!(match Database::fresh().await {
     Some(database) => database,
     None => return,
 });
@@ -328,4 +337,382 @@ async fn a_process_hears_what_others_change() {
     assert!(other.generation().is_some_and(|now| now > before));
     one.close().await.unwrap();
     assert_eq!(one.generation(), None);
+}
+
+/// A transaction that began first and ends last is not missed, and nobody waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_told_in_whatever_order_they_end() {
+    let Some(database) = Database::fresh().await else {
+        return;
+    };
+    let storage = database.open().await;
+    let store = crate::conformance::fleet::store();
+    let write = async |tag: &str| {
+        let map = ProductionMap::new("one".parse().unwrap(), tag.parse().unwrap());
+        let commit = Commit {
+            records: vec![Change::create(&map)],
+            ..Commit::default()
+        };
+        samples::done(&*storage, commit).await;
+    };
+    let first = Commit {
+        records: vec![Change::create(&store)],
+        ..Commit::default()
+    };
+    samples::done(&*storage, first).await;
+    let mut mark = storage.mark().await.unwrap().unwrap();
+    let mut tags = async || {
+        let changes = storage.changes(&mark).await.unwrap().unwrap();
+        mark = changes.mark;
+        let tags = changes
+            .records
+            .into_iter()
+            .map(|(_, found)| found.key.0[1].clone());
+        tags.collect::<Vec<_>>()
+    };
+    let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let running = tokio::spawn(connection);
+    let early = "INSERT INTO production_map (store_id, tag, version, doc) VALUES ('one', 'early', 1, '{}')";
+    client.batch_execute("BEGIN").await.unwrap();
+    client.batch_execute(early).await.unwrap();
+    write("late").await;
+    assert_eq!(tags().await, ["late"]);
+    write("later").await;
+    client.batch_execute("COMMIT").await.unwrap();
+    let mut both = tags().await;
+    both.sort_unstable();
+    assert_eq!(both, ["early", "later"]);
+    assert_eq!(tags().await, [""; 0]);
+    drop(client);
+    running.await.unwrap().unwrap();
+}
+
+/// A program goes on beside a schema that is newer than itself, if that suits it; it makes no copies of what it does not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn newer_schemas_are_judged_by_whom_they_suit() {
+    let Some(database) = Database::fresh().await else {
+        return;
+    };
+    let storage = database.open().await;
+    assert!(storage.export().await.is_ok());
+    let newer = "UPDATE schema_format SET version = version + 2";
+    statement(&database.url, newer).await;
+    // What a later migration leaves behind here: programs before it do not know it.
+    let applied = "INSERT INTO refinery_schema_history SELECT max(version) + 1, 'later', applied_on, checksum
+                   FROM refinery_schema_history GROUP BY applied_on, checksum ORDER BY 1 DESC LIMIT 1";
+    statement(&database.url, applied).await;
+    storage.ping().await.expect("one that runs goes on");
+    let again = database.open().await;
+    let commit = Commit {
+        records: vec![Change::create(&crate::conformance::fleet::device("beside"))],
+        ..Commit::default()
+    };
+    samples::done(&*again, commit).await;
+    let Err(refused) = again.export().await else {
+        panic!("a copy was made of what is not known");
+    };
+    assert!(
+        refused.to_string().contains("would leave out what is new"),
+        "{refused}"
+    );
+
+    statement(&database.url, "UPDATE schema_format SET oldest = version").await;
+    let refused = Postgres::open(&database.url).await.expect_err("it does not suit");
+    assert!(
+        refused.to_string().contains("start a newer hallmark"),
+        "{refused}"
+    );
+}
+
+/// What was told long ago is forgotten, and who did not hear of it knows that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_changes_are_forgotten() {
+    let Some(database) = Database::fresh().await else {
+        return;
+    };
+    let storage = database.open().await;
+    let before = storage.mark().await.unwrap().unwrap();
+    let write = async |storage: &dyn Storage, serial: &str| {
+        let commit = Commit {
+            records: vec![Change::create(&crate::conformance::fleet::device(serial))],
+            ..Commit::default()
+        };
+        samples::done(storage, commit).await;
+    };
+    write(&*storage, "old").await;
+    statement(
+        &database.url,
+        "UPDATE fleet_change SET at = at - interval '2 hours'",
+    )
+    .await;
+    write(&*storage, "new").await;
+    let after = storage.mark().await.unwrap().unwrap();
+    // The first look clears.
+    assert!(storage.changes(&before).await.unwrap().is_none());
+    let since = storage.changes(&after).await.unwrap().unwrap();
+    assert!(since.records.is_empty());
+    let (client, connection) = tokio_postgres::connect(&database.url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let running = tokio::spawn(connection);
+    let left = client
+        .query("SELECT key[3] FROM fleet_change", &[])
+        .await
+        .unwrap();
+    let left: Vec<String> = left.iter().map(|row| row.get(0)).collect();
+    assert_eq!(left, ["new"]);
+    drop(client);
+    running.await.unwrap().unwrap();
+    // Another server has other numbers.
+    let other = Mark(format!("0.5 {}", after.0.split_once(' ').unwrap().1));
+    assert!(storage.changes(&other).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_heard_nothing_for_too_long_knows_it() {
+    let Some(database) = Database::fresh().await else {
+        return;
+    };
+    let forget = async || {
+        let sql = "UPDATE fleet_change_gone SET xid = pg_current_xact_id()";
+        statement(&database.url, sql).await;
+    };
+    crate::device::processes::who_heard_nothing_for_too_long_knows_it(&database, forget).await;
+}
+
+/// A line to the database that can be cut at the worst moment: after a COMMIT was sent, before its answer comes back.
+struct Line {
+    url: String,
+    armed: Arc<AtomicBool>,
+}
+
+impl Line {
+    async fn to(database: &Database) -> Self {
+        let mut url = url::Url::parse(&database.url).unwrap();
+        let server = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+        url.set_query(Some("sslmode=disable"));
+        let armed = Arc::<AtomicBool>::default();
+        let trigger = Arc::clone(&armed);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect((server.0.as_str(), server.1)).await.unwrap();
+                tokio::spawn(carry(client, server, Arc::clone(&trigger)));
+            }
+        });
+        Self {
+            url: url.to_string(),
+            armed,
+        }
+    }
+}
+
+async fn carry(mut client: TcpStream, mut server: TcpStream, armed: Arc<AtomicBool>) {
+    let (mut question, mut answer) = ([0; 16_384], [0; 16_384]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut question) => {
+                let Ok(length @ 1..) = read else { return };
+                let sent = &question[..length];
+                server.write_all(sent).await.unwrap();
+                if sent.windows(6).any(|word| word == b"COMMIT") && armed.swap(false, Ordering::AcqRel) {
+                    // The server commits, and nobody hears of it.
+                    let _answer = server.read(&mut answer).await;
+                    return;
+                }
+            }
+            read = server.read(&mut answer) => {
+                let Ok(length @ 1..) = read else { return };
+                if client.write_all(&answer[..length]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn every_entry() -> AuditFilter {
+    AuditFilter {
+        limit: 100,
+        ..AuditFilter::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_holds_nobody_up() {
+    let Some(database) = Database::fresh().await else {
+        return;
+    };
+    let line = Line::to(&database).await;
+    let one = Postgres::open(&line.url).await.unwrap();
+    let other = database.open().await;
+    let create = |name: &str| Commit {
+        records: vec![Change::create(&samples::account(name))],
+        audit: vec![samples::event("account.create", name)],
+        ..Commit::default()
+    };
+    samples::done(&one, create("ada")).await;
+
+    // It is there, its audit entry too; what comes after it is linked to a chain that nobody else writes.
+    line.armed.store(true, Ordering::Release);
+    let lost = one.commit(create("bob")).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    for name in ["bob", "cyd"] {
+        let again = once_connected(async || one.commit(create(name)).await)
+            .await
+            .unwrap();
+        assert_eq!(again == CommitOutcome::Done, name == "cyd", "{again:?}");
+    }
+    let entries = other.audit_entries(&every_entry()).await.unwrap();
+    assert_eq!(entries.len(), 3);
+    assert_eq!(other.heads().await.unwrap().len(), 2);
+
+    // A claim nobody knows of is given up by whoever looks, while the process that made it goes on.
+    line.armed.store(true, Ordering::Release);
+    let lost = one.claim(samples::claim("SN1", 'a', 1)).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable(_))), "{lost:?}");
+    let kept = samples::place(
+        once_connected(async || one.claim(samples::claim("SN2", 'a', 2)).await)
+            .await
+            .unwrap(),
+    );
+    let mut voided = Vec::new();
+    for _ in 0..100 {
+        voided.extend(other.void_abandoned(100).await.unwrap());
+        if !voided.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let serials: Vec<&str> = voided.iter().map(|gone| gone.device.serial.as_str()).collect();
+    assert_eq!(serials, ["SN1"]);
+    one.issue(
+        &kept,
+        samples::signed(&kept),
+        samples::event("serial.sign", "SN2"),
+    )
+    .await
+    .unwrap();
+    assert!(other.check().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn commits_are_synced_whatever_the_server_is_set_to() {
+    let Some(database) = Database::fresh().await else {
+        return;
+    };
+    drop(database.open().await);
+    let name = &database.name;
+    statement(
+        &database.url,
+        &format!(
+            "ALTER DATABASE {name} SET synchronous_commit = off; \
+             CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF current_setting('synchronous_commit') <> 'on' THEN RAISE 'not synced'; END IF; RETURN NULL; END $$; \
+             CREATE TRIGGER look AFTER INSERT ON audit_entry EXECUTE FUNCTION look()"
+        ),
+    )
+    .await;
+    let storage = database.open().await;
+    samples::issue(&*storage, samples::claim("SN1", 'a', 1)).await;
+    assert_eq!(storage.audit_entries(&every_entry()).await.unwrap().len(), 1);
+}
+
+/// How the server sees the connections of a process.
+async fn encrypted(database: &Database) -> Vec<bool> {
+    let (client, connection) = tokio_postgres::connect(&database.server, tokio_postgres::NoTls)
+        .await
+        .expect("the test server");
+    tokio::spawn(connection);
+    let rows = client
+        .query(
+            "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+             WHERE datname = $1 AND application_name = 'hallmark'",
+            &[&database.name],
+        )
+        .await
+        .unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn the_server_is_who_its_authority_says() {
+    let (Some(database), Ok(tls)) = (
+        Database::fresh().await,
+        std::env::var("HALLMARK_TEST_POSTGRES_TLS"),
+    ) else {
+        eprintln!("NOT RUN: TLS to PostgreSQL; tests/postgres.sh starts a server that speaks it");
+        return;
+    };
+    let open = async |host: &str, options: &str| {
+        let mut url = url::Url::parse(&database.url).unwrap();
+        url.set_host(Some(host)).unwrap();
+        if options.contains("sslcert") {
+            url.set_username("witness").unwrap();
+        }
+        let options = options.replace("TLS", &tls);
+        Postgres::open(&format!("{url}?{options}")).await
+    };
+    for (number, (host, options, encrypts)) in [
+        ("localhost", "sslmode=verify-full&sslrootcert=TLS/ca.pem", true),
+        ("127.0.0.1", "sslmode=verify-ca&sslrootcert=TLS/ca.pem", true),
+        ("127.0.0.1", "sslmode=require&sslrootcert=TLS/ca.pem", true),
+        ("127.0.0.1", "sslmode=require", true),
+        ("127.0.0.1", "", true),
+        ("127.0.0.1", "sslmode=disable", false),
+        (
+            "localhost",
+            "sslmode=verify-full&sslrootcert=TLS/ca.pem&sslcert=TLS/witness.pem&sslkey=TLS/witness.key",
+            true,
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let storage = open(host, options)
+            .await
+            .unwrap_or_else(|e| panic!("{host} {options}: {e}"));
+        // Who writes, and who listens.
+        samples::issue(
+            &storage,
+            samples::claim(&format!("SN{number}"), 'a', number as u64),
+        )
+        .await;
+        let seen = encrypted(&database).await;
+        assert!(
+            seen.len() >= 2 && seen.iter().all(|ssl| *ssl == encrypts),
+            "{host} {options}: {seen:?}"
+        );
+        storage.close().await.unwrap();
+        disconnect(&database).await;
+    }
+    for (host, options, why) in [
+        (
+            "127.0.0.1",
+            "sslmode=verify-full&sslrootcert=TLS/ca.pem",
+            "not valid for name",
+        ),
+        (
+            "localhost",
+            "sslmode=verify-full&sslrootcert=TLS/other.pem",
+            "UnknownIssuer",
+        ),
+        (
+            "127.0.0.1",
+            "sslmode=verify-ca&sslrootcert=TLS/other.pem",
+            "UnknownIssuer",
+        ),
+        ("localhost", "sslmode=verify-full", "UnknownIssuer"),
+        (
+            "localhost",
+            "sslmode=verify-full&sslrootcert=TLS/ca.pem&sslcert=TLS/other.pem&sslkey=TLS/other.key",
+            "",
+        ),
+    ] {
+        let error = open(host, options).await.expect_err(options).to_string();
+        assert!(error.contains(why), "{host} {options}: {error}");
+    }
 }

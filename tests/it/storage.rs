@@ -22,6 +22,7 @@ mod memory {
     }
 
     crate::conformance_tests!(InMemory(Memory::new()));
+    crate::process_tests!(InMemory(Memory::new()));
 }
 
 mod sled {

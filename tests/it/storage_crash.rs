@@ -89,6 +89,7 @@ async fn write(storage: &dyn Storage, number: u64) {
                 samples::event("account.create", "x"),
                 samples::event("assertion.import", "x"),
             ],
+            ..Commit::default()
         };
         assert_eq!(storage.commit(commit).await.unwrap(), CommitOutcome::Done);
         report(&format!("committed {number}"));

@@ -2,8 +2,9 @@
 //!
 //! `hallmark-backup.json`, then `rows/NNNNNN.jsonl` (a row as JSON on each line, in the order of
 //! [`crate::ports::Transfer::export`]), `blobs/ID` and `summary.json`. A file that was cut off has no summary, and is
-//! not taken for a backup.
+//! not taken for a backup. Bundles for another instance have a layout of their own (`bundle`).
 
+mod bundle;
 mod cipher;
 
 use std::io::{self, BufRead as _, Read, Write};
@@ -11,6 +12,7 @@ use std::io::{self, BufRead as _, Read, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use bundle::{BundleTaker, BundleWriter, read_bundle};
 pub use cipher::{Keys, decrypt, encrypt};
 
 use crate::domain::blob::BlobId;

@@ -17,6 +17,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
@@ -40,6 +41,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     buffers: Arc<Buffers>,
     hands: Arc<Hands>,
+    /// The folders, by first byte, whose own names are known to be on the disk.
+    folders: [AtomicBool; 256],
 }
 
 impl FileBlobs {
@@ -55,8 +58,12 @@ impl FileBlobs {
             clock,
             buffers: Arc::default(),
             hands: Arc::new(hands),
+            folders: [const { AtomicBool::new(false) }; 256],
         };
         let prepared = make_directory(&inner.staging()).and_then(|()| {
+            // What is kept must not go with the directory it is in.
+            let above = inner.root.parent().filter(|above| !above.as_os_str().is_empty());
+            File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
             let _alone = inner.lock()?;
             inner.clear_staging()
         });
@@ -89,6 +96,22 @@ impl Inner {
 
     fn path(&self, id: &BlobId) -> PathBuf {
         self.folder(id).join(id.to_string())
+    }
+
+    /// The folder of a blob, there and on the disk under its name. That it is there says nothing: whoever made it may
+    /// not have synced it yet, or was killed before.
+    fn lasting_folder(&self, id: &BlobId) -> io::Result<PathBuf> {
+        let folder = self.folder(id);
+        let [first, ..] = id.as_bytes();
+        let lasting = self.folders.get(usize::from(*first));
+        if lasting.is_none_or(|lasting| !lasting.load(Ordering::Acquire)) {
+            make_directory(&folder)?;
+            File::open(&self.root)?.sync_all()?;
+            if let Some(lasting) = lasting {
+                lasting.store(true, Ordering::Release);
+            }
+        }
+        Ok(folder)
     }
 
     /// Keeps others from making, keeping and removing files until the handle is dropped.

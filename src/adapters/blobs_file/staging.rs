@@ -14,7 +14,7 @@ use rustix::fs::{Timespec, Timestamps};
 use tokio::sync::Notify;
 
 use super::hands::{Hands, Turn};
-use super::{Inner, blocking, make_directory, unavailable};
+use super::{Inner, blocking, unavailable};
 use crate::domain::blob::{BlobDigest, BlobId, BlobIdHasher, Sha512Hasher};
 use crate::ports::{BlobError, Staged, Staging};
 
@@ -84,11 +84,7 @@ impl StagedFile {
         };
         rustix::fs::futimens(&self.file, &times)?;
         self.file.sync_all()?;
-        let folder = self.store.folder(id);
-        if !folder.exists() {
-            make_directory(&folder)?;
-            File::open(&self.store.root)?.sync_all()?;
-        }
+        let folder = self.store.lasting_folder(id)?;
         let _alone = self.store.lock()?;
         std::fs::rename(&self.path, self.store.path(id))?;
         File::open(folder)?.sync_all()

@@ -4,6 +4,7 @@
 mod assertions;
 mod audit;
 mod blobs;
+mod changes;
 mod registry;
 mod serials;
 mod transfer;
@@ -39,6 +40,7 @@ pub struct Memory {
 #[derive(Clone, Debug, Default)]
 struct State {
     records: Records,
+    changes: changes::Log,
     assertions: assertions::Shelf,
     ledger: Ledger,
     journal: Journal,
@@ -117,7 +119,11 @@ impl Storage for Memory {
             Ok(plan) => plan,
             Err(refusal) => return Ok(refusal),
         };
+        state.ledger.load(commit.serials)?;
         state.records.apply(records);
+        state
+            .changes
+            .note(commit.records.iter().map(|change| (change.kind, &change.key)));
         state.assertions.apply(assertions);
         for event in commit.audit {
             state.journal.append(&self.writer, event);

@@ -87,6 +87,11 @@ impl Records {
         Ok(())
     }
 
+    /// The record with this key.
+    pub(super) fn get(&self, kind: Kind, key: &Key) -> Option<StoredRecord> {
+        self.rows.get(&(kind, key.clone())).map(|row| row.record.clone())
+    }
+
     pub(super) fn apply(&mut self, plan: Plan) {
         for (place, row) in plan.rows {
             match row {
@@ -151,12 +156,7 @@ impl Records {
 impl Registry for Memory {
     async fn record(&self, kind: Kind, key: &Key) -> Result<Option<StoredRecord>, StoreError> {
         tokio::task::yield_now().await; // others take their turn, as with an engine that works on disk
-        Ok(self
-            .lock()?
-            .records
-            .rows
-            .get(&(kind, key.clone()))
-            .map(|row| row.record.clone()))
+        Ok(self.lock()?.records.get(kind, key))
     }
 
     async fn by_unique(

@@ -183,6 +183,11 @@ impl Ledger {
         true
     }
 
+    /// What is judged of a serial.
+    pub(super) fn standing_of(&self, device: &DeviceId) -> Option<Standing> {
+        self.standings.get(device).map(|row| row.standing)
+    }
+
     /// Puts a judgement; false if there is one.
     pub(super) fn import_standing(&mut self, row: StandingRow) -> bool {
         self.standings.insert(row.device.clone(), row).is_none()
@@ -215,7 +220,7 @@ impl Ledger {
         SerialHistory {
             last_revision: self.of_device(device).next().map_or(0, |row| row.revision),
             last_key: last.map(|row| row.device_key.clone()),
-            standing: self.standings.get(device).map(|row| row.standing),
+            standing: self.standing_of(device),
             serials_of_model: serials.unwrap_or_default(),
             approval,
         }
@@ -279,7 +284,8 @@ impl Ledger {
         })
     }
 
-    fn load(&mut self, rows: Vec<SerialRow>) -> Result<(), StoreError> {
+    /// Adds finished rows, all or none.
+    pub(super) fn load(&mut self, rows: Vec<SerialRow>) -> Result<(), StoreError> {
         let mut new = std::collections::BTreeSet::new();
         for row in &rows {
             let there = self
@@ -421,6 +427,7 @@ impl SerialLedger for Memory {
                 model: model.clone(),
                 serial: serial.clone(),
             };
+            state.changes.note_standing(&device);
             match standing {
                 Some(standing) => {
                     let row = StandingRow {
@@ -438,7 +445,7 @@ impl SerialLedger for Memory {
     }
 
     async fn standing(&self, device: &DeviceId) -> Result<Option<Standing>, StoreError> {
-        Ok(self.lock()?.ledger.standings.get(device).map(|row| row.standing))
+        Ok(self.lock()?.ledger.standing_of(device))
     }
 
     async fn standings(

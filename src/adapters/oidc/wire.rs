@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 
+use crate::outgoing::http_client;
+
 /// Time for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Time for a request with its answer. A person waits for it.
@@ -49,18 +51,13 @@ pub(super) struct Wire(reqwest::Client);
 impl Wire {
     /// For the provider at `issuer`: over TLS it has to have a certificate the system trusts.
     pub(super) fn new(issuer: &str) -> Result<Self, WireError> {
-        // Fails only when a provider is installed already, which is as good.
-        let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
+        let client = http_client(issuer)
             .user_agent(concat!("hallmark/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .timeout(WHOLE);
-        if issuer.starts_with("http:") {
-            // Plain HTTP needs no certificates: do not insist on a trust store.
-            builder = builder.tls_certs_only([]);
-        }
-        Ok(Self(builder.build()?))
+            .timeout(WHOLE)
+            .build()?;
+        Ok(Self(client))
     }
 
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, WireError> {

@@ -6,41 +6,40 @@
 //! one of them is gone, `news` how they hear what others changed.
 
 mod abandoned;
+mod address;
 mod assertions;
 mod audit;
+mod changes;
 mod check;
 mod claims;
 mod decisions;
 mod ledger;
 mod news;
 mod records;
+mod schema;
 mod session;
 mod transfer;
 mod writer;
 
-use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
-use tokio_postgres::NoTls;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 
 use crate::domain::audit::Checkpoint;
 use crate::domain::time::Timestamp;
 use crate::ports::{Commit, CommitOutcome, Storage, StoreError};
 
+use address::Address;
 use news::News;
 use writer::{Answer, Op, Writer};
 
-mod embedded {
-    refinery::embed_migrations!("src/adapters/postgres/migrations");
-}
-
 /// Connections kept for reads, besides the writer's.
 const POOL_SIZE: usize = 16;
-/// The schema version this binary works with.
-const FORMAT: i32 = 10;
+/// How long a read waits for a connection. Longer means that the database is away or far too slow: devices come back later.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A PostgreSQL database as storage.
 #[derive(Debug)]
@@ -50,38 +49,42 @@ pub struct Postgres {
     /// Commits of this process so far, and announcements of others.
     commits: Arc<AtomicU64>,
     news: News,
+    clearing: changes::Clearing,
 }
 
 impl Postgres {
-    /// Connects to `url` (`postgres://…`), brings the schema up to date and starts the writer.
+    /// Connects to `url` (`postgres://…`, see `address`), brings the schema up to date and starts the writer.
     ///
     /// # Errors
-    /// `Unavailable` if the server cannot be reached or refuses; `Corrupt` if the schema is newer than this binary.
+    /// `Unavailable` if the server cannot be reached or refuses; `Corrupt` if the schema is newer than this program can work
+    /// with (see `schema`).
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let config = tokio_postgres::Config::from_str(url)
-            .map_err(|e| StoreError::Unavailable(format!("cannot read the database URL: {e}")))?;
-        let listener = config.clone();
+        let address = Address::parse(url)?;
         let manager = Manager::from_config(
-            config,
-            NoTls,
+            address.config.clone(),
+            address.tls.clone(),
             ManagerConfig {
                 recycling_method: RecyclingMethod::Fast,
             },
         );
         let pool = Pool::builder(manager)
             .max_size(POOL_SIZE)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(PATIENCE))
+            .create_timeout(Some(PATIENCE))
             .build()
             .map_err(|e| StoreError::Unavailable(format!("cannot set up the connection pool: {e}")))?;
-        migrate(&pool).await?;
+        schema::prepare(&pool).await?;
         let writer = Writer::start(pool.clone());
         let commits = Arc::<AtomicU64>::default();
-        let news = News::start(listener, Arc::clone(&commits));
+        let news = News::start(address, Arc::clone(&commits));
         news.wait().await;
         Ok(Self {
             pool,
             writer,
             news,
             commits,
+            clearing: changes::Clearing::default(),
         })
     }
 
@@ -91,47 +94,10 @@ impl Postgres {
 }
 
 async fn connect(pool: &Pool) -> Result<Object, StoreError> {
-    pool.get()
-        .await
-        .map_err(|e| StoreError::Unavailable(e.to_string()))
-}
-
-async fn migrate(pool: &Pool) -> Result<(), StoreError> {
-    let mut client = connect(pool).await?;
-    // Two processes may start at once: the second waits here and then finds nothing to do.
-    client
-        .execute("SELECT pg_advisory_lock(7234091501)", &[])
-        .await
-        .map_err(failed)?;
-    let applied = async {
-        let known = client
-            .query_opt(
-                "SELECT 1 FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'schema_format'",
-                &[],
-            )
-            .await
-            .map_err(failed)?;
-        if known.is_some() {
-            let row = client.query_one("SELECT version FROM schema_format", &[]).await.map_err(failed)?;
-            let version: i32 = row.try_get(0).map_err(failed)?;
-            if version > FORMAT {
-                return Err(StoreError::Corrupt(format!(
-                    "the schema has version {version}, this hallmark knows up to {FORMAT}: start a newer hallmark"
-                )));
-            }
-        }
-        embedded::migrations::runner()
-            .run_async(&mut **client)
-            .await
-            .map_err(|e| StoreError::Unavailable(format!("cannot bring the schema up to date: {e}")))?;
-        Ok(())
-    }
-    .await;
-    client
-        .execute("SELECT pg_advisory_unlock(7234091501)", &[])
-        .await
-        .map_err(failed)?;
-    applied
+    pool.get().await.map_err(|error| match error {
+        PoolError::Backend(error) => failed(error),
+        other => StoreError::Unavailable(other.to_string()),
+    })
 }
 
 /// What a failed statement means to the caller: everything is worth another try.
@@ -139,9 +105,24 @@ async fn migrate(pool: &Pool) -> Result<(), StoreError> {
 fn failed(error: tokio_postgres::Error) -> StoreError {
     let text = match error.as_db_error() {
         Some(db) => format!("{} ({})", db.message(), db.code().code()),
-        None => error.to_string(),
+        None => with_reasons(&error),
     };
     StoreError::Unavailable(text)
+}
+
+/// An error with what it comes from: that a connection failed says little without why.
+fn with_reasons(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut reason = error.source();
+    while let Some(inner) = reason {
+        let why = inner.to_string();
+        if !text.contains(&why) {
+            text.push_str(": ");
+            text.push_str(&why);
+        }
+        reason = inner.source();
+    }
+    text
 }
 
 /// What a value that cannot be right means.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::AsyncMessage;
 
+use super::address::Address;
 use super::failed;
 use crate::ports::{Commit, Kind, StoreError};
 
@@ -49,13 +50,13 @@ pub(super) struct News {
 }
 
 impl News {
-    /// Begins to listen on the database of `config`; `commits` grows with every announcement.
-    pub(super) fn start(config: Config, commits: Arc<AtomicU64>) -> Self {
+    /// Begins to listen on the database at `address`; `commits` grows with every announcement.
+    pub(super) fn start(address: Address, commits: Arc<AtomicU64>) -> Self {
         let listening = Arc::<AtomicBool>::default();
         let ear = Arc::clone(&listening);
         let task = tokio::spawn(async move {
             loop {
-                let ended = listen(&config, &commits, &ear).await;
+                let ended = listen(&address, &commits, &ear).await;
                 let listened = ear.swap(false, Ordering::AcqRel);
                 if listened && let Err(error) = ended {
                     tracing::warn!(%error, "cannot hear what other processes change; everything is read anew until then");
@@ -95,8 +96,9 @@ impl Drop for News {
 }
 
 /// Listens on one connection until it ends.
-async fn listen(config: &Config, commits: &AtomicU64, listening: &AtomicBool) -> Result<(), StoreError> {
-    let (client, mut connection) = config.connect(NoTls).await.map_err(failed)?;
+async fn listen(address: &Address, commits: &AtomicU64, listening: &AtomicBool) -> Result<(), StoreError> {
+    let Address { config, tls } = address;
+    let (client, mut connection) = config.connect(tls.clone()).await.map_err(failed)?;
     let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
     let talk = async {
         client.batch_execute(LISTEN).await.map_err(failed)?;

@@ -129,7 +129,7 @@ fn conditions(columns: &[&str]) -> String {
     text
 }
 
-fn record(row: &Row, parts: usize) -> Result<StoredRecord, StoreError> {
+pub(super) fn record(row: &Row, parts: usize) -> Result<StoredRecord, StoreError> {
     let version: i64 = row.try_get(0).map_err(failed)?;
     let document: Document = row.try_get(1).map_err(failed)?;
     let key = (0..parts)

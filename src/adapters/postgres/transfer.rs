@@ -10,7 +10,9 @@ use tokio_postgres::{IsolationLevel, Row as Found};
 
 use super::claims::{approval_name, approval_of, standing_name, standing_of};
 use super::writer::Fault;
-use super::{Postgres, assertions, audit, corrupt, decisions, failed, ledger, records, signed, unsigned};
+use super::{
+    Postgres, assertions, audit, corrupt, decisions, failed, ledger, records, schema, signed, unsigned,
+};
 use crate::domain::audit::{AuditEvent, Checkpoint};
 use crate::domain::ident::DeviceId;
 use crate::domain::time::Timestamp;
@@ -188,9 +190,9 @@ impl Transfer for Postgres {
                 Err(error) => return drop(begun.send(Err(failed(error)))),
             };
             // The moment is that of the first statement.
-            let first = tx.query_one("SELECT version FROM schema_format", &[]).await;
-            let went = first.as_ref().is_ok();
-            drop(begun.send(first.map(drop).map_err(failed)));
+            let first = schema::is_all_known(&*tx).await;
+            let went = first.is_ok();
+            drop(begun.send(first));
             if went && let Err(error) = send_all(&tx, &sender).await {
                 drop(sender.send(Err(error)).await);
             }

@@ -1,5 +1,7 @@
 //! The writer: one task that turns whatever waits into one transaction, then answers all of it.
 
+use std::time::Duration;
+
 use deadpool_postgres::{Pool, Transaction};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -16,6 +18,9 @@ use crate::ports::{Commit, CommitOutcome, IssuedSerial, StoreError};
 const QUEUE: usize = 1024;
 /// Writes that share one transaction at most.
 const BATCH: usize = 128;
+/// How long a transaction may take. A commit that waits for a standby that is gone, or a server that stands still, would hold
+/// everybody up who comes after: devices are told to come back instead.
+const LIMIT: Duration = Duration::from_secs(15);
 /// Attempts when other processes get in the way (deadlock, serialisation failure).
 const ATTEMPTS: usize = 5;
 
@@ -77,6 +82,8 @@ pub(super) struct Batch<'t> {
     pub(super) head: ChainHead,
     /// What reservations made here belong to: see [`Session`].
     pub(super) owner: i64,
+    /// Whether there is one write only: what it refuses then takes all of the transaction back, without a savepoint.
+    alone: bool,
 }
 
 /// Why an operation did not go through.
@@ -150,19 +157,21 @@ fn closed() -> StoreError {
 }
 
 async fn run(pool: Pool, mut waiting: mpsc::Receiver<Waiting>) {
-    let mut random = [0; 16];
-    // A process that has no randomness cannot make keys either; the chain's name need only be unique.
-    if aws_lc_rs::rand::fill(&mut random).is_err() {
-        tracing::error!("cannot name the audit chain: the system has no randomness");
-    }
-    let mut head = ChainHead::new(uuid::Builder::from_random_bytes(random).into_uuid().to_string());
+    let mut head = new_chain();
     let mut sessions = Sessions::new(pool.clone());
     let mut batch = Vec::with_capacity(BATCH);
     let mut purged = std::time::Instant::now();
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        let answers = transact(&mut sessions, &batch, &mut head).await;
+        let answers = match tokio::time::timeout(LIMIT, transact(&mut sessions, &batch, &mut head)).await {
+            Ok(answers) => answers,
+            Err(_) => Err(StoreError::Unavailable(format!(
+                "the database did not answer within {} s",
+                LIMIT.as_secs()
+            ))),
+        };
         match answers {
             Ok(answers) => {
+                follow(&mut sessions, &batch, &answers);
                 for (Waiting { reply, .. }, answer) in batch.drain(..).zip(answers) {
                     // A caller that is gone has lost its answer, not its write.
                     let _gone = reply.send(answer);
@@ -170,6 +179,10 @@ async fn run(pool: Pool, mut waiting: mpsc::Receiver<Waiting>) {
             }
             Err(error) => {
                 tracing::error!(error = %failed_text(&error), "a batch of writes failed");
+                // Whether it was committed is not known, so neither is where the chain stands: this one ends here. A connection
+                // that is still there may be in the middle of it, or to a server that takes no writes any more.
+                sessions.lose();
+                head = new_chain();
                 for Waiting { reply, .. } in batch.drain(..) {
                     let _gone = reply.send(Err(StoreError::Unavailable(failed_text(&error))));
                 }
@@ -178,6 +191,31 @@ async fn run(pool: Pool, mut waiting: mpsc::Receiver<Waiting>) {
         if purged.elapsed().as_secs() >= 60 {
             purged = std::time::Instant::now();
             purge(&pool).await;
+        }
+    }
+}
+
+/// The audit chain of a process, or of what it writes after it lost sight of the one before.
+fn new_chain() -> ChainHead {
+    let mut random = [0; 16];
+    // A process that has no randomness cannot make keys either; the chain's name need only be unique.
+    if aws_lc_rs::rand::fill(&mut random).is_err() {
+        tracing::error!("cannot name the audit chain: the system has no randomness");
+    }
+    ChainHead::new(uuid::Builder::from_random_bytes(random).into_uuid().to_string())
+}
+
+/// Keeps track of what somebody works on here.
+fn follow(sessions: &mut Sessions, waiting: &[Waiting], answers: &[Result<Answer, StoreError>]) {
+    for (Waiting { op, .. }, answer) in waiting.iter().zip(answers) {
+        match (op, answer) {
+            (Op::Claim(_), Ok(Answer::Claim(ClaimOutcome::Reserved(reservation)))) => {
+                sessions.opened(reservation);
+            }
+            (Op::Issue { reservation, .. } | Op::Void(reservation), Ok(_)) => sessions.closed(reservation),
+            // Refused: it is void or issued already.
+            (Op::Void(reservation), Err(StoreError::Refused(_))) => sessions.closed(reservation),
+            _ => {}
         }
     }
 }
@@ -204,6 +242,7 @@ async fn transact(
             tx: &tx,
             head: head.clone(),
             owner: *owner,
+            alone: waiting.len() == 1,
         };
         let mut applied = apply_all(&mut batch, waiting).await;
         let moved = batch.head;
@@ -213,6 +252,10 @@ async fn transact(
             applied = Err(error);
         }
         match applied {
+            Ok(answers) if refuses_all(&answers) => {
+                tx.rollback().await.map_err(failed)?;
+                return Ok(answers);
+            }
             Ok(answers) => match tx.commit().await {
                 Ok(()) => {
                     *head = moved;
@@ -230,6 +273,11 @@ async fn transact(
             }
         }
     }
+}
+
+/// Whether this was one commit, and nothing of it is to stay.
+fn refuses_all(answers: &[Result<Answer, StoreError>]) -> bool {
+    matches!(answers, [Ok(Answer::Commit(outcome))] if *outcome != CommitOutcome::Done)
 }
 
 /// Whether other processes must hear of it.
@@ -308,9 +356,15 @@ async fn apply(batch: &mut Batch<'_>, op: &Op) -> Result<Answer, Fault> {
 
 /// All parts or none: a savepoint takes back what a later part refuses.
 async fn apply_commit(batch: &mut Batch<'_>, commit: &Commit) -> Result<CommitOutcome, Fault> {
-    batch.tx.batch_execute("SAVEPOINT one_commit").await?;
+    if !batch.alone {
+        batch.tx.batch_execute("SAVEPOINT one_commit").await?;
+    }
     let head = batch.head.clone();
     let outcome = async {
+        // First, since only they can be refused with an error: nothing else has to be taken back then.
+        if !commit.serials.is_empty() {
+            decisions::load(batch, &commit.serials).await?;
+        }
         for change in &commit.records {
             if let Some(refused) = records::apply(batch.tx, change).await? {
                 return Ok(refused);
@@ -327,6 +381,9 @@ async fn apply_commit(batch: &mut Batch<'_>, commit: &Commit) -> Result<CommitOu
         Ok::<_, Fault>(CommitOutcome::Done)
     }
     .await?;
+    if batch.alone {
+        return Ok(outcome);
+    }
     if outcome == CommitOutcome::Done {
         batch.tx.batch_execute("RELEASE SAVEPOINT one_commit").await?;
     } else {

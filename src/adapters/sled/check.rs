@@ -13,6 +13,7 @@ use super::{assertions, rows};
 use crate::domain::access::{Account, Brand, Membership, StoreInvite, StoreRecord, Token};
 use crate::domain::assertion::AssertionType;
 use crate::domain::audit::{AuditEvent, ChainHead, entry_hash};
+use crate::domain::bundle::BundleSource;
 use crate::domain::catalog::{
     CatalogHead, DeltaRecord, DeviceReport, Inclusion, Override, PushRecord, RevisionRecord, ShareInvite,
     SnapRecord, UploadRecord,
@@ -22,7 +23,9 @@ use crate::domain::ident::{BrandId, DeviceId, ModelName};
 use crate::domain::mail::OutgoingMail;
 use crate::domain::numbers::SnapDay;
 use crate::domain::review::{GrantRequest, ReviewRecord};
-use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SerialState, SigningKey};
+use crate::domain::vault::{
+    FactoryBox, FactorySite, Instance, ModelRecord, RemodelRule, SerialState, SigningKey,
+};
 use crate::ports::{Kind, Record, StoreError};
 
 /// One line per thing that is wrong.
@@ -100,6 +103,8 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::SigningKey => parse::<SigningKey>(&json),
             Kind::Model => parse::<ModelRecord>(&json),
             Kind::RemodelRule => parse::<RemodelRule>(&json),
+            Kind::FactorySite => parse::<FactorySite>(&json),
+            Kind::FactoryBox => parse::<FactoryBox>(&json),
             Kind::Snap => parse::<SnapRecord>(&json),
             Kind::SnapRevision => parse::<RevisionRecord>(&json),
             Kind::Inclusion => parse::<Inclusion>(&json),
@@ -118,6 +123,7 @@ fn records(view: View<'_>, wrong: &mut Vec<String>) -> Result<(), StoreError> {
             Kind::Wave => parse::<WaveRecord>(&json),
             Kind::ProductionMap => parse::<ProductionMap>(&json),
             Kind::Exposure => parse::<Exposure>(&json),
+            Kind::BundleSource => parse::<BundleSource>(&json),
             Kind::Catalog => parse::<CatalogHead>(&json),
         }
     })?;

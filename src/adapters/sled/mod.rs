@@ -24,7 +24,7 @@ mod transfer;
 mod writer;
 
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -44,9 +44,9 @@ use crate::domain::time::Timestamp;
 use crate::domain::vault::claim::Approval;
 use crate::domain::vault::{ClaimOutcome, Reservation, SerialClaim, SerialRow, Standing};
 use crate::ports::{
-    ApprovalRow, AssertionFilter, AssertionStore, AuditFilter, AuditLog, Commit, CommitOutcome, IssuedSerial,
-    Key, Kind, LedgerStats, Registry, SerialFilter, SerialLedger, StandingRow, Storage, StoreError,
-    StoredAssertion, StoredRecord,
+    ApprovalRow, AssertionFilter, AssertionStore, AuditFilter, AuditLog, ChangeLog, Changes, Commit,
+    CommitOutcome, IssuedSerial, Key, Kind, LedgerStats, Mark, Registry, SerialFilter, SerialLedger,
+    StandingRow, Storage, StoreError, StoredAssertion, StoredRecord,
 };
 
 /// Storage in a directory of its own, for one process at a time. Dropped without [`Storage::close`], it leaves the
@@ -64,7 +64,18 @@ pub struct Sled {
 #[derive(Debug)]
 struct Database {
     writer: Writer,
+    /// A read failed, and nobody has found since that reads are good again.
+    unread: AtomicBool,
     _lock: File,
+}
+
+impl Database {
+    fn noted<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if matches!(read, Err(StoreError::Unavailable(_))) {
+            self.unread.store(true, Ordering::Relaxed);
+        }
+        read
+    }
 }
 
 impl Sled {
@@ -93,7 +104,11 @@ impl Sled {
         let writer = Writer::start(layers, journal, settler, chain, options.settle_at)
             .map_err(|error| open::no_threads(options, error))?;
         let earlier = rows::last_position(writer.view()).map_err(|error| open::unreadable(options, error))?;
-        let open = RwLock::new(Some(Arc::new(Database { writer, _lock: lock })));
+        let open = RwLock::new(Some(Arc::new(Database {
+            writer,
+            unread: AtomicBool::new(false),
+            _lock: lock,
+        })));
         Ok(Self {
             open,
             commits: Arc::default(),
@@ -109,7 +124,8 @@ impl Sled {
 
     /// A look-up of a few keys: quick enough to run where it is asked.
     fn look<T>(&self, read: impl FnOnce(View<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        read(self.database()?.writer.view())
+        let database = self.database()?;
+        database.noted(read(database.writer.view()))
     }
 
     /// A read that may take long: runs beside the event loop.
@@ -118,7 +134,7 @@ impl Sled {
         read: impl FnOnce(View<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let database = self.database()?;
-        let result = tokio::task::spawn_blocking(move || read(database.writer.view())).await;
+        let result = tokio::task::spawn_blocking(move || database.noted(read(database.writer.view()))).await;
         result.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a read was cut short: {error}"))))
     }
 
@@ -139,6 +155,9 @@ impl Storage for Sled {
                     if let Err(refusal) = registry::apply(tx, change)? {
                         return Ok(Answer::Unchanged(refusal));
                     }
+                }
+                if !commit.serials.is_empty() {
+                    claims::load(tx, commit.serials)?;
                 }
                 for (assertion, rule) in commit.assertions {
                     if let Err(refusal) = assertions::put(tx, assertion, rule)? {
@@ -178,19 +197,36 @@ impl Storage for Sled {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let trouble = self.database()?.writer.trouble();
+        let database = self.database()?;
+        let unread = database.unread.load(Ordering::Relaxed);
+        let trouble = unread || database.writer.trouble().is_some();
         self.write(move |tx| {
             let key = Bytes::new(Space::Meta).text("ping").bytes();
             tx.get(&key)?;
-            // After a failed write only another write tells whether the disk is well again.
-            Ok(if trouble.is_none() {
-                Answer::Unchanged(())
-            } else {
+            // After a failure only a write tells whether the disk is well again.
+            Ok(if trouble {
                 tx.put_small(key, Vec::new());
                 Answer::Durable(())
+            } else {
+                Answer::Unchanged(())
             })
         })
-        .await
+        .await?;
+        if unread {
+            let journal = Arc::clone(&database.writer.view().layers().journal);
+            // Past all that is kept in memory.
+            let read = tokio::task::spawn_blocking(move || journal::read_header(&journal)).await;
+            match read {
+                Ok(Ok(_)) => database.unread.store(false, Ordering::Relaxed),
+                Ok(Err(error)) => {
+                    return Err(StoreError::Unavailable(format!(
+                        "cannot read the journal: {error}"
+                    )));
+                }
+                Err(error) => return Err(StoreError::Unavailable(format!("a read was cut short: {error}"))),
+            }
+        }
+        Ok(())
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -210,6 +246,18 @@ impl Storage for Sled {
 
     async fn check(&self) -> Result<Vec<String>, StoreError> {
         self.read(check::check).await
+    }
+}
+
+/// One process at a time: there is nobody to follow.
+#[async_trait]
+impl ChangeLog for Sled {
+    async fn mark(&self) -> Result<Option<Mark>, StoreError> {
+        Ok(None)
+    }
+
+    async fn changes(&self, _: &Mark) -> Result<Option<Changes>, StoreError> {
+        Ok(None)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -155,7 +156,9 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
         .write(true)
         .open(&data_path)
         .map_err(at(&data_path))?;
-    for path in [directory, &index_path] {
+    // The names of what is in there, and of the directory itself: a file whose name is lost is lost.
+    let above = directory.parent().filter(|above| !above.as_os_str().is_empty());
+    for path in [&index_path, directory, above.unwrap_or(Path::new("."))] {
         File::open(path)
             .and_then(|directory| directory.sync_all())
             .map_err(at(path))?;
@@ -183,14 +186,19 @@ fn open_directory(options: &SledOptions, disk: Arc<dyn Disk>) -> Result<Opened, 
         run,
     };
     follows.put(&index)?;
-    settle(&index, &data, &Changes::new())?;
+    settle(&index, &data, &Changes::new()).inspect_err(|_| disown(directory))?;
     let layers = Arc::new(Layers::new(index, Arc::clone(&file)));
     let end =
-        catch_up(&layers, &file, &mut follows, &data, options.settle_at).map_err(|error| match error {
-            ReplayError::Read(error) => Why::File(journal_path.clone(), error),
-            ReplayError::Damaged(offset) => Why::Damaged(offset),
-            ReplayError::Apply(error) => Why::Store(error),
-        })?;
+        catch_up(&layers, &file, &*disk, &mut follows, &data, options.settle_at).map_err(
+            |error| match error {
+                ReplayError::Read(error) => Why::File(journal_path.clone(), error),
+                ReplayError::Damaged(offset) => Why::Damaged(offset),
+                ReplayError::Apply(error) => {
+                    disown(directory);
+                    Why::Store(error)
+                }
+            },
+        )?;
     if end.offset < length {
         tracing::warn!(
             bytes = length - end.offset,
@@ -343,6 +351,19 @@ fn discard(path: &Path) -> Result<(), Why> {
         .map_err(|error| Why::File(path.to_owned(), error))
 }
 
+/// Sees to it that the next start makes the index anew: writing it failed. What did not get to the disk may be read for
+/// now all the same, and be gone once it was closed in order.
+pub(super) fn disown(directory: &Path) {
+    let index = directory.join("index");
+    let discarded = discarded(&index);
+    let gone = remove(&discarded)
+        .and_then(|()| std::fs::rename(&index, &discarded))
+        .and_then(|()| File::open(directory)?.sync_all());
+    if let Err(error) = gone {
+        tracing::error!(%error, "cannot discard the index: delete {} before the next start", index.display());
+    }
+}
+
 /// Where an index goes to be deleted.
 fn discarded(path: &Path) -> PathBuf {
     path.with_extension("discarded")
@@ -384,14 +405,21 @@ const CATCH_UP_AT: usize = 65_536;
 
 /// Applies what the journal has from the mark on. The last changes stay in memory if they are not more than `few`: the
 /// first devices should not have to wait for many of them. The others go into the index.
+///
+/// The last frame is written and synced again: the run before may have ended because its sync failed. It can be read then,
+/// but the system takes it for written, and it might never get to the disk, while what follows it does. Before it there is
+/// none like it, since nothing is appended after a failed sync.
 fn catch_up(
     layers: &Layers,
     file: &File,
+    disk: &dyn Disk,
     follows: &mut Follows,
     data: &File,
     few: usize,
 ) -> Result<Mark, ReplayError> {
+    let (mut last, mut seen) = (follows.mark, follows.mark);
     let end = replay(file, follows.journal, follows.mark, |changes, mark| {
+        last = std::mem::replace(&mut seen, mark);
         let full = {
             let mut recent = layers.recent_mut();
             recent.active.extend(changes);
@@ -404,10 +432,14 @@ fn catch_up(
         if full.is_empty() {
             return Ok(());
         }
+        // The index must not be ahead of what the disk has of the journal.
+        write_again(file, disk, last, mark)
+            .map_err(|error| StoreError::Unavailable(format!("cannot write the journal: {error}")))?;
         settle(&layers.index, data, &full)?;
         follows.mark = mark;
         follows.put(&layers.index)
     })?;
+    write_again(file, disk, last, end).map_err(ReplayError::Read)?;
     if layers.recent().active.len() > few {
         // They are seen in the index before they go from memory.
         let rest = layers.recent().active.clone();
@@ -417,4 +449,15 @@ fn catch_up(
         follows.put(&layers.index).map_err(ReplayError::Apply)?;
     }
     Ok(end)
+}
+
+/// Writes what the journal holds between two marks once more, and syncs it.
+fn write_again(file: &File, disk: &dyn Disk, from: Mark, to: Mark) -> io::Result<()> {
+    let mut frame = vec![0; usize::try_from(to.offset - from.offset).unwrap_or_default()];
+    if frame.is_empty() {
+        return Ok(());
+    }
+    file.read_exact_at(&mut frame, from.offset)?;
+    disk.write(file, &frame, from.offset)?;
+    disk.sync(file)
 }

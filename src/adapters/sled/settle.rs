@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use super::encoding::{Decoder, Encoder, Key, Space};
 use super::journal::{Changes, Disk, Mark, Value};
 use super::layers::{Layers, from_index, index_error, to_index};
+use super::open::disown;
 use crate::ports::StoreError;
 
 /// Changes on their way into the index.
@@ -72,8 +73,9 @@ impl Settler {
             }
             let settled = catch_unwind(AssertUnwindSafe(|| self.settle(&part)))
                 .unwrap_or_else(|_| Err(StoreError::Unavailable("the index gave up".to_owned())));
-            if settled.is_ok() {
-                self.layers.recent_mut().frozen = None;
+            match settled {
+                Ok(()) => self.layers.recent_mut().frozen = None,
+                Err(_) => disown(&self.directory),
             }
             let settled = settled.map_err(|error| Unsettled::Failed(error.to_string()));
             if report.send(settled).is_err() {

@@ -26,7 +26,7 @@ pub(in crate::app) async fn check_with(
 }
 
 /// A database with `roots` and everything stored that is among `needs`.
-pub(super) async fn database(
+pub(in crate::app) async fn database(
     app: &App,
     roots: Vec<Assertion>,
     needs: impl IntoIterator<Item = Need>,

@@ -121,7 +121,7 @@ pub(super) fn owner(assertion: &Envelope) -> Option<&str> {
 }
 
 /// What waves make is published by them: further on in a sequence nothing else is taken.
-async fn not_of_waves(app: &App, assertion: &Assertion) -> Result<(), Refusal> {
+pub(in crate::app) async fn not_of_waves(app: &App, assertion: &Assertion) -> Result<(), Refusal> {
     let Typed::ValidationSet(set) = assertion.typed() else {
         return Ok(());
     };

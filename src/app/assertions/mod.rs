@@ -6,8 +6,8 @@ mod import;
 mod lookup;
 
 pub use check::check;
-pub(super) use check::{check_with, keys_of};
+pub(super) use check::{check_with, database, keys_of};
 pub use export::{Search, export};
-pub(super) use import::read as read_stream;
 pub use import::{Imported, MAX_IMPORT, import};
+pub(super) use import::{not_of_waves, read as read_stream};
 pub use lookup::{Lookup, LookupError, Sequence, find};

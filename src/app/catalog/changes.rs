@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use crate::app::{App, Refusal};
 use crate::domain::catalog::{CatalogHead, Changed};
 use crate::ports::{Change, Commit, CommitOutcome, Key, Kind, Record as _};
@@ -21,7 +23,8 @@ pub(crate) async fn apply(app: &App, commit: Commit, changed: &[Changed]) -> Res
             Some(head) => Change::replace(&head.record.after(changed.iter().cloned()), head.version),
             None => Change::create(&CatalogHead::default().after(changed.iter().cloned())),
         });
-        match app.storage.commit(commit).await? {
+        let span = tracing::debug_span!(target: "hallmark::traces", "commit");
+        match app.storage.commit(commit).instrument(span).await? {
             CommitOutcome::Conflict {
                 kind: Kind::Catalog, ..
             } => tokio::time::sleep(Duration::from_millis(attempt.min(LONGEST_PAUSE))).await,

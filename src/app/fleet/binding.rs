@@ -7,9 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::follow::{Tries, look};
 use super::index::{Shown, State};
 use super::waves::{Doer, NewWave, find, refused};
-use super::{notify, start};
+use super::{act as act_alone, notify, start};
 use crate::app::assertions::{check, read_stream};
 use crate::app::catalog::register::SERIES;
 use crate::app::catalog::validation_sets::{self, MOST_SNAPS, listed};
@@ -327,8 +328,27 @@ pub(in crate::app) async fn take(
     doer: Doer<'_>,
 ) -> Result<Arc<WaveRecord>, Refusal> {
     start(app).await?;
+    let _one_at_a_time = act_alone(app).await?;
+    let mut tries = Tries::default();
+    loop {
+        let refusal = match take_once(app, store, name, given, doer.clone()).await {
+            Err(refusal) => refusal,
+            taken => return taken,
+        };
+        if !tries.again(app, &refusal).await? {
+            return Err(refusal);
+        }
+    }
+}
+
+async fn take_once(
+    app: &App,
+    store: &StoreId,
+    name: &WaveName,
+    given: &[Assertion],
+    doer: Doer<'_>,
+) -> Result<Arc<WaveRecord>, Refusal> {
     let now = app.clock.now();
-    let _one_at_a_time = app.fleet.act().await;
     let (found, version) = find(app, store, name)?;
     let mut record = WaveRecord::clone(&found);
     let Some(binding) = &mut record.binding else {
@@ -482,7 +502,7 @@ pub(super) fn assertion_of(document: &Document) -> Option<Assertion> {
 /// # Errors
 /// If the database is out of reach.
 pub(in crate::app) async fn open_with_key(app: &App, key: &KeyId) -> Result<Option<WaveName>, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let state = app.fleet.read();
     let signed =
         |document: &Document| assertion_of(document).is_some_and(|assertion| assertion.sign_key() == key);
@@ -503,7 +523,7 @@ pub(in crate::app) async fn maker(
     account: &AccountId,
     name: &str,
 ) -> Result<Option<(Tag, u64)>, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let Ok(name) = name.parse() else { return Ok(None) };
     let set = SetRef {
         account: account.clone(),
@@ -525,7 +545,7 @@ pub(in crate::app) async fn waiting_for(
     app: &App,
     said: &ValidationSet,
 ) -> Result<Option<(StoreId, WaveName)>, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let (Ok(account), Ok(name)) = (said.account_id.parse(), said.name.parse()) else {
         return Ok(None);
     };

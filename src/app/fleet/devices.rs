@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::follow::{Tries, look};
 use super::index::id_of;
-use super::start;
+use super::{act, load, start};
 use crate::app::devices::{self, DeviceName};
 use crate::app::{App, BrandCtx, Refusal, StoreCtx, brand_key, vault_event};
 use crate::domain::assertion::{AssertionType, Ref, Typed};
@@ -42,10 +43,12 @@ pub(in crate::app) async fn register(
         let models = state.rules.get(&device.brand);
         models.and_then(|models| models.get(&device.model)).cloned()
     };
-    let Some(rule) = rule else { return Ok(None) };
     if let Some(number) = app.fleet.read().number(id_of(device)) {
         return Ok(Some(number));
     }
+    let Some(rule) = rule else {
+        return elsewhere(app, device).await;
+    };
     let production = match rule.production {
         ProductionRule::No => false,
         ProductionRule::Yes => true,
@@ -53,7 +56,7 @@ pub(in crate::app) async fn register(
     };
     // Who is not on the list today stays a test device, also once it is: so that is recorded as well.
     if rule.production == ProductionRule::No && rule.tag.is_none() {
-        return Ok(None);
+        return elsewhere(app, device).await;
     }
     let store = match store {
         Some(store) => store.clone(),
@@ -75,12 +78,12 @@ pub(in crate::app) async fn register(
         ..Commit::default()
     };
     match app.storage.commit(commit).await? {
-        CommitOutcome::Done => enter(app, &place).await.map(Some),
+        CommitOutcome::Done => enter(app, &place, 1).await.map(Some),
         // Another request of the same device was faster.
         CommitOutcome::Conflict { .. } | CommitOutcome::Taken { .. } => {
             let found = find(app, device).await?;
             match found {
-                Some(found) => enter(app, &found.record).await.map(Some),
+                Some(found) => enter(app, &found.record, found.version).await.map(Some),
                 None => Ok(None),
             }
         }
@@ -88,22 +91,46 @@ pub(in crate::app) async fn register(
     }
 }
 
-/// A device takes its place in memory, with what it reported before it had one.
-async fn enter(app: &App, place: &FleetDevice) -> Result<u32, Refusal> {
-    let known = app.fleet.read().number(id_of(&place.device)).is_some();
-    let report = match known {
-        true => None,
-        false => {
-            app.storage
-                .find::<DeviceReport>(DeviceReport::key_of(&place.device))
-                .await?
+/// The same of a device that has just registered: what it becomes is what was decided before, in whatever process.
+///
+/// # Errors
+/// If the database is out of reach.
+pub(in crate::app) async fn registered(app: &App, device: &DeviceId) -> Result<(), Refusal> {
+    look(app).await?;
+    register(app, device, None).await.map(drop)
+}
+
+/// The number of a device that got its place from another process, which was not heard of yet.
+async fn elsewhere(app: &App, device: &DeviceId) -> Result<Option<u32>, Refusal> {
+    let (following, id) = (&app.fleet.following, id_of(device));
+    if !following.is_shared() || following.is_stranger(id) {
+        return Ok(None);
+    }
+    match find(app, device).await? {
+        Some(found) => enter(app, &found.record, found.version).await.map(Some),
+        None => {
+            following.add_stranger(id);
+            Ok(None)
         }
-    };
+    }
+}
+
+/// A device takes its place in memory, with what it reported and how it was judged before it had one.
+async fn enter(app: &App, place: &FleetDevice, version: u64) -> Result<u32, Refusal> {
+    let known = app.fleet.read().number(id_of(&place.device)).is_some();
+    let (mut report, mut denied) = (None, None);
+    if !known {
+        let key = DeviceReport::key_of(&place.device);
+        report = app.storage.find::<DeviceReport>(key).await?;
+        denied = Some(app.storage.standing(&place.device).await? == Some(Standing::Denied));
+    }
     Ok(app.fleet.write(|state| {
-        let number = state.put(place);
+        let number = state.put(place, version);
+        if let Some(denied) = denied {
+            state.deny(number, denied);
+        }
         if let Some(found) = report {
-            state.report(number, &found.record);
-            state.set_reverted(number, found.record.reverted);
+            load::apply_report(state, found.record);
         }
         number
     }))
@@ -134,17 +161,9 @@ pub async fn find(app: &App, device: &DeviceId) -> Result<Option<Versioned<Fleet
     Ok(app.storage.find::<FleetDevice>(key).await?)
 }
 
-/// The rule of a model changed: devices that register from now on follow it.
-pub(in crate::app) fn follow_rule(app: &App, model: &ModelRecord) {
-    app.fleet.write(|state| {
-        let models = state.rules.entry(model.brand_id.clone()).or_default();
-        if model.fleet.is_nothing() {
-            models.remove(&model.name);
-        } else {
-            models.insert(model.name.clone(), model.fleet.clone());
-        }
-        state.rules.retain(|_, models| !models.is_empty());
-    });
+/// The rule of a model changed, with this version of it: devices that register from now on follow it.
+pub(in crate::app) fn follow_rule(app: &App, model: &ModelRecord, version: u64) {
+    app.fleet.write(|state| state.put_rule(model, version));
 }
 
 /// Serials of a model were judged.
@@ -272,11 +291,30 @@ async fn place_all(
     change: &PlaceChange,
 ) -> Result<Vec<FleetDevice>, Refusal> {
     start(app).await?;
-    let _one_at_a_time = app.fleet.act().await;
+    let _one_at_a_time = act(app).await?;
+    let mut tries = Tries::default();
+    loop {
+        let refusal = match place_once(app, ctx, store, &devices, change).await {
+            Err(refusal) => refusal,
+            placed => return placed,
+        };
+        if !tries.again(app, &refusal).await? {
+            return Err(refusal);
+        }
+    }
+}
+
+async fn place_once(
+    app: &App,
+    ctx: &BrandCtx,
+    store: Option<&StoreId>,
+    devices: &[DeviceId],
+    change: &PlaceChange,
+) -> Result<Vec<FleetDevice>, Refusal> {
     let now = app.clock.now();
-    let (mut commit, mut moved) = (Commit::default(), Vec::new());
+    let (mut commit, mut moved, mut versions) = (Commit::default(), Vec::new(), Vec::new());
     for device in devices {
-        let found = find(app, &device).await?;
+        let found = find(app, device).await?;
         let mut place = match &found {
             Some(found) => found.record.clone(),
             None => {
@@ -288,7 +326,7 @@ async fn place_all(
                     store: home.ok_or_else(|| {
                         Refusal::not_found("cannot place the device: its brand has no store")
                     })?,
-                    device,
+                    device: device.clone(),
                     production: false,
                     tag: None,
                     group: None,
@@ -340,11 +378,18 @@ async fn place_all(
             }
             place.group.clone_from(group);
         }
-        match found {
-            Some(found) if found.record == place => {}
-            Some(found) => commit.records.push(Change::replace(&place, found.version)),
-            None => commit.records.push(Change::create(&place)),
-        }
+        let version = match found {
+            Some(found) if found.record == place => found.version,
+            Some(found) => {
+                commit.records.push(Change::replace(&place, found.version));
+                found.version + 1
+            }
+            None => {
+                commit.records.push(Change::create(&place));
+                1
+            }
+        };
+        versions.push(version);
         moved.push(place);
     }
     if !commit.records.is_empty() {
@@ -370,8 +415,8 @@ async fn place_all(
             outcome => App::settle(&outcome)?,
         }
     }
-    for place in &moved {
-        enter(app, place).await?;
+    for (place, version) in moved.iter().zip(versions) {
+        enter(app, place, version).await?;
     }
     Ok(moved)
 }

@@ -1,7 +1,8 @@
 //! Why a device sees a revision, in words.
 
+use super::DeviceSight;
+use super::follow::look;
 use super::index::id_of;
-use super::{DeviceSight, start};
 use crate::app::{App, Refusal};
 use crate::domain::catalog::{Channel, DeviceReport};
 use crate::domain::fleet::{FleetDevice, PinRef, Rule, WaveRecord};
@@ -43,7 +44,7 @@ pub async fn standing(
     device: &DeviceId,
     report: Option<&DeviceReport>,
 ) -> Result<Standing, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let place = super::devices::find(app, device).await?.map(|found| found.record);
     let now = app.clock.now();
     let mut standing = Standing {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::start;
+use super::follow::look;
+use super::{act, start};
 use crate::app::{App, Refusal, StoreCtx, vault_event};
 use crate::domain::access::Authorship;
 use crate::domain::fleet::Group;
@@ -61,7 +62,7 @@ pub async fn create(app: &App, ctx: &StoreCtx, name: GroupName) -> Result<Group,
 
 /// The groups of a store, by name.
 pub async fn list(app: &App, ctx: &StoreCtx) -> Result<Vec<GroupSize>, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let store = &ctx.store().id;
     let groups = app.storage.all::<Group>([store.as_str()]).await?;
     let mut counts: BTreeMap<GroupName, (u64, u64)> = BTreeMap::new();
@@ -94,7 +95,7 @@ pub async fn list(app: &App, ctx: &StoreCtx) -> Result<Vec<GroupSize>, Refusal> 
 /// `group-in-use`; absent.
 pub async fn delete(app: &App, ctx: &StoreCtx, name: &GroupName) -> Result<(), Refusal> {
     start(app).await?;
-    let _one_at_a_time = app.fleet.act().await;
+    let _one_at_a_time = act(app).await?;
     let store = &ctx.store().id;
     let found = app.storage.find::<Group>([store.as_str(), name.as_str()]).await?;
     let found = found.ok_or_else(|| {

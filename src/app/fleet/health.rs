@@ -117,14 +117,14 @@ fn check_in(state: &mut State, number: u32, next: &mut DeviceReport) {
         let id = snap.snap_id.parse::<SnapId>();
         id.is_ok_and(|id| wave.entries().iter().any(|entry| entry.pin.snap_id == id))
     });
+    // What is recorded counts, whoever heard it; so an attempt that another process was faster than is not counted twice.
     let known = next.wave.take().filter(|told| told.wave == wave.name);
+    let known = known.map(|told| told.progress).unwrap_or_default();
     let Some(shown) = state.wave_mut(&place.store, &wave.name) else {
         return;
     };
-    let progress = shown
-        .progress
-        .entry(number)
-        .or_insert_with(|| known.map(|told| told.progress).unwrap_or_default());
+    let progress = shown.progress.entry(number).or_default();
+    *progress = known.with(progress);
     // Once healthy, nothing more is asked of it while it stays so: a fleet that is done costs no writes.
     let settled =
         position.is_updated() && progress.state(&record.policy.patience, next.seen) == DeviceState::Healthy;
@@ -174,5 +174,27 @@ pub(in crate::app) fn fetched(app: &App, asker: &Asker, snap: &SnapId, revision:
                 shown.progress.entry(number).or_default().fetch(now);
             }
         });
+        if app.fleet.following.is_shared() {
+            // The device may say to another process what came of it.
+            app.reports.note_fetched(&session.device);
+        }
     }
+}
+
+/// Puts into the report of a device what it fetched and nothing has recorded yet; false if there is nothing.
+pub(in crate::app) fn put_fetched(app: &App, next: &mut DeviceReport) -> bool {
+    let state = app.fleet.read();
+    let noticed = state.number(id_of(&next.device)).and_then(|number| {
+        let place = state.place(number)?;
+        let shown = state.open(&place.store, place.tag.as_ref()?)?;
+        Some((shown.wave().name.clone(), *shown.progress.get(&number)?))
+    });
+    let Some((wave, noticed)) = noticed.filter(|(_, noticed)| noticed.was_fetched()) else {
+        return false;
+    };
+    let known = next.wave.as_ref().filter(|told| told.wave == wave);
+    let known = known.map(|told| told.progress).unwrap_or_default();
+    let progress = known.with(&noticed);
+    next.wave = Some(WaveReport { wave, progress });
+    progress != known
 }

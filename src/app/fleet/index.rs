@@ -2,7 +2,7 @@
 //! Counts are kept by cells (place, set of snaps), of which there are few, so that they cost the same for a thousand devices
 //! and for a million.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::domain::ident::{
     Architecture, BrandId, DeviceId, GroupName, ModelName, SnapId, StoreId, Tag, WaveName,
 };
 use crate::domain::time::Timestamp;
+use crate::domain::vault::ModelRecord;
 
 /// What devices share that see the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +47,8 @@ pub(super) struct Row {
     pub(super) seen: u32,
     /// When it last said what it runs, as far as this process heard it; 0 = never.
     pub(super) told: u32,
+    /// The version of its place.
+    pub(super) version: u32,
     /// Whether it was shut out: nobody counts it.
     pub(super) denied: bool,
 }
@@ -94,6 +97,8 @@ pub(super) struct State {
     /// The tags whose waves make validation sets.
     makers: HashMap<SetRef, (StoreId, Tag)>,
     pub(super) rules: HashMap<BrandId, HashMap<ModelName, FleetRule>>,
+    /// The versions of the models that are known.
+    models: HashMap<(BrandId, ModelName), u64>,
 }
 
 /// The number of a device, as the index knows it.
@@ -343,8 +348,16 @@ impl State {
         })
     }
 
-    /// A device takes a place, or another one.
-    pub(super) fn put(&mut self, device: &FleetDevice) -> u32 {
+    /// A device takes a place, or another one. The version is that of its record: older ones change nothing.
+    pub(super) fn put(&mut self, device: &FleetDevice, version: u64) -> u32 {
+        let id = id_of(&device.device);
+        let version = u32::try_from(version).unwrap_or(u32::MAX);
+        let known = self.number(id);
+        if let Some((number, row)) = known.and_then(|number| Some((number, self.row(number)?)))
+            && row.version >= version
+        {
+            return number;
+        }
         let place = Place {
             store: device.store.clone(),
             tag: device.tag.clone(),
@@ -352,10 +365,12 @@ impl State {
             production: device.production,
         };
         let place = self.places.take(place);
-        let id = id_of(&device.device);
-        if let Some(number) = self.number(id) {
+        if let Some(number) = known {
             let before = self.row(number).map(|row| row.place);
-            self.change(number, |row| row.place = place);
+            self.change(number, |row| {
+                row.place = place;
+                row.version = version;
+            });
             before.and_then(|before| self.places.give_back(before));
             return number;
         }
@@ -370,11 +385,38 @@ impl State {
             set,
             seen: 0,
             told: 0,
+            version,
             denied: false,
         });
         self.numbers.insert(id, number);
         self.tally(number, true);
         number
+    }
+
+    /// What devices of a model become that register. Older versions of the model change nothing.
+    pub(super) fn put_rule(&mut self, model: &ModelRecord, version: u64) {
+        let key = (model.brand_id.clone(), model.name.clone());
+        let known = self.models.entry(key).or_default();
+        if *known >= version {
+            return;
+        }
+        *known = version;
+        let models = self.rules.entry(model.brand_id.clone()).or_default();
+        if model.fleet.is_nothing() {
+            models.remove(&model.name);
+        } else {
+            models.insert(model.name.clone(), model.fleet.clone());
+        }
+        self.rules.retain(|_, models| !models.is_empty());
+    }
+
+    /// Those and no others are shut out.
+    pub(super) fn deny_these(&mut self, ids: &HashSet<u128>) {
+        let wrong = self.rows().filter(|(_, row)| row.denied != ids.contains(&row.id));
+        let wrong: Vec<(u32, bool)> = wrong.map(|(number, row)| (number, !row.denied)).collect();
+        for (number, denied) in wrong {
+            self.deny(number, denied);
+        }
     }
 
     /// A device is shut out, or let in again.
@@ -492,8 +534,14 @@ impl State {
         }
     }
 
-    /// What is published for a tag is known, or changed.
+    /// What is published for a tag is known, or changed. Older versions change nothing.
     pub(super) fn put_map(&mut self, map: ProductionMap, version: u64) {
+        if self
+            .stream(&map.store, &map.tag)
+            .is_some_and(|stream| stream.version >= version)
+        {
+            return;
+        }
         let maker = (map.store.clone(), map.tag.clone());
         match &map.set {
             Some(set) => drop(self.makers.insert(set.clone(), maker)),
@@ -510,8 +558,14 @@ impl State {
         stream.version = version;
     }
 
-    /// A wave is known, or changed.
+    /// A wave is known, or changed. Older versions change nothing.
     pub(super) fn put_wave(&mut self, record: Arc<WaveRecord>, version: u64) {
+        if self
+            .wave(&record.wave.store, &record.wave.name)
+            .is_some_and(|shown| shown.version >= version)
+        {
+            return;
+        }
         let (store, name) = (record.wave.store.clone(), record.wave.name.clone());
         let (tag, sequence, open) = (
             record.wave.tag.clone(),

@@ -5,6 +5,7 @@ pub mod binding;
 mod choice;
 pub mod devices;
 pub mod explain;
+mod follow;
 pub mod groups;
 mod health;
 mod index;
@@ -19,9 +20,11 @@ mod watch;
 pub mod waves;
 
 pub(in crate::app) use binding::{maker, open_with_key, take as take_signature, waiting_for};
-pub(in crate::app) use health::fetched;
+pub use follow::{behind, current, follow};
 pub use health::observe;
+pub(in crate::app) use health::{fetched, put_fetched};
 pub use load::start;
+pub(in crate::app) use notify::untold;
 pub use notify::{Hook, deliver};
 pub(in crate::app) use sets::{
     holds, is_made as is_set_made, latest as latest_set, numbered as numbered_set,
@@ -35,6 +38,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
+use super::{App, Refusal};
+use follow::Following;
 use index::State;
 
 /// The fleet in memory. One per process.
@@ -46,6 +51,8 @@ pub struct Fleet {
     loaded: OnceCell<()>,
     /// Operators act one after the other: what one of them saw is still so when it is recorded.
     acting: Mutex<()>,
+    /// What other processes do.
+    following: Following,
 }
 
 impl Fleet {
@@ -66,7 +73,19 @@ impl Fleet {
         self.used.load(Ordering::Acquire)
     }
 
-    async fn act(&self) -> MutexGuard<'_, ()> {
-        self.acting.lock().await
+    /// Whether a device that is not in memory may have a place, or anything to do with waves.
+    fn may_be_used(&self) -> bool {
+        self.is_used() || self.following.is_shared()
     }
+}
+
+/// Nobody else acts in this process while the guard lives, and what others did before is known. Who is faster in another process
+/// is found out by versions of records: [`follow::Tries`].
+///
+/// # Errors
+/// If the database is out of reach.
+async fn act(app: &App) -> Result<MutexGuard<'_, ()>, Refusal> {
+    let guard = app.fleet.acting.lock().await;
+    follow::catch_up(app).await?;
+    Ok(guard)
 }

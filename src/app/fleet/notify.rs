@@ -9,7 +9,9 @@ use aws_lc_rs::hmac;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{start, status, waves};
+use super::follow::{Tries, look};
+use super::{act, status, waves};
+use crate::app::gauges::Queue;
 use crate::app::{App, Refusal};
 use crate::domain::audit::hex;
 use crate::domain::fleet::{Notice, WaveRecord};
@@ -21,6 +23,8 @@ use crate::ports::{Change, Commit, Courier};
 const EVERY: Duration = Duration::from_secs(2);
 /// The first pause after a failure, and the longest, in seconds.
 const PAUSES: (i64, i64) = (5, 600);
+/// How long a message is left to the process that took it on, in seconds.
+const CLAIM: i64 = 60;
 /// How long a message is tried, in seconds: three days.
 const GIVE_UP: i64 = 3 * 24 * 3600;
 /// Messages of a wave that wait; the oldest is dropped where there are more.
@@ -73,6 +77,16 @@ pub(super) fn tell(app: &App, record: &mut WaveRecord, event: &str) {
     record.notices.drain(..surplus);
 }
 
+/// What waits to be told.
+pub(in crate::app) fn untold(app: &App) -> Queue {
+    let mut queue = Queue::default();
+    let state = app.fleet.read();
+    for notice in state.all_waves().flat_map(|shown| &shown.record.notices) {
+        queue.add(notice.at);
+    }
+    queue
+}
+
 /// Sends what waits, until `stop` is ready.
 pub async fn deliver(app: App, stop: impl Future<Output = ()>) {
     let Some(hook) = app.hook.clone() else { return };
@@ -88,15 +102,24 @@ pub async fn deliver(app: App, stop: impl Future<Output = ()>) {
     }
 }
 
-/// When a wave's messages are tried next, and the pause after that.
-type Pauses = HashMap<(StoreId, WaveName), (Timestamp, i64)>;
+/// What was not taken.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    /// When it is tried next, and the pause after that.
+    next: (Timestamp, i64),
+    /// Until when it is left to this process.
+    claimed: Option<Timestamp>,
+}
+
+/// The waves whose messages were not taken.
+type Pauses = HashMap<(StoreId, WaveName), Pause>;
 
 /// Sends what waits and is due.
 ///
 /// # Errors
 /// If the database is out of reach.
 async fn round(app: &App, hook: &Hook, pauses: &mut Pauses) -> Result<(), Refusal> {
-    start(app).await?;
+    look(app).await?;
     let waiting: Vec<(StoreId, WaveName)> = {
         let state = app.fleet.read();
         let waiting = state.all_waves().filter(|shown| !shown.record.notices.is_empty());
@@ -106,10 +129,12 @@ async fn round(app: &App, hook: &Hook, pauses: &mut Pauses) -> Result<(), Refusa
     };
     for place in waiting {
         let now = app.clock.now();
-        if pauses.get(&place).is_some_and(|(next, _)| now < *next) {
+        if pauses.get(&place).is_some_and(|pause| now < pause.next.0) {
             continue;
         }
-        let (record, _) = waves::find(app, &place.0, &place.1)?;
+        let Some(record) = claim(app, &place, pauses, now).await? else {
+            continue;
+        };
         let Some(notice) = record.notices.first() else {
             continue;
         };
@@ -126,9 +151,11 @@ async fn round(app: &App, hook: &Hook, pauses: &mut Pauses) -> Result<(), Refusa
                 forget(app, &place, notice.number).await?;
             }
             Err(error) => {
-                let pause = pauses.get(&place).map_or(PAUSES.0, |(_, pause)| *pause);
+                let pause = pauses.get(&place).map_or(PAUSES.0, |pause| pause.next.1);
                 tracing::warn!(%error, id, pause, "cannot reach the webhook, trying again");
-                pauses.insert(place, (now.plus_seconds(pause), (pause * 2).min(PAUSES.1)));
+                let claimed = record.telling;
+                let next = (now.plus_seconds(pause), (pause * 2).min(PAUSES.1));
+                pauses.insert(place, Pause { next, claimed });
             }
         }
     }
@@ -157,18 +184,61 @@ fn message(app: &App, record: &WaveRecord, notice: &Notice, id: &str) -> Vec<u8>
     .into_bytes()
 }
 
+/// The wave, if it is this process that tells the listener: where there are several, that is written down first.
+async fn claim(
+    app: &App,
+    (store, name): &(StoreId, WaveName),
+    pauses: &Pauses,
+    now: Timestamp,
+) -> Result<Option<Arc<WaveRecord>>, Refusal> {
+    if !app.fleet.following.is_shared() {
+        return waves::find(app, store, name).map(|(record, _)| Some(record));
+    }
+    let _one_at_a_time = act(app).await?;
+    let (found, version) = waves::find(app, store, name)?;
+    let ours = pauses
+        .get(&(store.clone(), name.clone()))
+        .is_some_and(|pause| pause.claimed == found.telling);
+    if found.notices.is_empty() || (!ours && found.telling.is_some_and(|until| now < until)) {
+        return Ok(None);
+    }
+    let mut record = WaveRecord::clone(&found);
+    record.telling = Some(now.plus_seconds(CLAIM));
+    match replace(app, record, version).await {
+        Ok(record) => Ok(Some(record)),
+        // Another process was faster, with this or with something else.
+        Err(refusal) if refusal.code == "changed-meanwhile" => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
+}
+
 /// A message was taken, or is given up.
 async fn forget(app: &App, (store, name): &(StoreId, WaveName), number: u32) -> Result<(), Refusal> {
-    let _one_at_a_time = app.fleet.act().await;
-    let (record, version) = waves::find(app, store, name)?;
-    let mut record = WaveRecord::clone(&record);
-    record.notices.retain(|notice| notice.number != number);
+    let _one_at_a_time = act(app).await?;
+    let mut tries = Tries::default();
+    loop {
+        let (found, version) = waves::find(app, store, name)?;
+        let mut record = WaveRecord::clone(&found);
+        record.notices.retain(|notice| notice.number != number);
+        record.telling = None;
+        let refusal = match replace(app, record, version).await {
+            Err(refusal) => refusal,
+            Ok(_) => return Ok(()),
+        };
+        if !tries.again(app, &refusal).await? {
+            return Err(refusal);
+        }
+    }
+}
+
+async fn replace(app: &App, record: WaveRecord, version: u64) -> Result<Arc<WaveRecord>, Refusal> {
     app.commit(Commit {
         records: vec![Change::replace(&record, version)],
         ..Commit::default()
     })
     .await?;
+    let record = Arc::new(record);
     app.fleet
-        .write(|state| state.put_wave(Arc::new(record), version + 1));
-    Ok(())
+        .write(|state| state.put_wave(Arc::clone(&record), version + 1));
+    Ok(record)
 }

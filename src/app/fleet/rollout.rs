@@ -9,8 +9,9 @@ use foldhash::fast::RandomState;
 use serde_json::{Value, json};
 
 use super::binding::check_documents;
+use super::follow::{Tries, look};
 use super::index::{Shown, State, id_of};
-use super::{load, notify, start, waves};
+use super::{act, load, notify, start, waves};
 use crate::app::devices::DeviceName;
 use crate::app::store::flush_reports;
 use crate::app::{App, Refusal, StoreCtx, vault_event};
@@ -116,8 +117,17 @@ pub async fn rollout(app: &App, ctx: &StoreCtx, name: &WaveName, wanted: &Wanted
         account: ctx.account(),
         event: vault_event(app, ctx.brand(), "wave.rollout", store.as_str(), &json!({})),
     };
-    let _one_at_a_time = app.fleet.act().await;
-    roll(app, name, wanted, asking).await
+    let _one_at_a_time = act(app).await?;
+    let mut tries = Tries::default();
+    loop {
+        let refusal = match roll(app, name, wanted, &asking).await {
+            Err(refusal) => refusal,
+            rolled => return rolled,
+        };
+        if !tries.again(app, &refusal).await? {
+            return Err(refusal);
+        }
+    }
 }
 
 /// Who asks for a rollout, and where.
@@ -135,7 +145,7 @@ pub(super) async fn roll(
     app: &App,
     name: &WaveName,
     wanted: &Wanted,
-    asking: Asking<'_>,
+    asking: &Asking<'_>,
 ) -> Result<Rolled, Refusal> {
     let refused = |error: &WaveError| waves::refused("roll out", name, error);
     let now = app.clock.now();
@@ -189,7 +199,7 @@ pub(super) async fn roll(
         let shown = state.wave(asking.store, name);
         let (named, skipped) = match &wanted.devices {
             Some(devices) => {
-                let (named, skipped) = named(&state, wave, &asking, wanted.group.as_ref(), devices);
+                let (named, skipped) = named(&state, wave, asking, wanted.group.as_ref(), devices);
                 if !skipped.is_empty() && !wanted.skip_mismatch {
                     return Err(mismatch(name, &skipped));
                 }
@@ -257,7 +267,7 @@ pub(super) async fn roll(
     notify::tell(app, &mut record, "wave.rollout");
     let mut commit = Commit {
         records: vec![Change::replace(&record, version)],
-        audit: vec![described(asking.event, &record, &rollout)],
+        audit: vec![described(asking.event.clone(), &record, &rollout)],
         ..Commit::default()
     };
     // All devices of the rollout in one commit: all of them, or none.
@@ -487,7 +497,7 @@ pub(super) async fn rolled(
 /// # Errors
 /// Absent.
 pub async fn devices(app: &App, ctx: &StoreCtx, name: &WaveName, number: u32) -> Result<Vec<u128>, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let store = &ctx.store().id;
     let (record, _) = waves::find(app, store, name)?;
     if !record.history.iter().any(|rollout| rollout.number == number) {

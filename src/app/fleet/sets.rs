@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::index::{Shown, State, id_of};
-use super::{sight, start};
+use super::{current, sight, start};
 use crate::app::{App, Refusal};
 use crate::domain::fleet::{Part, SetRef, WaveStatus, newest_set};
 use crate::domain::ident::{DeviceId, SnapId};
@@ -20,6 +20,7 @@ pub(in crate::app) async fn latest(
     set: &SetRef,
 ) -> Result<Option<Bytes>, Refusal> {
     start(app).await?;
+    current(app).await?;
     let Some(device) = device else { return Ok(None) };
     let now = app.clock.now();
     let found = {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::index::{Shown, State, id_of};
-use super::{devices, start};
+use super::{current, devices, start};
 use crate::app::store::Installed;
 use crate::app::{App, Refusal};
 use crate::domain::catalog::Channel;
@@ -41,7 +41,8 @@ impl DeviceSight {
     /// recorded before this answers.
     ///
     /// # Errors
-    /// If the database is out of reach and something has to be recorded.
+    /// If the database is out of reach and something has to be recorded, or was for so long that other processes may have stopped
+    /// the wave.
     pub async fn of<'r>(
         app: &App,
         device: &DeviceId,
@@ -50,8 +51,9 @@ impl DeviceSight {
         installed: impl Iterator<Item = &'r Installed<'r>>,
     ) -> Result<Option<Self>, Refusal> {
         start(app).await?;
+        current(app).await?;
         let fleet = &app.fleet;
-        if !fleet.is_used() {
+        if !fleet.may_be_used() {
             return Ok(None);
         }
         let id = id_of(device);

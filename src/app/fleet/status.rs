@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::follow::look;
 use super::index::{Shown, State};
-use super::{start, waves};
+use super::waves;
 use crate::app::{App, Refusal, StoreCtx};
 use crate::domain::fleet::{
     Counts, Position, State as DeviceState, Verdict, Wave, WaveRecord, WaveStatus, judge,
@@ -75,7 +76,7 @@ pub async fn status(
     name: &WaveName,
     online_hours: u32,
 ) -> Result<WaveState, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let store = &ctx.store().id;
     waves::find(app, store, name)?;
     let state = app.fleet.read();

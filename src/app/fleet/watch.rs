@@ -1,16 +1,20 @@
 //! Waves that go on, or stop, by themselves: their devices are judged again and again (waves-and-registration.md A.8).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::follow::look;
+use super::index::{Shown, State};
 use super::rollout::{Asking, Wanted, roll};
 use super::waves::{self, Doer};
-use super::{start, status};
+use super::{act, status};
 use crate::app::{App, Refusal};
 use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::fleet::{Act, OnError, OnSuccess, Verdict, WaveRecord, WaveStatus};
 use crate::domain::ident::{BrandId, StoreId, WaveName};
+use crate::domain::time::Timestamp;
 
 /// How often waves are judged.
 const EVERY: Duration = Duration::from_secs(5);
@@ -33,54 +37,63 @@ pub async fn watch(app: App, stop: impl Future<Output = ()>) {
 /// # Errors
 /// If the database is out of reach.
 pub async fn judge_all(app: &App) -> Result<(), Refusal> {
-    start(app).await?;
+    look(app).await?;
     let now = app.clock.now();
-    let due: Vec<(StoreId, WaveName, Verdict)> = {
+    let due: Vec<(StoreId, WaveName)> = {
         let state = app.fleet.read();
-        let active = state.open_waves().filter(|shown| {
-            let wave = shown.wave();
-            wave.status == WaveStatus::Active && wave.is_offered(now) && wave.rollouts > 0
-        });
-        active
-            .map(|shown| {
-                let wave = shown.wave();
-                let state = status::of(&state, shown, now, status::ONLINE_HOURS);
-                (wave.store.clone(), wave.name.clone(), state.verdict)
-            })
+        let due = state
+            .open_waves()
+            .filter(|shown| verdict(&state, shown, now) != Verdict::Open);
+        due.map(|shown| (shown.wave().store.clone(), shown.wave().name.clone()))
             .collect()
     };
-    for (store, name, verdict) in due {
-        if verdict == Verdict::Open {
-            continue;
-        }
-        if let Err(error) = follow(app, &store, &name, verdict).await {
-            tracing::error!(%error, %store, wave = %name, "cannot do what the policy of a wave says");
+    for (store, name) in due {
+        match follow(app, &store, &name).await {
+            // Another process was faster; what is left to do is judged anew in the next round.
+            Err(error) if error.code == "changed-meanwhile" => {}
+            Err(error) => {
+                tracing::error!(%error, %store, wave = %name, "cannot do what the policy of a wave says");
+            }
+            Ok(()) => {}
         }
     }
     Ok(())
 }
 
-/// Does what the policy of a wave says about a verdict.
-async fn follow(app: &App, store: &StoreId, name: &WaveName, verdict: Verdict) -> Result<(), Refusal> {
+/// What the devices of a wave say together, where it goes on.
+fn verdict(state: &State, shown: &Shown, now: Timestamp) -> Verdict {
+    let wave = shown.wave();
+    if wave.status != WaveStatus::Active || !wave.is_offered(now) || wave.rollouts == 0 {
+        return Verdict::Open;
+    }
+    status::of(state, shown, now, status::ONLINE_HOURS).verdict
+}
+
+/// Does what the policy of a wave says about its verdict.
+async fn follow(app: &App, store: &StoreId, name: &WaveName) -> Result<(), Refusal> {
     let catalog = app.catalog.current(app).await?;
     let Some(brand) = catalog.brand_of(store).cloned() else {
         return Ok(());
     };
-    let _one_at_a_time = app.fleet.act().await;
-    let (record, _) = waves::find(app, store, name)?;
-    if record.wave.status != WaveStatus::Active {
-        return Ok(());
-    }
+    let _one_at_a_time = act(app).await?;
+    // Judged by what is so now: it may have been acted upon already.
+    let (record, verdict) = {
+        let state = app.fleet.read();
+        let Some(shown) = state.wave(store, name) else {
+            return Ok(());
+        };
+        (Arc::clone(&shown.record), verdict(&state, shown, app.clock.now()))
+    };
     match verdict {
         Verdict::Open => Ok(()),
         Verdict::Bad { errors, judged } => {
             let why = format!("{errors} of {judged} devices with a verdict fell back");
-            let (act, action) = match record.policy.on_error {
+            let (what, action) = match record.policy.on_error {
                 OnError::Halt => (Act::Halt, "wave.halt"),
                 OnError::Cancel => (Act::Cancel, "wave.cancel"),
             };
             tracing::warn!(%store, wave = %name, %why, action, "a wave is stopped by its policy");
-            by_itself(app, &brand, &record, act, action, Some(why)).await
+            by_itself(app, &brand, &record, what, action, Some(why)).await
         }
         Verdict::Good { healthy, exposed } => good(app, &brand, &record, healthy, exposed).await,
     }
@@ -116,7 +129,7 @@ async fn good(
                 account: None,
                 event: event(app, brand, record, "wave.rollout"),
             };
-            let rolled = roll(app, &record.wave.name, &wanted, asking).await?;
+            let rolled = roll(app, &record.wave.name, &wanted, &asking).await?;
             tracing::info!(wave = %record.wave.name, %why, selected = rolled.rollout.selected, "the next step of a wave");
             Ok(())
         }

@@ -8,7 +8,8 @@ use tokio::sync::MutexGuard;
 
 use super::binding::{self, NewBinding};
 use super::choice::{Shop, check_policy};
-use super::{notify, start};
+use super::follow::{Tries, look};
+use super::{act as act_alone, notify, start};
 use crate::app::sign::stored;
 use crate::app::store::flush_reports;
 use crate::app::{App, Refusal, StoreCtx, vault_event};
@@ -88,8 +89,22 @@ pub(super) fn refused(doing: &str, name: &WaveName, error: &WaveError) -> Refusa
 /// `invalid-wave`, `invalid-expiry`, `invalid-policy`.
 pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRecord>, Refusal> {
     start(app).await?;
-    let now = app.clock.now();
     check_policy(&new)?;
+    let _one_at_a_time = act_alone(app).await?;
+    let mut tries = Tries::default();
+    loop {
+        let refusal = match make(app, ctx, &new).await {
+            Err(refusal) => refusal,
+            made => return made,
+        };
+        if !tries.again(app, &refusal).await? {
+            return Err(refusal);
+        }
+    }
+}
+
+async fn make(app: &App, ctx: &StoreCtx, new: &NewWave) -> Result<Arc<WaveRecord>, Refusal> {
+    let now = app.clock.now();
     let expires = new.expires.unwrap_or(now.plus_seconds(DEFAULT_LIFE * DAY));
     if expires <= now {
         return Err(Refusal::invalid(
@@ -97,7 +112,6 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
             format!("cannot make wave {}: it would expire before it begins", new.name),
         ));
     }
-    let _one_at_a_time = app.fleet.act().await;
     // Read while no revision expires that the wave may name.
     let catalog = app.catalog.current(app).await?;
     let store = &ctx.store().id;
@@ -110,16 +124,16 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
     let (entries, mut map, map_version) = {
         let state = app.fleet.read();
         if let Some(open) = state.open(store, &new.tag) {
-            return Err(open_already(&new, Some(&open.wave().name)));
+            return Err(open_already(new, Some(&open.wave().name)));
         }
         let stream = state.stream(store, &new.tag);
         let (map, version) = match stream {
             Some(stream) => (ProductionMap::clone(&stream.map), stream.version),
             None => (ProductionMap::new(store.clone(), new.tag.clone()), 0),
         };
-        (shop.entries(&state, &new)?, map, version)
+        (shop.entries(&state, new)?, map, version)
     };
-    let pruned = shop.pruned(&new)?;
+    let pruned = shop.pruned(new)?;
     if let Some(both) = entries.iter().find(|entry| pruned.contains(&entry.pin.snap_id)) {
         return Err(Refusal::invalid(
             "invalid-wave",
@@ -134,12 +148,12 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
     if new.kind == WaveKind::Rollback {
         shop.check_epochs(&map, &entries)?;
     }
-    let set = binding::set_of(app, ctx.brand(), &new, &mut map).await?;
+    let set = binding::set_of(app, ctx.brand(), new, &mut map).await?;
     let sequence = map.reserve();
     let mut bound = match set {
         None => None,
         Some(set) => {
-            let said = (&new, sequence, entries.as_slice());
+            let said = (new, sequence, entries.as_slice());
             Some(binding::draw(app, &catalog, set, &map, said, &pruned).await?)
         }
     };
@@ -174,6 +188,7 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
         why: None,
         notices: Vec::new(),
         noticed: 0,
+        telling: None,
     };
     notify::tell(app, &mut record, "wave.init");
     let detail = json!({
@@ -207,7 +222,7 @@ pub async fn init(app: &App, ctx: &StoreCtx, new: NewWave) -> Result<Arc<WaveRec
                 ),
             ));
         }
-        CommitOutcome::Taken { kind: Kind::Wave, .. } => return Err(open_already(&new, None)),
+        CommitOutcome::Taken { kind: Kind::Wave, .. } => return Err(open_already(new, None)),
         outcome => App::settle(&outcome)?,
     }
     let record = Arc::new(record);
@@ -242,7 +257,7 @@ pub(super) fn change_map(map: &ProductionMap, version: u64) -> Change {
 /// # Errors
 /// Absent.
 pub async fn show(app: &App, ctx: &StoreCtx, name: &WaveName) -> Result<Arc<WaveRecord>, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let (record, _) = find(app, &ctx.store().id, name)?;
     Ok(record)
 }
@@ -263,7 +278,7 @@ pub(super) fn find(app: &App, store: &StoreId, name: &WaveName) -> Result<(Arc<W
 /// # Errors
 /// Absent; `several-waves`.
 pub async fn active(app: &App, ctx: &StoreCtx) -> Result<WaveName, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let store = &ctx.store().id;
     let state = app.fleet.read();
     let open: Vec<&WaveName> = state
@@ -291,7 +306,7 @@ pub async fn active(app: &App, ctx: &StoreCtx) -> Result<WaveName, Refusal> {
 
 /// The waves of a store, the newest first.
 pub async fn list(app: &App, ctx: &StoreCtx) -> Result<Vec<Arc<WaveRecord>>, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let state = app.fleet.read();
     let waves = state.waves(&ctx.store().id);
     let mut waves: Vec<Arc<WaveRecord>> = waves.map(|shown| Arc::clone(&shown.record)).collect();
@@ -303,6 +318,7 @@ pub async fn list(app: &App, ctx: &StoreCtx) -> Result<Vec<Arc<WaveRecord>>, Ref
 }
 
 /// Who does something to a wave.
+#[derive(Clone)]
 pub(in crate::app) struct Doer<'a> {
     /// The account; none for what happens by itself and for local commands.
     pub(in crate::app) account: Option<&'a AccountId>,
@@ -336,8 +352,17 @@ pub async fn act(app: &App, ctx: &StoreCtx, name: &WaveName, act: Act) -> Result
         // Who has got it stays where it is: what devices said just now counts.
         flush_reports(app).await?;
     }
-    let _one_at_a_time = app.fleet.act().await;
-    apply(app, store, name, act, doer).await
+    let _one_at_a_time = act_alone(app).await?;
+    let mut tries = Tries::default();
+    loop {
+        let refusal = match apply(app, store, name, act, doer.clone()).await {
+            Err(refusal) => refusal,
+            done => return done,
+        };
+        if !tries.again(app, &refusal).await? {
+            return Err(refusal);
+        }
+    }
 }
 
 /// The same, once nobody else acts.
@@ -425,7 +450,7 @@ fn map_of(app: &App, wave: &Wave) -> (ProductionMap, u64) {
 /// # Errors
 /// Absent where no wave of the tag was completed.
 pub async fn published(app: &App, ctx: &StoreCtx, tag: &Tag) -> Result<Arc<ProductionMap>, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let store = &ctx.store().id;
     let state = app.fleet.read();
     let stream = state.stream(store, tag).filter(|stream| stream.map.published > 0);
@@ -445,7 +470,7 @@ pub(in crate::app) async fn named<'a>(
     snap: &SnapId,
 ) -> Result<(BTreeSet<u64>, MutexGuard<'a, ()>), Refusal> {
     start(app).await?;
-    let guard = app.fleet.act().await;
+    let guard = act_alone(app).await?;
     let state = app.fleet.read();
     let waves = state.open_waves().chain(state.all_left_behind());
     let waved = waves.flat_map(|shown| shown.wave().entries());
@@ -457,7 +482,7 @@ pub(in crate::app) async fn named<'a>(
 
 /// The tags of a store that have waves or devices, with the sequence of what is published.
 pub async fn tags(app: &App, ctx: &StoreCtx) -> Result<BTreeMap<Tag, u64>, Refusal> {
-    start(app).await?;
+    look(app).await?;
     let store = &ctx.store().id;
     let state = app.fleet.read();
     let mut tags = BTreeMap::new();

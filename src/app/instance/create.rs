@@ -15,7 +15,9 @@ use crate::domain::audit::{Actor, AuditEvent};
 use crate::domain::catalog::Changed;
 use crate::domain::ident::{AccountId, BrandId, Email, KeyName, StoreId};
 use crate::domain::time::Timestamp;
-use crate::domain::vault::{Instance, Kdf, KeyPurpose, KeyState, SigningKey, is_reserved};
+use crate::domain::vault::{
+    FactoryBox, Instance, Kdf, KeyPurpose, KeyState, SigningKey, SiteName, is_reserved,
+};
 use crate::ports::{Change, Commit, CommitOutcome, Entropy, KeyMaterial, NewKey, PutRule, SealLabel};
 
 /// The smallest root key that is taken in, in bits (decisions.md 19).
@@ -53,6 +55,8 @@ pub struct NewBrand {
     pub delegated: bool,
     /// Who becomes its first administrator; none = who makes it. Unused by `init`, which makes one.
     pub admin: Option<Email>,
+    /// The site whose factory box this is: it gets one key, for serials. Such a brand is delegated.
+    pub factory: Option<SiteName>,
 }
 
 /// Makes an instance: trust root, first brand with its keys, base store and administrator, in one commit.
@@ -87,7 +91,7 @@ pub async fn create(
 
     let (root, brand_keys) = try_join(
         root_key(&app, &authority, new.root, now, progress),
-        brand_keys(&app, &new.brand.id, now, progress),
+        brand_keys(&app, &new.brand, now, progress),
     )
     .await?;
     let mut commit = Commit::default();
@@ -178,7 +182,7 @@ pub async fn create_brand(app: &App, ctx: &InstanceCtx, new: NewBrand) -> Result
     };
     let root = root(app).await?;
     let now = app.clock.now();
-    let keys = brand_keys(app, &new.id, now, &|_| ()).await?;
+    let keys = brand_keys(app, &new, now, &|_| ()).await?;
     let mut commit = Commit::default();
     let brand = add_brand(app, &root, &new, &keys, ctx.actor(), now, &mut commit).await?;
     if let Some(admin) = admin {
@@ -230,7 +234,7 @@ async fn add_brand(
         id: new.id.clone(),
         name,
         base_store,
-        delegated: new.delegated,
+        delegated: new.delegated || new.factory.is_some(),
         created: now,
         authorship: Authorship::made_by(actor.account()),
     };
@@ -246,6 +250,19 @@ async fn add_brand(
     for key in keys {
         commit.records.push(Change::create(key));
         commit.audit.push(key_event(by("key.create", ""), key));
+    }
+    if let (Some(site), Some(key)) = (&new.factory, keys.first()) {
+        commit.records.push(Change::create(&FactoryBox {
+            brand_id: brand.id.clone(),
+            site: site.clone(),
+            key_id: key.key_id.clone(),
+            grant: None,
+            digest: None,
+            centre: None,
+            acknowledged: 0,
+            position: 0,
+            created: now,
+        }));
     }
     if !brand.delegated {
         let account = brand.id.clone().into();
@@ -319,11 +336,23 @@ async fn root_key(
 
 async fn brand_keys(
     app: &App,
-    brand: &BrandId,
+    brand: &NewBrand,
     now: Timestamp,
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<SigningKey>, Refusal> {
-    let owner = &AccountId::from(brand.clone());
+    let owner = &AccountId::from(brand.id.clone());
+    if let Some(site) = &brand.factory {
+        let name = site.key_name();
+        let made = app.signer.generate(owner, name.as_str(), None).await?;
+        progress(name.as_str());
+        return Ok(vec![key_record(
+            owner.clone(),
+            name.as_str(),
+            KeyPurpose::Serial,
+            made,
+            now,
+        )?]);
+    }
     try_join_all(BRAND_KEYS.map(|purpose| async move {
         let made = app.signer.generate(owner, purpose.name(), None).await?;
         progress(purpose.name());

@@ -77,6 +77,7 @@ impl Parts {
             reports: Arc::default(),
             numbers: Arc::default(),
             fleet: Arc::default(),
+            gauges: Arc::default(),
             models: Arc::default(),
         })
     }

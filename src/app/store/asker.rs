@@ -71,6 +71,17 @@ impl Asker {
         })
     }
 
+    /// Nobody in particular.
+    pub fn anybody() -> Self {
+        Self {
+            session: None,
+            architecture: Architecture::ANY,
+            store: None,
+            belongs: false,
+            pinned: None,
+        }
+    }
+
     /// What the store through which they see the catalogue pins of a snap.
     pub fn pins(&self, snap: &SnapId) -> Option<&Pins> {
         self.pinned.as_ref()?.get(snap)

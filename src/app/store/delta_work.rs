@@ -9,6 +9,8 @@ use futures_util::StreamExt as _;
 use super::entry::SnapEntry;
 use super::view::Snapshot;
 use crate::app::catalog::changes;
+use crate::app::gauges::Queue;
+use crate::app::once::once;
 use crate::app::{App, Reason, Refusal};
 use crate::domain::blob::BlobId;
 use crate::domain::catalog::{Changed, DeltaFile, DeltaRecord, is_worthwhile, likely_steps};
@@ -30,8 +32,9 @@ pub async fn deltas(app: App, maker: Arc<dyn Deltas>, limit: u64, stop: impl Fut
             let sequence = app.catalog.current(&app).await?.sequence();
             if done != Some(sequence) {
                 let made = make_deltas(&app, &maker, limit).await?;
-                // What was made changed the catalogue too; then it is looked at once more.
-                done = (made == 0).then_some(sequence);
+                // What was made changed the catalogue too; then it is looked at once more. So it is while others work: they
+                // may not get to the end.
+                done = (made == Made::default()).then_some(sequence);
             }
             Ok::<_, Refusal>(())
         };
@@ -47,21 +50,43 @@ pub async fn deltas(app: App, maker: Arc<dyn Deltas>, limit: u64, stop: impl Fut
     }
 }
 
+/// What came of looking for deltas to make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Deltas that were made here, worthwhile or not.
+    pub here: usize,
+    /// Deltas that another process is making.
+    pub elsewhere: usize,
+}
+
 /// Makes what is missing. `limit`: no larger files are read, in bytes; both files of a step are in memory at a time.
-/// Returns how many deltas were made, worthwhile or not.
+/// What another process is making is left to it.
 ///
 /// # Errors
 /// If the database or the files are out of reach; what was made until then is kept.
-pub async fn make_deltas(app: &App, maker: &Arc<dyn Deltas>, limit: u64) -> Result<usize, Refusal> {
+pub async fn make_deltas(app: &App, maker: &Arc<dyn Deltas>, limit: u64) -> Result<Made, Refusal> {
     let catalog = app.catalog.current(app).await?;
-    let mut made = 0;
-    for (id, source, target) in missing(&catalog, limit) {
+    let mut made = Made::default();
+    let mut waiting = Queue::default();
+    let missing = missing(&catalog, limit);
+    for _ in &missing {
+        waiting.add(app.clock.now());
+    }
+    app.gauges.deltas(waiting);
+    for (id, source, target) in missing {
         // Looked at again: much may have changed since.
         let catalog = app.catalog.current(app).await?;
         let Some(entry) = catalog.any(&id) else { continue };
-        if !entry.deltas.contains_key(&(source, target)) && step(app, maker, entry, source, target).await? {
-            made += 1;
+        if !entry.deltas.contains_key(&(source, target)) {
+            let name = format!("delta {id} {source} {target}");
+            match once(app, &name, step(app, maker, entry, source, target)).await? {
+                Some(outcome) => made.here += usize::from(outcome?),
+                None => made.elsewhere += 1,
+            }
         }
+        waiting.waiting -= 1;
+        waiting.oldest = waiting.oldest.filter(|_| waiting.waiting > 0);
+        app.gauges.deltas(waiting);
     }
     Ok(made)
 }

@@ -2,6 +2,7 @@
 //! get. Reads only; [`view`] keeps the catalogue in memory for them.
 
 mod asker;
+mod away;
 mod browse;
 mod cohort;
 mod delta_work;
@@ -21,7 +22,7 @@ pub mod view;
 pub use asker::{Asker, Presence};
 pub use browse::{FEATURED, Hit, Search, Shown, categories, channel_map, details, find, names};
 pub use cohort::create as create_cohorts;
-pub use delta_work::{deltas, make_deltas};
+pub use delta_work::{Made, deltas, make_deltas};
 pub use download::File;
 pub(in crate::app) use entry::publisher;
 pub use entry::{Publisher, SnapEntry, Text};

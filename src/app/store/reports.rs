@@ -1,6 +1,6 @@
 //! What devices report with every refresh, collected in memory and written in batches, off their way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ const STALE: i64 = 600;
 #[derive(Debug, Default)]
 pub struct Reports {
     waiting: Mutex<HashMap<DeviceId, Heard>>,
+    /// Devices that fetched something of a wave, where other processes have to know.
+    fetched: Mutex<HashSet<DeviceId>>,
 }
 
 /// What a device says of itself with a request.
@@ -147,6 +149,19 @@ impl Reports {
         }
     }
 
+    /// A device fetched something of its wave.
+    pub fn note_fetched(&self, device: &DeviceId) {
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        if fetched.len() < MOST {
+            fetched.insert(device.clone());
+        }
+    }
+
+    fn take_fetched(&self) -> Vec<DeviceId> {
+        let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *fetched).into_iter().collect()
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.lock().len()
@@ -180,6 +195,39 @@ pub async fn reports(app: App, stop: impl Future<Output = ()>) {
 /// Writes what waits, and with it the numbers that follow. What another process wrote meanwhile stays; the device will
 /// report again.
 pub async fn flush(app: &App) -> Result<(), Refusal> {
+    flush_told(app).await?;
+    // After what the devices said before they fetched it.
+    for batch in app.reports.take_fetched().chunks(BATCH) {
+        if !write_fetched(app, batch).await? {
+            for device in batch {
+                let mut tries = 0;
+                while !write_fetched(app, std::slice::from_ref(device)).await? && tries < TRIES {
+                    tries += 1;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes what devices fetched; false if something of it was changed meanwhile, and nothing written.
+async fn write_fetched(app: &App, batch: &[DeviceId]) -> Result<bool, Refusal> {
+    let mut commit = Commit::default();
+    for device in batch {
+        let found = app
+            .storage
+            .find::<DeviceReport>(DeviceReport::key_of(device))
+            .await?;
+        if let Some(mut found) = found
+            && fleet::put_fetched(app, &mut found.record)
+        {
+            commit.records.push(Change::replace(&found.record, found.version));
+        }
+    }
+    Ok(commit.records.is_empty() || app.storage.commit(commit).await? == CommitOutcome::Done)
+}
+
+async fn flush_told(app: &App) -> Result<(), Refusal> {
     if app.reports.waiting() == 0 {
         return Ok(());
     }

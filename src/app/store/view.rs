@@ -7,22 +7,24 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 use tokio::sync::Mutex;
 
+use super::away::Away;
 use super::entry::{SnapEntry, publisher};
 use super::index::Index;
 use super::recent::Recent;
-use crate::app::{App, Refusal};
+use crate::app::{App, Reason, Refusal};
 use crate::domain::access::StoreRecord;
 use crate::domain::catalog::{
     CatalogHead, Changed, DeltaRecord, Inclusion, Override, Pins, Placed, RevisionRecord, SnapRecord, Stores,
     Viewer, sees,
 };
 use crate::domain::ident::{BrandId, SnapId, SnapName, StoreId};
-use crate::ports::{Key, Kind, Versioned};
+use crate::ports::{Key, Kind, StoreError, Versioned};
 
 /// So many snaps are looked at ahead at a time: their texts fit into the nearer caches of a processor.
 pub const AHEAD: usize = 32;
@@ -345,7 +347,11 @@ pub struct Catalog {
     /// Only one at a time brings it up to date.
     loading: Mutex<()>,
     recent: Recent,
+    away: Away,
 }
+
+/// How long a reader waits for the storage before it is taken to be out of reach.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Catalog {
     /// The catalogue as it is now: every commit that was answered before this call is in it.
@@ -380,6 +386,32 @@ impl Catalog {
             self.checked.store(generation.wrapping_add(1), Ordering::Release);
         }
         Ok(picture)
+    }
+
+    /// The catalogue for who only reads: as [`Self::current`], or for a minute as it was known last, while the storage is out of
+    /// reach. Sessions and tokens cannot be judged meanwhile, so nobody sees more of it than anybody may.
+    ///
+    /// # Errors
+    /// If the storage is out of reach for longer.
+    pub async fn readable(&self, app: &App) -> Result<Arc<Snapshot>, Refusal> {
+        if let Some(picture) = self.fresh(app.storage.generation()) {
+            return Ok(picture);
+        }
+        let held = || self.held();
+        if let Some(answer) = self.away.answer(held, Instant::now()) {
+            return answer;
+        }
+        let asked = match tokio::time::timeout(PATIENCE, self.current(app)).await {
+            Ok(asked) => asked,
+            Err(_elapsed) => Err(StoreError::Unavailable("it does not answer".to_owned()).into()),
+        };
+        match asked {
+            Err(why) if why.reason == Reason::Unavailable => self.away.failed(why, held, Instant::now()),
+            asked => {
+                self.away.is_back();
+                asked
+            }
+        }
     }
 
     /// The snap of this name as the storage has it at this moment, whatever the picture says: for who judges about it.

@@ -13,7 +13,7 @@ use crate::ports::{BlobStream, Blobs};
 const PIECE: usize = 256 * 1024;
 
 /// Copies a file, unless it is there; whether it was copied. A file that is not what its name says is refused.
-pub(super) async fn copy(from: &dyn Blobs, to: &dyn Blobs, id: &BlobId) -> io::Result<bool> {
+pub(in crate::cli) async fn copy(from: &dyn Blobs, to: &dyn Blobs, id: &BlobId) -> io::Result<bool> {
     let there = to.open(id).await.map_err(io::Error::other)?;
     let blob = from.open(id).await.map_err(io::Error::other)?;
     let blob = blob.ok_or_else(|| io::Error::other(format!("the file {id} is missing")))?;
@@ -31,7 +31,7 @@ pub(super) async fn copy(from: &dyn Blobs, to: &dyn Blobs, id: &BlobId) -> io::R
 }
 
 /// Puts a file that is read from `content` into a store of files, from a thread that may wait; see [`copy`].
-pub(super) fn put(
+pub(in crate::cli) fn put(
     runtime: &Handle,
     to: &dyn Blobs,
     id: &BlobId,
@@ -71,14 +71,14 @@ async fn keep(staging: Box<dyn crate::ports::Staging>, id: &BlobId) -> io::Resul
 }
 
 /// A stream of pieces as something to read from, on a thread that may wait.
-pub(super) struct Reading {
+pub(in crate::cli) struct Reading {
     pieces: BlobStream,
     piece: Bytes,
     runtime: Handle,
 }
 
 impl Reading {
-    pub(super) fn new(pieces: BlobStream, runtime: Handle) -> Self {
+    pub(in crate::cli) fn new(pieces: BlobStream, runtime: Handle) -> Self {
         Self {
             pieces,
             piece: Bytes::new(),

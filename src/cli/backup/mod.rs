@@ -1,6 +1,6 @@
 //! `backup`, `restore`, `migrate`: everything of an instance out of one place and into another.
 
-mod files;
+pub(super) mod files;
 mod migrate;
 mod restore;
 

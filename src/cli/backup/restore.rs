@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::domain::audit::AuditEvent;
 use crate::domain::blob::BlobId;
 use crate::domain::vault::Instance;
+use crate::domain::vault::factory::SITE_REVISIONS;
 use crate::ports::{Blobs, Clock, RecordRow, Row, Storage};
 
 #[derive(Debug, Args)]
@@ -292,7 +293,8 @@ impl Unpack {
 }
 
 /// The highest revision of a serial in a copy of the audit log, and one more: the copy is some seconds behind the log,
-/// and the device of that revision may have asked once more in them.
+/// and the device of that revision may have asked once more in them. Where serials were given to a factory, above all that it may
+/// have signed: the backup may not know of it.
 fn highest(file: &Path) -> io::Result<u64> {
     let mut highest = 0;
     read_copy(file, |entry| {
@@ -302,6 +304,8 @@ fn highest(file: &Path) -> io::Result<u64> {
             let revision =
                 revision.ok_or_else(|| io::Error::other("a serial is logged without its revision"))?;
             highest = highest.max(revision);
+        } else if event.action == "factory.offer" {
+            highest = highest.max(SITE_REVISIONS);
         }
         Ok(())
     })?;

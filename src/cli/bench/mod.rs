@@ -1,6 +1,7 @@
 //! `hallmark bench`: measures a real server process over real HTTP, in ratios to a limit measured in the same run.
 
 mod ceiling;
+mod load;
 mod measure;
 mod preload;
 mod store;
@@ -28,6 +29,10 @@ pub(super) enum Verb {
     Publish(store::publish::Publish),
     /// Roll waves out over a large fleet, and look at what the decision adds to a refresh
     Waves(store::waves::Waves),
+    /// Register devices and refresh at running servers, and record what they acknowledge
+    Load(load::Load),
+    /// Look for every serial that `load` recorded as acknowledged
+    Held(load::Held),
     /// Keep processors busy: what `publish` compares with
     #[command(hide = true)]
     Burn(store::publish::Burn),
@@ -44,6 +49,8 @@ impl Verb {
             Self::Store(store) => store.run(cx).await,
             Self::Publish(publish) => publish.run(cx).await,
             Self::Waves(waves) => waves.run(cx).await,
+            Self::Load(load) => load.run(cx).await,
+            Self::Held(held) => held.run(cx).await,
             Self::Burn(burn) => burn.run(cx),
             Self::Ceiling(ceiling) => ceiling.run(cx).await,
         }

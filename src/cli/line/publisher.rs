@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::{Value, json};
 
 use super::LineError;
-use crate::cli::remote::http_client;
+use crate::outgoing::http_client;
 
 /// What a body is sent in, in bytes.
 const PIECE: usize = 64 << 10;

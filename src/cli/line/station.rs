@@ -5,9 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::Device;
-use crate::cli::remote::http_client;
 use crate::domain::assertion::{Assertion, AssertionType, StreamDecoder};
 use crate::domain::time::Timestamp;
+use crate::outgoing::http_client;
 
 /// Why a simulated device did not get what it asked for.
 #[derive(Debug, thiserror::Error)]

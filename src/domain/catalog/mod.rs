@@ -5,6 +5,7 @@ mod channel;
 mod delta;
 mod expiry;
 mod head;
+mod mirrored;
 mod naming;
 mod offer;
 mod overriding;

@@ -228,7 +228,7 @@ impl Releases {
         self.open.len() < before
     }
 
-    fn take_out(&mut self, now: Timestamp, which: impl Fn(&Release) -> bool) {
+    pub(super) fn take_out(&mut self, now: Timestamp, which: impl Fn(&Release) -> bool) {
         let past = &mut self.past;
         self.open.retain(|open| {
             let out = which(open);

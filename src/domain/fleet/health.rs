@@ -112,6 +112,23 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// What is recorded, with what was `noticed` of the device and is not recorded yet.
+    pub fn with(&self, noticed: &Self) -> Self {
+        let mut whole = *self;
+        whole.offered |= noticed.offered;
+        if let Some(fetched) = noticed.fetched
+            && self.seen.is_none_or(|seen| seen <= fetched)
+        {
+            whole.fetch(fetched);
+        }
+        whole
+    }
+
+    /// Whether the device was heard of since `other`.
+    pub fn is_later_than(&self, other: &Self) -> bool {
+        self.seen > other.seen
+    }
+
     /// It was told of the wave.
     pub fn offer(&mut self) {
         self.offered = true;
@@ -249,6 +266,24 @@ mod tests {
         assert_eq!(state(&progress, 5), State::Healthy);
         // Once healthy it may be switched off.
         assert_eq!(state(&progress, 500), State::Healthy);
+    }
+
+    #[test]
+    fn what_was_noticed_is_added_to_what_is_recorded() {
+        let mut recorded = Progress::default();
+        recorded.check_in(told(1, Position::Before));
+        let mut noticed = recorded;
+        noticed.fetch(at(2));
+        let whole = recorded.with(&noticed);
+        assert_eq!(state(&whole, 2), State::Downloading);
+        assert_eq!(whole.with(&noticed), whole);
+        // Somebody else heard what came of it meanwhile.
+        recorded.fetch(at(2));
+        recorded.check_in(told(3, Position::On));
+        recorded.check_in(told(4, Position::Before));
+        assert_eq!(state(&recorded.with(&noticed), 4), State::Reverted);
+        assert!(recorded.with(&noticed).fetched.is_none());
+        assert!(recorded.is_later_than(&noticed) && !noticed.is_later_than(&recorded));
     }
 
     #[test]

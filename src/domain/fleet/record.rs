@@ -293,6 +293,9 @@ pub struct WaveRecord {
     /// The number of the last notice.
     #[serde(default)]
     pub noticed: u32,
+    /// Until when one of several processes tells the listener; the others leave it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telling: Option<Timestamp>,
 }
 
 /// Something that happened to a wave and that a listener shall be told.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, StatusCode};
+use tracing::Instrument as _;
 use warp::Filter;
 
-use crate::app::App;
+use crate::app::sessions::NoSession;
 use crate::app::store::{Asker, Presence, Snapshot};
+use crate::app::{App, Reason, Refusal};
 use crate::domain::ident::{Architecture, StoreId};
 use crate::http::auth::credential;
 use crate::http::fault::{DeviceDialect, Fault};
@@ -28,6 +30,9 @@ pub(super) fn asking() -> impl Filter<Extract = (Asking,), Error = Infallible> +
 {
     warp::header::headers_cloned().map(|headers: HeaderMap| Asking::read(&headers))
 }
+
+/// The catalogue, who asks, and why that is not known.
+type Entered = (Arc<Snapshot>, Asker, Option<Refusal>);
 
 impl Asking {
     fn read(headers: &HeaderMap) -> Self {
@@ -65,9 +70,23 @@ impl Asking {
 
     /// The catalogue as it is now, and who asks.
     pub(super) async fn enter(&self, app: &App) -> Result<(Arc<Snapshot>, Asker), Fault<DeviceDialect>> {
-        let catalog = app.catalog.current(app).await?;
-        let asker = Asker::identify(app, &catalog, &self.presence).await?;
-        Ok((catalog, asker))
+        let catalog = app.catalog.readable(app).await?;
+        let span = tracing::debug_span!(target: "hallmark::traces", "identify");
+        let identified = Asker::identify(app, &catalog, &self.presence);
+        Ok((Arc::clone(&catalog), identified.instrument(span).await?))
+    }
+
+    /// The same for a file. While nobody can be identified, since the database is out of reach, a device asks as anybody would:
+    /// what anybody may have is the same for it. Whether it may have more shows later; then the last is why nobody knows now.
+    pub(super) async fn enter_for_file(&self, app: &App) -> Result<Entered, Fault<DeviceDialect>> {
+        let catalog = app.catalog.readable(app).await?;
+        let identified = Asker::identify(app, &catalog, &self.presence).await;
+        match identified {
+            Err(NoSession::Refused(why)) if why.reason == Reason::Unavailable => {
+                Ok((catalog, Asker::anybody(), Some(why)))
+            }
+            identified => Ok((catalog, identified?, None)),
+        }
     }
 
     /// The store that was named.

@@ -2,6 +2,9 @@
 //!
 //! Devices present their credentials on the first request of a download, and files of private snaps go only to who
 //! sees the snap. Icons and screenshots are asked for without any: their name is their content, which is hard to guess.
+//!
+//! Where files may be fetched from a bucket, devices are sent there after that was judged. Pictures never are: what keeps
+//! browsers from taking them for something else is in the headers of this server.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    IF_NONE_MATCH, IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
+    IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
@@ -24,6 +27,7 @@ use crate::domain::ident::SnapId;
 use crate::http::endpoint::{Access, Endpoint, with};
 use crate::http::fault::{DeviceDialect, Fault};
 use crate::http::path;
+use crate::http::router::HeadOnly;
 use crate::ports::{BlobError, BlobStream};
 
 pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
@@ -32,10 +36,11 @@ pub(super) fn endpoints(app: &App) -> Vec<Endpoint> {
         .and(warp::path::end())
         .and(warp::header::headers_cloned())
         .and(asking())
+        .and(warp::ext::optional::<HeadOnly>())
         .and(with(app.clone()))
         .then(
-            |name: String, headers: HeaderMap, asking: Asking, app: App| async move {
-                file(&app, &asking, &headers, &name)
+            |name: String, headers: HeaderMap, asking: Asking, head: Option<HeadOnly>, app: App| async move {
+                file(&app, &asking, &headers, &name, head)
                     .await
                     .unwrap_or_else(Fault::into_response)
             },
@@ -76,13 +81,24 @@ async fn file(
     asking: &Asking,
     headers: &HeaderMap,
     name: &str,
+    head: Option<HeadOnly>,
 ) -> Result<Response, Fault<DeviceDialect>> {
     let absent = || not_found("cannot find the file");
     let name = name.parse().map_err(|()| absent())?;
-    let (catalog, asker) = asking.enter(app).await?;
-    let file = download::find(app, &catalog, &asker, &name)
-        .await?
-        .ok_or_else(absent)?;
+    let (catalog, asker, unsure) = asking.enter_for_file(app).await?;
+    let file = download::find(app, &catalog, &asker, &name).await?;
+    let file = file.ok_or_else(|| unsure.map_or_else(absent, Fault::from))?;
+    // An address of the bucket is signed for GET alone.
+    if head.is_none()
+        && !names_it(headers, IF_NONE_MATCH, &etag_of(&file))
+        && let Some(link) = app
+            .blobs
+            .link(&file.blob)
+            .await
+            .map_err(|error| trouble(&error))?
+    {
+        return elsewhere(&link);
+    }
     send(
         app,
         headers,
@@ -101,7 +117,7 @@ async fn picture(
 ) -> Result<Response, Fault<DeviceDialect>> {
     let absent = || not_found("cannot find the picture");
     let blob = name.parse().map_err(|_| absent())?;
-    let catalog = app.catalog.current(app).await?;
+    let catalog = app.catalog.readable(app).await?;
     let (file, media) = download::picture(&catalog, snap, blob).ok_or_else(absent)?;
     let cache = "public, max-age=31536000, immutable";
     let mut answer = send(app, headers, &file, &media, cache).await?;
@@ -123,18 +139,9 @@ async fn send(
     media: &str,
     cache: &'static str,
 ) -> Result<Response, Fault<DeviceDialect>> {
-    let etag = format!("\"{}\"", file.blob);
-    let names_it = |name: HeaderName| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|text| {
-                text.split(',')
-                    .any(|tag| matches!(tag.trim(), "*") || tag.trim() == etag)
-            })
-    };
+    let etag = etag_of(file);
     let mut answer = Response::new(Bytes::new().into());
-    if names_it(IF_NONE_MATCH) {
+    if names_it(headers, IF_NONE_MATCH, &etag) {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         set(&mut answer, ETAG, &etag)?;
         return Ok(answer);
@@ -149,7 +156,7 @@ async fn send(
         not_found("cannot find the file")
     })?;
     let size = blob.size();
-    let whole = headers.contains_key(IF_RANGE) && !names_it(IF_RANGE);
+    let whole = headers.contains_key(IF_RANGE) && !names_it(headers, IF_RANGE, &etag);
     let range = headers
         .get(RANGE)
         .filter(|_| !whole)
@@ -178,6 +185,29 @@ async fn send(
     set(&mut answer, ETAG, &etag)?;
     set(&mut answer, ACCEPT_RANGES, "bytes")?;
     set(&mut answer, CACHE_CONTROL, cache)?;
+    Ok(answer)
+}
+
+fn etag_of(file: &File) -> String {
+    format!("\"{}\"", file.blob)
+}
+
+/// Whether a header that lists tags names this one.
+fn names_it(headers: &HeaderMap, name: HeaderName, etag: &str) -> bool {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.is_some_and(|text| {
+        text.split(',')
+            .any(|tag| matches!(tag.trim(), "*") || tag.trim() == etag)
+    })
+}
+
+/// Sends a client to where the file is. It says again there which part it wants; the next time it asks here again, since the
+/// address is good for a while only, and leave may end.
+fn elsewhere(link: &str) -> Result<Response, Fault<DeviceDialect>> {
+    let mut answer = Response::new(Bytes::new().into());
+    *answer.status_mut() = StatusCode::FOUND;
+    set(&mut answer, LOCATION, link)?;
+    set(&mut answer, CACHE_CONTROL, "private, no-store")?;
     Ok(answer)
 }
 

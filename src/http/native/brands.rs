@@ -121,6 +121,7 @@ async fn create_brand(
         name,
         delegated,
         admin,
+        factory: None,
     };
     Ok(Created(instance::create_brand(&app, &ctx, new).await?.into()))
 }

@@ -6,6 +6,7 @@ mod audit;
 mod brands;
 mod connect;
 mod devices;
+pub mod factories;
 pub mod fleet;
 mod grants;
 mod invites;
@@ -53,6 +54,7 @@ pub fn endpoints(app: &App) -> Vec<Endpoint> {
         models::endpoints(&native),
         remodel::endpoints(&native),
         serials::endpoints(&native),
+        factories::endpoints(&native),
         devices::endpoints(&native),
         fleet::endpoints(&native),
         connect::endpoints(&native),

@@ -1,5 +1,7 @@
 //! The signing log with its exports, allow-lists and denials, approvals.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use futures_util::stream;
 use http::HeaderValue;
@@ -9,13 +11,14 @@ use warp::Reply as _;
 use warp::reply::Response;
 
 use super::{Input, Json, Native, Outcome};
+use crate::app::factory;
 use crate::app::serials::{self, Decision, SerialQuery, SerialReader};
 use crate::app::{App, BrandCtx, Refusal};
 use crate::domain::access::Permission;
 use crate::domain::ident::{BrandId, KeyId, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
 use crate::domain::vault::claim::Approval;
-use crate::domain::vault::{SerialRow, SerialState, Standing};
+use crate::domain::vault::{SerialRow, SerialState, SiteName, Standing};
 use crate::http::endpoint::Endpoint;
 use crate::ports::{ApprovalRow, StandingRow};
 
@@ -79,6 +82,18 @@ struct RowView<'r> {
     device_key_sha3_384: &'r KeyId,
     sign_key_sha3_384: Option<&'r KeyId>,
     state: SerialState,
+    /// The factory site whose box signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<&'r SiteName>,
+}
+
+impl<'r> RowView<'r> {
+    fn at(row: &'r SerialRow, sites: &'r BTreeMap<KeyId, SiteName>) -> Self {
+        Self {
+            site: row.sign_key.as_ref().and_then(|key| sites.get(key)),
+            ..Self::from(row)
+        }
+    }
 }
 
 impl<'r> From<&'r SerialRow> for RowView<'r> {
@@ -92,6 +107,7 @@ impl<'r> From<&'r SerialRow> for RowView<'r> {
             device_key_sha3_384: &row.device_key,
             sign_key_sha3_384: row.sign_key.as_ref(),
             state: row.state,
+            site: None,
         }
     }
 }
@@ -125,7 +141,8 @@ async fn list(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<serde_json:
         ..query(&input)?
     };
     let page = serials::list(&app, &ctx, query).await?;
-    let rows: Vec<RowView<'_>> = page.rows.iter().map(RowView::from).collect();
+    let sites = factory::by_key(&app, &ctx).await?;
+    let rows: Vec<RowView<'_>> = page.rows.iter().map(|row| RowView::at(row, &sites)).collect();
     Ok(Json(serde_json::json!({ "serials": rows, "next": page.next })))
 }
 
@@ -260,7 +277,8 @@ fn neutral(text: &str) -> String {
 async fn show(app: App, ctx: BrandCtx, input: Input) -> Outcome<Json<serde_json::Value>> {
     let (model, serial): (ModelName, SerialNumber) = (input.variable("model")?, input.variable("serial")?);
     let story = serials::show(&app, &ctx, &model, &serial).await?;
-    let rows: Vec<RowView<'_>> = story.rows.iter().map(RowView::from).collect();
+    let sites = factory::by_key(&app, &ctx).await?;
+    let rows: Vec<RowView<'_>> = story.rows.iter().map(|row| RowView::at(row, &sites)).collect();
     let latest = story
         .rows
         .iter()

@@ -61,6 +61,8 @@ impl VaultFault {
             E::NotAllowed => Self::refused("duplicate-assertion", "not-allowed"),
             E::Denied => Self::refused("duplicate-assertion", "denied"),
             E::QuotaReached(_) => Self::refused("duplicate-assertion", "quota-reached"),
+            E::GivenAway { .. } => Self::refused("duplicate-assertion", "given-to-site"),
+            E::OutOfRange(_) => Self::refused("duplicate-assertion", "out-of-range"),
             E::InvalidJson(_) => Self::refused("error-decode-json", ""),
             E::NoModelAssertion(_) => Self::refused("create-assertion", "no-model-assertion"),
             E::LockedOut => Self::temporary("invalid-api-key", "locked-out"),
@@ -129,6 +131,11 @@ mod tests {
             E::NotAllowed,
             E::Denied,
             E::QuotaReached(1),
+            E::GivenAway {
+                site: "ulm".parse().unwrap(),
+                until: crate::domain::time::Timestamp::from_unix(0),
+            },
+            E::OutOfRange("factory-ulm".parse().unwrap()),
             E::InvalidJson(String::new()),
             E::NoModelAssertion(String::new()),
             E::LockedOut,
@@ -181,6 +188,8 @@ mod tests {
             E::SigningBroke => (26, true),
             E::Unrecorded(_) => (27, true),
             E::Store(_) => (28, true),
+            E::GivenAway { .. } => (29, false),
+            E::OutOfRange(_) => (30, false),
         }
     }
 
@@ -209,7 +218,7 @@ mod tests {
             assert_eq!(body["StatusCode"], fault.status.as_u16());
             assert!(body["message"].as_str().unwrap().starts_with("cannot "), "{body}");
         }
-        assert_eq!(seen.len(), 29);
-        assert_eq!(seen.last(), Some(&28));
+        assert_eq!(seen.len(), 31);
+        assert_eq!(seen.last(), Some(&30));
     }
 }

@@ -42,13 +42,17 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
     let post = |path: &'static str, summary, handler: fn(&'static str, &Vault) -> Routes| {
         Endpoint::post(path, Access::Open, summary, handler(path, &vault))
     };
+    let issuing = |path: &'static str, summary| {
+        Endpoint::post(path, Access::Open, summary, serial(path, &vault, metrics))
+            .with_body(Some(BodyShape::ASSERTIONS))
+    };
     let get = |path: &'static str, summary, filter: Routes| {
         let filter = on(Method::GET, path).and(filter).boxed();
         Endpoint::get(path, Access::Open, summary, filter)
     };
     vec![
         post("/v1/request-id", "Give out a request-id", request_id),
-        post("/v1/serial", "Issue a serial assertion", serial).with_body(Some(BodyShape::ASSERTIONS)),
+        issuing("/v1/serial", "Issue a serial assertion"),
         post("/v1/model", "Serve the assertions of a model", model).with_body(Some(BodyShape {
             media: "application/json",
             fields: &["brand-id", "model"],
@@ -58,12 +62,10 @@ pub fn endpoints(app: &App, metrics: &Metrics) -> Vec<Endpoint> {
             "Give out a request-id, through a store proxy",
             request_id,
         ),
-        post(
+        issuing(
             "/api/v1/snaps/auth/devices",
             "Issue a serial assertion, through a store proxy",
-            serial,
-        )
-        .with_body(Some(BodyShape::ASSERTIONS)),
+        ),
         get("/v1/version", "Say which version this is", version()),
         get(
             "/v1/health",
@@ -118,18 +120,45 @@ fn request_id(path: &'static str, vault: &Vault) -> Routes {
         .boxed()
 }
 
+/// What became of a request, in the words of the metrics.
+fn became(outcome: &Result<SerialAnswer, IssueError>) -> (&'static str, &'static str) {
+    let error = match outcome {
+        Ok(SerialAnswer::Issued(_)) => return ("issued", ""),
+        Ok(SerialAnswer::Waiting) => return ("waiting", "approval"),
+        Err(error) => error,
+    };
+    let VaultFault {
+        status,
+        code,
+        subcode,
+    } = VaultFault::of(error);
+    let reason = if subcode.is_empty() { code } else { subcode };
+    // Who was locked out did something wrong; all else that is temporary is our trouble.
+    let ours = status.is_server_error() && !matches!(error, IssueError::LockedOut);
+    (if ours { "error" } else { "refused" }, reason)
+}
+
 /// `POST /v1/serial`: serial-request (and model, and old serial) in, serial out.
-fn serial(path: &'static str, vault: &Vault) -> Routes {
+fn serial(path: &'static str, vault: &Vault, metrics: &Metrics) -> Routes {
+    let metrics = metrics.clone();
     on(Method::POST, path)
         .and(presented())
         .and(streams())
         .and(body::up_to(serial_body_limit(vault.limits().assertion)))
         .and(with(vault.clone()))
-        .then(|presented: Presented, stream: bool, body: Bytes, vault: Vault| async move {
-            vault.serial(&presented, &body, stream).await.map(|answer| match answer {
+        .then(
+            |presented: Presented, stream: bool, body: Bytes, vault: Vault| async move {
+                vault.serial(&presented, &body, stream).await
+            },
+        )
+        .map(move |outcome: Result<SerialAnswer, IssueError>| {
+            let (result, reason) = became(&outcome);
+            metrics.count_serial(result, reason);
+            outcome.map(|answer| match answer {
                 SerialAnswer::Issued(serial) => reply::assertions(serial),
                 SerialAnswer::Waiting => {
-                    let answer = json!({ "success": true, "message": "the request waits for approval: ask again" });
+                    let answer =
+                        json!({ "success": true, "message": "the request waits for approval: ask again" });
                     reply::bytes(StatusCode::ACCEPTED, JSON, answer.to_string())
                 }
             })

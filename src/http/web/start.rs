@@ -180,6 +180,7 @@ async fn create(visit: Visit<InstanceCtx, Form>) -> Outcome {
         name: form.text("name").map(str::to_owned),
         delegated: false,
         admin,
+        factory: None,
     };
     let brand = instance::create_brand(app, ctx, new).await?;
     // The caller may have no role in it, and then no page of it.

@@ -15,6 +15,8 @@ pub enum Kind {
     SigningKey,
     Model,
     RemodelRule,
+    FactorySite,
+    FactoryBox,
     Snap,
     SnapRevision,
     Inclusion,
@@ -33,6 +35,7 @@ pub enum Kind {
     Wave,
     ProductionMap,
     Exposure,
+    BundleSource,
     /// The one record about the last changes of the catalogue; key `["head"]`.
     Catalog,
 }
@@ -50,6 +53,8 @@ impl Kind {
         Kind::SigningKey,
         Kind::Model,
         Kind::RemodelRule,
+        Kind::FactorySite,
+        Kind::FactoryBox,
         Kind::Snap,
         Kind::SnapRevision,
         Kind::Inclusion,
@@ -68,6 +73,7 @@ impl Kind {
         Kind::Wave,
         Kind::ProductionMap,
         Kind::Exposure,
+        Kind::BundleSource,
         Kind::Catalog,
     ];
 
@@ -84,6 +90,8 @@ impl Kind {
             Self::SigningKey => "signing_key",
             Self::Model => "model",
             Self::RemodelRule => "remodel_rule",
+            Self::FactorySite => "factory_site",
+            Self::FactoryBox => "factory_box",
             Self::Snap => "snap",
             Self::SnapRevision => "snap_revision",
             Self::Inclusion => "inclusion",
@@ -102,6 +110,7 @@ impl Kind {
             Self::Wave => "wave",
             Self::ProductionMap => "production_map",
             Self::Exposure => "exposure",
+            Self::BundleSource => "bundle_source",
             Self::Catalog => "catalog",
         }
     }
@@ -126,11 +135,14 @@ impl Kind {
             Self::Group | Self::Wave => &["store_id", "name"],
             Self::ProductionMap => &["store_id", "tag"],
             Self::Exposure => &["store_id", "wave", "rollout", "part"],
+            Self::BundleSource => &["source", "part"],
             Self::Membership => &["brand_id", "store_id", "account_id"],
             Self::StoreInvite => &["store_id", "email"],
             Self::SigningKey => &["account_id", "name"],
             Self::Model => &["brand_id", "name"],
             Self::RemodelRule => &["brand_id", "from_model", "to_model", "from_serial"],
+            Self::FactorySite => &["brand_id", "site"],
+            Self::FactoryBox => &["brand_id"],
         }
     }
 }

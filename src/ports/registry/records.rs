@@ -3,6 +3,7 @@
 use super::{Key, Kind, Record};
 use crate::domain::access::{Account, Brand, Membership, StoreInvite, StoreRecord, Token};
 use crate::domain::blob::BlobId;
+use crate::domain::bundle::BundleSource;
 use crate::domain::catalog::{
     CatalogHead, DeltaRecord, DeviceReport, Inclusion, Override, PushRecord, RevisionRecord, ShareInvite,
     SnapRecord, UploadRecord, device_uuid, revision_key,
@@ -12,7 +13,7 @@ use crate::domain::ident::DeviceId;
 use crate::domain::mail::OutgoingMail;
 use crate::domain::numbers::SnapDay;
 use crate::domain::review::{GrantRequest, ReviewRecord};
-use crate::domain::vault::{Instance, ModelRecord, RemodelRule, SigningKey};
+use crate::domain::vault::{FactoryBox, FactorySite, Instance, ModelRecord, RemodelRule, SigningKey};
 
 impl Record for Instance {
     const KIND: Kind = Kind::Instance;
@@ -126,6 +127,23 @@ impl Record for RemodelRule {
             self.to_model.as_str(),
             serial,
         ])
+    }
+}
+
+impl Record for FactorySite {
+    const KIND: Kind = Kind::FactorySite;
+    fn key(&self) -> Key {
+        Key::from([self.brand_id.as_str(), self.site.as_str()])
+    }
+    fn unique(&self) -> Vec<(&'static str, String)> {
+        vec![("key-id", self.key_id.to_string())]
+    }
+}
+
+impl Record for FactoryBox {
+    const KIND: Kind = Kind::FactoryBox;
+    fn key(&self) -> Key {
+        Key::from([self.brand_id.as_str()])
     }
 }
 
@@ -304,6 +322,13 @@ impl Record for Exposure {
     fn key(&self) -> Key {
         let rollout = format!("{:010}", self.rollout);
         Key::from([self.store.as_str(), self.wave.as_str(), &rollout, &self.part])
+    }
+}
+
+impl Record for BundleSource {
+    const KIND: Kind = Kind::BundleSource;
+    fn key(&self) -> Key {
+        Key::from([self.source.as_str(), self.part.as_str()])
     }
 }
 

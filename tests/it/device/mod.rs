@@ -5,6 +5,7 @@ mod connecting;
 mod hidden;
 mod numbers;
 mod overrides;
+pub(crate) mod processes;
 mod releases;
 mod reports;
 mod stock;
@@ -20,11 +21,12 @@ mod wire;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hallmark::adapters::memory::Memory;
 use hallmark::adapters::softkey::SoftKeys;
 use hallmark::app::assertions::{self, Search};
 use hallmark::app::sessions::{NoSession, verify_session};
 use hallmark::app::sign::{record, sign, stored};
-use hallmark::app::{App, keys};
+use hallmark::app::{App, AppState, keys};
 use hallmark::domain::assertion::{
     Assertion, AssertionType, Headers, PublicKey, Statement, StreamDecoder, encode_stream,
 };
@@ -36,12 +38,12 @@ use hallmark::domain::vault::{
 use hallmark::http::metrics::Metrics;
 use hallmark::http::router::{RequestId, Router};
 use hallmark::http::serve::Peer;
-use hallmark::ports::{Change, Commit, IssuedSerial, KeyMaterial, PutRule, Signer as _};
+use hallmark::ports::{Change, Commit, IssuedSerial, KeyMaterial, PutRule, Signer as _, Storage};
 use http::Request;
 use http_body_util::{BodyExt as _, Either, Full};
 use serde_json::{Value, json};
 
-use crate::harness::{TestClock, acme_ctx, instance, quick_kdf, seal, vector_key};
+use crate::harness::{TestClock, acme_ctx, instance_on, quick_kdf, seal, vector_key};
 
 /// A key of somebody outside: a device, another authority.
 struct Outside {
@@ -110,15 +112,20 @@ struct Field {
     app: App,
     clock: Arc<TestClock>,
     router: Router,
-    device: Outside,
+    device: Arc<Outside>,
     model: Assertion,
     serial: Assertion,
 }
 
 impl Field {
     async fn new() -> Self {
-        let (app, clock) = instance().await;
-        let device = Outside::new(vector_key("device")).await;
+        Self::on(Arc::new(Memory::new())).await
+    }
+
+    /// The same on other, empty storage.
+    async fn on(storage: Arc<dyn Storage>) -> Self {
+        let (app, clock) = instance_on(storage).await;
+        let device = Arc::new(Outside::new(vector_key("device")).await);
         let model = sign_model(&app, "acme-store", "0").await;
         let serial = issue(&app, &device.key, "SN 1").await;
         let router = hallmark::http::router(&app, Metrics::default()).unwrap();
@@ -129,6 +136,29 @@ impl Field {
             device,
             model,
             serial,
+        }
+    }
+
+    /// Another process on the same database, with the same files and keys, and the same time.
+    fn beside(&self, storage: Arc<dyn Storage>) -> Self {
+        let app = App::from(AppState {
+            storage,
+            guard: Arc::default(),
+            catalog: Arc::default(),
+            reports: Arc::default(),
+            numbers: Arc::default(),
+            fleet: Arc::default(),
+            models: Arc::default(),
+            ..AppState::clone(&self.app)
+        });
+        let router = hallmark::http::router(&app, Metrics::default()).unwrap();
+        Self {
+            app,
+            router,
+            clock: Arc::clone(&self.clock),
+            device: Arc::clone(&self.device),
+            model: self.model.clone(),
+            serial: self.serial.clone(),
         }
     }
 
@@ -899,6 +929,7 @@ async fn trust(app: &App, upstream: &Upstream) {
             (stored(&upstream.key), PutRule::Newer),
         ],
         audit: Vec::new(),
+        ..Commit::default()
     };
     app.storage.commit(commit).await.unwrap();
 }

@@ -1,6 +1,9 @@
 //! A catalogue and a device that asks it, for the tests beside. The catalogue is written as records; management has tests
 //! of its own.
 
+use std::sync::Arc;
+
+use hallmark::adapters::memory::Memory;
 use hallmark::app::sign::{record, stored};
 use hallmark::domain::access::StoreRecord;
 use hallmark::domain::assertion::AssertionType;
@@ -10,7 +13,7 @@ use hallmark::domain::catalog::{
 use hallmark::domain::ident::{Architecture, BrandId, SnapId, StoreId};
 use hallmark::domain::snap::{Confinement, Epoch, SnapType};
 use hallmark::domain::time::Timestamp;
-use hallmark::ports::{Change, Commit, CommitOutcome, PutRule};
+use hallmark::ports::{Change, Commit, CommitOutcome, PutRule, Storage};
 use serde_json::{Value, json};
 
 use super::{Answer, Field};
@@ -185,7 +188,12 @@ impl Stock<'_> {
 
 /// A device of acme in `acme-store`, with snaps in its store, in the brand's and in another brand's.
 pub(super) async fn field() -> Field {
-    let field = Field::new().await;
+    field_on(Arc::new(Memory::new())).await
+}
+
+/// The same on other, empty storage.
+pub(super) async fn field_on(storage: Arc<dyn Storage>) -> Field {
+    let field = Field::on(storage).await;
     let stock = Stock { field: &field };
     stock.store("acme-store", "acme", &["acme"]).await;
     stock.store("other", "other", &[]).await;

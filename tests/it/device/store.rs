@@ -333,8 +333,8 @@ async fn a_delta_is_offered_to_who_has_its_source_and_takes_its_format() {
     stock.release("agent", 3, "stable").await;
     let maker: Arc<dyn Deltas> = Arc::new(Vcdiff);
     // From 2 to 3, and from 1 to 3, which is not worthwhile.
-    assert_eq!(make_deltas(&field.app, &maker, 1 << 20).await.unwrap(), 2);
-    assert_eq!(make_deltas(&field.app, &maker, 1 << 20).await.unwrap(), 0);
+    assert_eq!(make_deltas(&field.app, &maker, 1 << 20).await.unwrap().here, 2);
+    assert_eq!(make_deltas(&field.app, &maker, 1 << 20).await.unwrap().here, 0);
     let ask = async |has: u64, formats: &str| {
         let headers = [
             ("snap-device-authorization", device.session.as_str()),
@@ -380,5 +380,5 @@ async fn a_delta_is_offered_to_who_has_its_source_and_takes_its_format() {
         .revision("agent", 4, &new.replace("\n5 ", "\nfive "), |_| ())
         .await;
     stock.release("agent", 4, "stable").await;
-    assert_eq!(make_deltas(&field.app, &maker, 1000).await.unwrap(), 0);
+    assert_eq!(make_deltas(&field.app, &maker, 1000).await.unwrap().here, 0);
 }

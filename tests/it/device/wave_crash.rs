@@ -87,6 +87,7 @@ async fn fill(app: &App) {
         why: None,
         notices: Vec::new(),
         noticed: 0,
+        telling: None,
     };
     let mut records = vec![
         Change::create(&StoreRecord::new(

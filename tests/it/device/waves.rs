@@ -1,6 +1,7 @@
 //! Waves over HTTP: what simulated production devices are told before, during and after one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hallmark::app::devices::DeviceName;
 use hallmark::app::fleet::devices::{PlaceChange, change};
@@ -12,10 +13,11 @@ use hallmark::app::store::flush_reports;
 use hallmark::app::{App, Refusal, StoreCtx, devices, serials};
 use hallmark::domain::fleet::{Act, Policy, ProductionRule, State, WaveKind, WaveStatus};
 use hallmark::domain::vault::Standing;
+use hallmark::ports::Storage;
 use serde_json::{Value, json};
 
 use super::Field;
-use super::stock::{Device, Stock, field, installed, outcomes, refresh_action};
+use super::stock::{Device, Stock, field, field_on, installed, outcomes, refresh_action};
 use crate::harness::acme_ctx;
 
 /// Devices of `acme-store`, each with one snap.
@@ -33,7 +35,15 @@ pub(super) struct Member<'f> {
 
 /// A field whose snap `agent` has revisions up to 6, the first in stable.
 pub(super) async fn agents() -> Field {
-    let field = field().await;
+    more_agents(field().await).await
+}
+
+/// The same on other, empty storage.
+pub(super) async fn agents_on(storage: Arc<dyn Storage>) -> Field {
+    more_agents(field_on(storage).await).await
+}
+
+async fn more_agents(field: Field) -> Field {
     let stock = Stock { field: &field };
     for revision in 2..=6 {
         stock
@@ -43,7 +53,7 @@ pub(super) async fn agents() -> Field {
     field
 }
 
-async fn session(field: &Field, serial: &str) -> String {
+pub(super) async fn session(field: &Field, serial: &str) -> String {
     let assertion = super::sign_serial(&field.app, &field.device.key, serial, 1).await;
     let request = field.request(&field.nonce().await, &[("serial", serial)]).await;
     let answer = field.open(&request, &assertion, &field.model).await;
@@ -171,11 +181,28 @@ impl<'f> Fleet<'f> {
             .map(drop)
     }
 
-    async fn status(&self, wave: &str) -> status::WaveState {
+    pub(super) async fn status(&self, wave: &str) -> status::WaveState {
         let ctx = store(&self.field.app).await;
         status::status(&self.field.app, &ctx, &wave.parse().unwrap(), 4)
             .await
             .unwrap()
+    }
+
+    /// The same devices, asking another process.
+    pub(super) fn at(&self, field: &'f Field) -> Self {
+        let member = |member: &Member<'f>| Member {
+            device: Device {
+                field,
+                session: member.device.session.clone(),
+            },
+            serial: member.serial.clone(),
+            runs: member.runs,
+            held: member.held,
+        };
+        Self {
+            field,
+            devices: self.devices.iter().map(member).collect(),
+        }
     }
 
     /// What every device is told, by serial.
@@ -246,7 +273,7 @@ pub(super) fn listed(serials: &[&str]) -> Wanted {
     }
 }
 
-fn of(told: &BTreeMap<&str, u64>, revision: u64) -> usize {
+pub(super) fn of(told: &BTreeMap<&str, u64>, revision: u64) -> usize {
     told.values().filter(|told| **told == revision).count()
 }
 

@@ -99,6 +99,7 @@ pub(crate) fn acme(kdf: &Kdf) -> NewInstance {
             name: Some("Acme Ltd".into()),
             delegated: false,
             admin: None,
+            factory: None,
         },
         admin_email: "admin@acme.example".parse().unwrap(),
         admin_password: "correct horse battery".to_owned().into(),
@@ -115,6 +116,11 @@ pub(crate) fn vector_key(name: &str) -> KeyMaterial {
 /// A development instance in memory with brand `acme`, and its clock. Its keys are made once per process and shared
 /// by all tests (RSA-4096 keys take seconds); everything else is its own.
 pub(crate) async fn instance() -> (App, Arc<TestClock>) {
+    instance_on(Arc::new(Memory::new())).await
+}
+
+/// The same on other, empty storage.
+pub(crate) async fn instance_on(storage: Arc<dyn Storage>) -> (App, Arc<TestClock>) {
     static TEMPLATE: OnceCell<(Arc<dyn Storage>, Kdf)> = OnceCell::const_new();
     let (template, kdf) = TEMPLATE
         .get_or_init(|| async {
@@ -124,7 +130,7 @@ pub(crate) async fn instance() -> (App, Arc<TestClock>) {
             (storage, kdf)
         })
         .await;
-    let (storage, clock): (Arc<dyn Storage>, _) = (Arc::new(Memory::new()), TestClock::new());
+    let clock = TestClock::new();
     let mut commit = Commit::default();
     copy::<Instance>(template, &mut commit).await;
     copy::<Account>(template, &mut commit).await;

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "one test binary")]
 
 mod bad_files;
+mod bundles;
 mod cli;
 mod curation;
 mod delegated;

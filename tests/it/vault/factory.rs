@@ -181,6 +181,7 @@ impl Factory {
             reports: Arc::default(),
             numbers: Arc::default(),
             fleet: Arc::default(),
+            gauges: Arc::default(),
             models: Arc::default(),
         });
         let root = TestKey::new("root");
@@ -250,6 +251,7 @@ impl Factory {
             records: vec![Change::create(&brand)],
             assertions: vec![(stored(&account), PutRule::Newer)],
             audit: Vec::new(),
+            ..Commit::default()
         })
         .await;
     }
@@ -430,7 +432,7 @@ impl Factory {
     }
 }
 
-fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     // Fails only when a provider is installed already, which is as good.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder().tls_certs_only([]).build().unwrap()
@@ -443,7 +445,7 @@ fn template_brand() -> Brand {
     .unwrap()
 }
 
-async fn serve(app: &App) -> (SocketAddr, CancellationToken) {
+pub async fn serve(app: &App) -> (SocketAddr, CancellationToken) {
     let router = http::router(app, Metrics::default()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

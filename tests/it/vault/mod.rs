@@ -7,5 +7,6 @@ pub mod factory;
 mod issuing;
 mod policy;
 mod remodel;
+mod sites;
 mod trouble;
 mod wire;

@@ -162,6 +162,20 @@ async fn version_health_and_status_need_no_key() {
         "{text}"
     );
 
+    // What became of requests for a serial is told.
+    let device = TestKey::new("device");
+    factory.register(&Request::new("S"), &device).await.serial();
+    assert_eq!(factory.serial("nonsense").await.status, 400);
+    let metrics = factory.get("/metrics").await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    for line in [
+        "hallmark_serial_requests_total{result=\"issued\",reason=\"\"} 1",
+        "hallmark_serial_requests_total{result=\"refused\",reason=\"undecodable\"} 1",
+        "hallmark_serial_requests_total{result=\"error\",reason=\"storage\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no {line}:\n{text}");
+    }
+
     factory.app.storage.close().await.unwrap();
     for path in ["/v1/health", "/_status/check"] {
         let answer = factory.get(path).await;

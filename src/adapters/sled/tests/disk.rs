@@ -1,5 +1,6 @@
 //! A disk that fails: what is refused, what stays, and what comes back.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
@@ -173,6 +174,73 @@ async fn after_a_failed_sync_nothing_is_acknowledged_until_it_is_opened_again() 
     assert!(after.len() <= 2, "only what was asked for");
     assert_eq!(issue(&storage, "SN1", 4).await.unwrap(), after.len() as u64 + 1);
     assert!(storage.check().await.unwrap().is_empty());
+}
+
+/// What is on a disk that goes on as Linux does after a failed sync: what was to be synced can be read, and is lost.
+#[derive(Debug, Default)]
+struct ForgetfulDisk {
+    sync_fails: AtomicBool,
+    waiting: Mutex<Vec<(u64, Vec<u8>)>>,
+    durable: Mutex<Vec<u8>>,
+}
+
+impl Disk for ForgetfulDisk {
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.waiting.lock().unwrap().push((offset, bytes.to_vec()));
+        file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self, _: &File) -> io::Result<()> {
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap());
+        if self.sync_fails.load(Ordering::SeqCst) {
+            return Err(io::Error::other("input/output error"));
+        }
+        let mut durable = self.durable.lock().unwrap();
+        for (offset, bytes) in waiting {
+            let start = usize::try_from(offset).unwrap();
+            let end = start + bytes.len();
+            if durable.len() < end {
+                durable.resize(end, 0);
+            }
+            durable.get_mut(start..end).unwrap().copy_from_slice(&bytes);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_sync_left_unwritten_is_written_by_the_next_start() {
+    for settle_at in [SledOptions::new("").settle_at, 1] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = SledOptions::new(directory.path());
+        options.settle_at = settle_at;
+        Sled::open(&options).unwrap().close().await.unwrap();
+        let journal = directory.path().join("journal");
+        let disk = Arc::new(ForgetfulDisk::default());
+        *disk.durable.lock().unwrap() = std::fs::read(&journal).unwrap();
+
+        let storage = Sled::open_on(&options, disk.clone()).unwrap();
+        assert_eq!(issue(&storage, "SN1", 1).await.unwrap(), 1);
+        disk.sync_fails.store(true, Ordering::SeqCst);
+        issue(&storage, "SN1", 2).await.unwrap_err();
+        drop(storage);
+        disk.sync_fails.store(false, Ordering::SeqCst);
+        let storage = Sled::open_on(&options, disk.clone()).unwrap();
+        assert_eq!(issue(&storage, "SN2", 3).await.unwrap(), 1);
+        drop(storage);
+
+        // A power cut.
+        std::fs::write(&journal, &*disk.durable.lock().unwrap()).unwrap();
+        std::fs::remove_dir_all(directory.path().join("index")).unwrap();
+        let storage = Sled::open(&options).unwrap();
+        for serial in ["SN1", "SN2"] {
+            assert!(
+                storage.latest(&device(serial)).await.unwrap().is_some(),
+                "{serial}"
+            );
+        }
+        storage.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 
 use super::run;
 use crate::app::catalog::uploads;
-use crate::app::{App, Refusal};
+use crate::app::{App, Refusal, gauges};
 use crate::domain::catalog::{LEASE, MOST_TURNS, PushRecord, PushState};
 use crate::ports::{Change, Commit, CommitOutcome, Key, Versioned};
 
@@ -24,7 +24,9 @@ const SWEEP: Duration = Duration::from_secs(30 * 60);
 pub async fn take_up(app: &App) -> Result<usize, Refusal> {
     let now = app.clock.now();
     let mut taken = 0;
-    for found in app.storage.all::<PushRecord>(Key(Vec::new())).await? {
+    let all = app.storage.all::<PushRecord>(Key(Vec::new())).await?;
+    app.gauges.pushes(gauges::pushes_waiting(&all));
+    for found in all {
         let Versioned {
             record: mut push,
             version,

@@ -19,10 +19,10 @@ use super::{BRAND, Store, catalogue, rounded};
 use crate::adapters::squashfs::{Content, Entry, build};
 use crate::cli::bench::{in_directory, now};
 use crate::cli::line::{Instance, LineError, Publisher, Server};
-use crate::cli::remote::http_client;
 use crate::cli::{CliError, Column, Cx};
 use crate::domain::blob::BlobIdHasher;
 use crate::domain::ident::BrandId;
+use crate::outgoing::http_client;
 
 /// Senders of refreshes beside the uploads.
 const REFRESHING: usize = 4;

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::requests::{Ask, Fleet, Kind};
 use crate::cli::line::{Instance, Server};
-use crate::cli::remote::http_client;
+use crate::outgoing::http_client;
 
 /// Turns between the two servers: a machine's speed is not the same from second to second.
 const TURNS: usize = 10;

@@ -16,12 +16,12 @@ use super::{BRAND, MODEL, Store, catalogue, rounded};
 use crate::adapters::sled::{Sled, SledOptions};
 use crate::cli::bench::{in_directory, now};
 use crate::cli::line::{Device, Instance, Server};
-use crate::cli::remote::http_client;
 use crate::cli::{CliError, Column, Cx};
 use crate::domain::catalog::{DeviceReport, ReportedSnap};
 use crate::domain::fleet::FleetDevice;
 use crate::domain::ident::{BrandId, DeviceId, StoreId, Tag};
 use crate::domain::time::Timestamp;
+use crate::outgoing::http_client;
 use crate::ports::{Change, Commit, CommitOutcome, Storage as _};
 
 /// Snaps of every device; all of them are pinned.

@@ -63,6 +63,16 @@ impl AccountKey {
                 .iter()
                 .any(|matcher| matcher.matches_headers(headers))
     }
+
+    /// Whether there could be a value of header `open`, which is not known yet, with which the key may sign an assertion
+    /// with these headers.
+    pub fn may_sign_with_some(&self, headers: &Headers, open: &str) -> bool {
+        self.constraints.is_empty()
+            || self
+                .constraints
+                .iter()
+                .any(|matcher| matcher.matches_headers_but(headers, open))
+    }
 }
 
 pub(super) fn assemble(parts: &Parts<'_>) -> Checked<AccountKey> {

@@ -72,6 +72,17 @@ impl Matcher {
         }
     }
 
+    /// Whether the headers of an assertion match, that named `open` left aside.
+    pub(in super::super) fn matches_headers_but(&self, headers: &Headers, open: &str) -> bool {
+        match self {
+            Self::Map(entries) => entries
+                .iter()
+                .filter(|(name, _)| name != open)
+                .all(|(name, matcher)| matcher.matches_entry(headers.get(name))),
+            Self::AnyOf(_) | Self::Missing | Self::Pattern(_) => false,
+        }
+    }
+
     /// Whether the attributes of a plug or slot match.
     pub(super) fn matches_map(&self, attributes: &BTreeMap<String, Value>) -> bool {
         match self {
