@@ -172,9 +172,9 @@ pub trait SerialLedger: Send + Sync {
     ) -> Result<bool, StoreError>;
 
     /// Writes finished rows as they are (restore, import, benchmarks): positions are given anew in the order of
-    /// `rows`, counters follow. [`StoreError::Refused`], and nothing is written, if a (device, revision) is there
-    /// already or a row is only reserved. Atomic, durable before `Ok`. No audit entries. A thousand rows at a time
-    /// is a good size.
+    /// `rows`, counters follow. An issued row takes the place of a void one of before, which stands for no signature.
+    /// [`StoreError::Refused`], and nothing is written, if a (device, revision) is there already in any other way or a
+    /// row is only reserved. Atomic, durable before `Ok`. No audit entries. A thousand rows at a time is a good size.
     async fn load(&self, rows: Vec<SerialRow>) -> Result<(), StoreError>;
 }
 

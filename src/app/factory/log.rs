@@ -461,7 +461,10 @@ async fn unknown(
     for (number, row) in (first..).zip(rows) {
         let history = app.storage.history(&row.device).await?;
         let place = (row.device.clone(), row.revision);
-        let there = history.iter().find(|known| known.revision == row.revision);
+        // A void one stands for no signature, and gives way.
+        let there = history
+            .iter()
+            .find(|known| known.revision == row.revision && known.state != SerialState::Void);
         let known = match there {
             None if new.contains_key(&place) => false,
             None => {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hallmark::adapters::vcdiff::Vcdiff;
@@ -97,22 +97,21 @@ impl Pair {
     /// What one has put into the catalogue the other has heard of.
     async fn one_catalogue(&self) {
         let sequence = async |field: &Field| field.app.catalog.current(&field.app).await.unwrap().sequence();
-        within_a_second("they know the same catalogue", async || {
+        soon("they know the same catalogue", async || {
             sequence(&self.one).await == sequence(&self.other).await
         })
         .await;
     }
 }
 
-/// Waits until `holds` does, for as long as changes of other processes may take.
-async fn within_a_second(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..50 {
-        if holds().await {
-            return;
-        }
+/// Waits until `holds` does: changes of other processes are heard of, not seen at once. How soon is for the benchmarks to say; a
+/// machine with other work may take its time.
+async fn soon(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < Duration::from_secs(30), "it does not happen: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("not within a second: {what}");
 }
 
 /// What `status` counts.
@@ -143,21 +142,21 @@ pub(crate) async fn what_one_process_rolls_out_all_offer(engine: &dyn Engine) {
     fleet.roll("v2", limit(3)).await.unwrap();
     let told = fleet.told().await;
     assert_eq!(of(&told, 2), 3);
-    within_a_second("the same devices are told", async || there.told().await == told).await;
+    soon("the same devices are told", async || there.told().await == told).await;
     equal_counts(&fleet, &there, "v2").await;
     // And the other way round.
     there.act("v2", Act::Halt).await.unwrap();
-    within_a_second("it is halted", async || of(&fleet.told().await, 2) == 0).await;
+    soon("it is halted", async || of(&fleet.told().await, 2) == 0).await;
     fleet.act("v2", Act::Resume).await.unwrap();
-    within_a_second("it goes on", async || there.told().await == told).await;
+    soon("it goes on", async || there.told().await == told).await;
     fleet.act("v2", Act::Cancel).await.unwrap();
-    within_a_second("it is cancelled", async || of(&there.told().await, 2) == 0).await;
+    soon("it is cancelled", async || of(&there.told().await, 2) == 0).await;
     there
         .init("v3", WaveKind::Forward, 3, Policy::default())
         .await
         .unwrap();
     there.act("v3", Act::Complete).await.unwrap();
-    within_a_second("it is published", async || of(&fleet.told().await, 3) == 6).await;
+    soon("it is published", async || of(&fleet.told().await, 3) == 6).await;
     // A process that starts now knows all of it.
     let third = pair.one.beside(engine.open().await);
     let third = fleet.at(&third);
@@ -183,11 +182,11 @@ pub(crate) async fn a_whole_group_is_shown_a_wave_by_all(engine: &dyn Engine) {
         rolled.rollout.eligible, 2,
         "who is in the group was said elsewhere"
     );
-    within_a_second("the group is told", async || of(&there.told().await, 2) == 2).await;
+    soon("the group is told", async || of(&there.told().await, 2) == 2).await;
     // What they were told there they keep here, wherever they go.
     fleet.group("P0", None).await.unwrap();
     assert_eq!(fleet.told().await["P0"], 2);
-    within_a_second("who joins is told", async || {
+    soon("who joins is told", async || {
         let _moved = fleet.group("P3", Some("east")).await;
         there.told().await["P3"] == 2
     })
@@ -306,7 +305,7 @@ pub(crate) async fn what_devices_say_anywhere_counts_everywhere(engine: &dyn Eng
     fleet.told().await;
     // They ask here and install, and say so there, by turns.
     let mut there = fleet.at(&pair.other);
-    within_a_second("they are told there", async || of(&there.told().await, 2) == 3).await;
+    soon("they are told there", async || of(&there.told().await, 2) == 3).await;
     there.follow().await;
     equal_counts(&fleet, &there, "v2").await;
     let state = fleet.status("v2").await;
@@ -338,7 +337,7 @@ pub(crate) async fn what_devices_say_anywhere_counts_everywhere(engine: &dyn Eng
     equal_counts(&fleet, &there, "v2").await;
     // What a device came back from is not offered again, there as here.
     assert_eq!(fleet.at(&pair.one).told().await["P2"], 1);
-    within_a_second("it is known there", async || {
+    soon("it is known there", async || {
         fleet.at(&pair.other).told().await["P2"] == 1
     })
     .await;
