@@ -291,9 +291,7 @@ impl Ledger {
             let there = self
                 .of_device(&row.device)
                 .find(|there| there.revision == row.revision)
-                .is_some_and(|there| {
-                    (there.state, row.state) != (SerialState::Void, SerialState::Issued)
-                });
+                .is_some_and(|there| (there.state, row.state) != (SerialState::Void, SerialState::Issued));
             if there || !new.insert((&row.device, row.revision)) {
                 return Err(StoreError::Refused(format!(
                     "revision {} of {} is there already",

@@ -108,7 +108,11 @@ async fn remove_void(tx: &Transaction<'_>, row: &SerialRow) -> Result<(), Fault>
             "DELETE FROM serial WHERE brand_id = $1 AND model = $2 AND serial = $3 AND revision = $4 AND state = 'void'",
         )
         .await?;
-    if tx.execute(&delete, &[&brand, &model, &serial, &signed(row.revision)]).await? == 1 {
+    if tx
+        .execute(&delete, &[&brand, &model, &serial, &signed(row.revision)])
+        .await?
+        == 1
+    {
         count(tx, brand, model, [0, 0, -1]).await?;
     }
     Ok(())

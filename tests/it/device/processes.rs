@@ -109,7 +109,10 @@ impl Pair {
 async fn soon(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !holds().await {
-        assert!(began.elapsed() < Duration::from_secs(30), "it does not happen: {what}");
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "it does not happen: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -495,6 +495,7 @@ async fn a_difference_is_as_good_as_the_file() {
     let (old, new) = (snap_file("my-snap", "1", ""), snap_file("my-snap", "2", ""));
     client.publish("my-snap", &old, json!({})).await;
     let delta = shop.app.deltas.make(&old, &new).unwrap();
+    let bomb = [0xd6, 0xc3, 0xc4, 0, 4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
     let hash = |bytes: &[u8]| BlobId::of(bytes).to_string();
     let said = |delta_hash: String, source: &[u8], target: &[u8], format: &str| {
         json!({
@@ -507,8 +508,11 @@ async fn a_difference_is_as_good_as_the_file() {
         said(hash(&delta), &new, &new, "xdelta3"),
         said(hash(&delta), &old, &old, "xdelta3"),
         said(hash(&delta), &old, &new, "bsdiff"),
+        // Says that a header of 2^48 bytes follows, and is over.
+        said(hash(&bomb), &old, &new, "xdelta3"),
     ] {
-        let upload = client.upload(&delta).await;
+        let is_bomb = wrong["delta_hash"] == hash(&bomb);
+        let upload = client.upload(if is_bomb { &bomb } else { &delta }).await;
         let status = client.push("my-snap", &upload, wrong).await.unwrap();
         let status = client.processed(&status).await;
         assert_eq!(status["code"], "processing_upload_delta_error", "{status}");

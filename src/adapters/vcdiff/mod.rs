@@ -5,6 +5,8 @@ use oxidelta::compress::encoder::{CompressOptions, encode_all};
 
 use crate::ports::Deltas;
 
+mod bounds;
+
 /// VCDIFF without secondary compression: what is in a snap is compressed already.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Vcdiff;
@@ -26,18 +28,11 @@ impl Deltas for Vcdiff {
     }
 
     fn apply(&self, mut source: &[u8], delta: &[u8], limit: u64) -> Result<Vec<u8>, String> {
+        bounds::check(delta, source.len() as u64, limit)?;
         let mut target = Vec::new();
-        let mut decoder = DeltaDecoder::new(delta);
-        // The library refuses windows above 16 MiB.
-        while decoder
-            .decode_window_to(&mut source, &mut target)
-            .map_err(|error| error.to_string())?
-            .is_some()
-        {
-            if target.len() as u64 > limit {
-                return Err(format!("it leads to more than {limit} bytes"));
-            }
-        }
+        DeltaDecoder::new(delta)
+            .decode_to(&mut source, &mut target)
+            .map_err(|error| error.to_string())?;
         Ok(target)
     }
 }
@@ -68,6 +63,22 @@ mod tests {
     }
 
     proptest! {
+        /// One byte of a delta that is one is something else.
+        #[test]
+        fn a_damaged_delta_is_refused_or_bounded(
+            source in proptest::collection::vec(0u8..4, 1..2000),
+            target in proptest::collection::vec(0u8..4, 1..2000),
+            at in any::<proptest::sample::Index>(),
+            byte: u8,
+        ) {
+            let mut delta = Vcdiff.make(&source, &target).unwrap();
+            let at = at.index(delta.len());
+            delta[at] = byte;
+            if let Ok(made) = Vcdiff.apply(&source, &delta, 2000) {
+                prop_assert!(made.len() <= 2000);
+            }
+        }
+
         #[test]
         fn any_two_files_have_a_delta(
             source in proptest::collection::vec(0u8..4, 0..5000),
@@ -84,8 +95,9 @@ mod tests {
         fn what_is_no_delta_is_refused_or_bounded(
             source in proptest::collection::vec(any::<u8>(), 0..500),
             mut delta in proptest::collection::vec(any::<u8>(), 0..200),
+            kind in 0u8..8,
         ) {
-            delta.splice(0..0, [0xd6, 0xc3, 0xc4, 0]);
+            delta.splice(0..0, [0xd6, 0xc3, 0xc4, 0, kind]);
             if let Ok(target) = Vcdiff.apply(&source, &delta, 1000) {
                 prop_assert!(target.len() <= 1000);
             }
