@@ -1,6 +1,8 @@
 //! Bundles by the real program: a store out of one server, into another that goes on serving, and on to a device there.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Instant;
 
 use hallmark::cli::line::{Instance, Server};
 use serde_json::{Value, json};
@@ -14,9 +16,17 @@ struct Site {
 
 impl Site {
     fn new(below: &Path, name: &str, brand: &str) -> Self {
+        Self::with(below, name, brand, &[])
+    }
+
+    /// With these settings in its environment.
+    fn with(below: &Path, name: &str, brand: &str, settings: &[(&str, String)]) -> Self {
         let below = below.join(name);
         std::fs::create_dir(&below).unwrap();
         let instance = Instance::new(env!("CARGO_BIN_EXE_hallmark"), &below);
+        let instance = settings
+            .iter()
+            .fold(instance, |instance, (name, value)| instance.with(name, value));
         instance.init(brand).unwrap();
         Self { instance }
     }
@@ -192,5 +202,83 @@ async fn a_bundle_goes_from_server_to_server() {
     assert_eq!(device(&shop, "acme", "gizmo").await.unwrap(), (1, one));
     let doctor = here.json(&["doctor"]);
     assert_eq!(doctor["problems"], json!([]), "{doctor}");
+    shop.stop().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_is_killed_is_finished_by_the_next() {
+    killed_imports(|_| Vec::new()).await;
+}
+
+/// An import into an instance with `settings(its name)` is killed again and again, at moments all over the time it takes, and then
+/// left to finish: what is there then is what one import in one go leaves.
+pub(crate) async fn killed_imports(settings: impl Fn(&str) -> Vec<(&'static str, String)>) {
+    const SNAPS: usize = 12;
+    const MOMENTS: u32 = 8;
+    let below = tempfile::tempdir().unwrap();
+    let place = |name: &str| -> PathBuf { below.path().join(name) };
+    let source = Site::new(below.path(), "source", "acme");
+    let server = source.instance.serve().unwrap();
+    source.instance.login(&server).unwrap();
+    let names: Vec<String> = (0..SNAPS).map(|number| format!("gizmo-{number}")).collect();
+    for name in &names {
+        let file = place(name);
+        std::fs::write(&file, snap_file(name, "1", "")).unwrap();
+        let add = [
+            "snap",
+            "add",
+            text(&file),
+            "--publisher",
+            "acme",
+            "--release",
+            "stable",
+        ];
+        source.instance.run(&add).unwrap();
+    }
+    let (bundle, root) = (place("acme.bundle"), place("root.assert"));
+    let made = source.json(&["export", "store", "acme", text(&bundle)]);
+    std::fs::write(&root, source.instance.run(&["trust", "export"]).unwrap()).unwrap();
+    server.stop().unwrap();
+    let import = [
+        "import",
+        text(&bundle),
+        "--signer",
+        made["signer"].as_str().unwrap(),
+    ];
+    let site = |name: &str| {
+        let site = Site::with(below.path(), name, "boxer", &settings(name));
+        site.instance.run(&["trust", "import", text(&root)]).unwrap();
+        site
+    };
+
+    let (whole, broken) = (site("whole"), site("broken"));
+    let began = Instant::now();
+    whole.json(&import);
+    let takes = began.elapsed();
+    let mut killed = 0;
+    for moment in 1..=MOMENTS {
+        let mut importing = broken.instance.command(&import);
+        let mut importing = importing
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(takes * moment / (MOMENTS + 1));
+        importing.kill().unwrap();
+        killed += u32::from(!importing.wait().unwrap().success());
+        // Each found its snap whole, or none of it.
+        let doctor = broken.json(&["doctor"]);
+        assert_eq!(doctor["problems"], json!([]), "{doctor}");
+    }
+    assert!(killed > 0, "none was killed before it was done");
+    broken.json(&import);
+    assert_eq!(broken.rows(&place("broken.tar")), whole.rows(&place("whole.tar")));
+    let shop = broken.instance.serve().unwrap();
+    for name in &names {
+        assert_eq!(
+            device(&shop, "acme", name).await.unwrap(),
+            (1, snap_file(name, "1", ""))
+        );
+    }
     shop.stop().unwrap();
 }

@@ -79,7 +79,8 @@ impl Instance {
         Ok(String::from_utf8_lossy(&stdout).into_owned())
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A hallmark command that is yet to run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command
             .args(arguments)

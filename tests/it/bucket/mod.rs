@@ -110,6 +110,21 @@ crate::blob_conformance_tests!(match Bucket::fresh() {
     None => return,
 });
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_is_imported_into_a_bucket() {
+    let Some(bucket) = Bucket::fresh() else { return };
+    crate::airgap::killed_imports(|name| {
+        let Bucket { server, prefix, .. } = &bucket;
+        let url = format!("s3://hallmark/{prefix}/{name}?endpoint={server}&region=us-east-1");
+        let keys = bucket.keys.display().to_string();
+        vec![
+            ("HALLMARK_BLOBS_URL", url),
+            ("HALLMARK_BLOBS_CREDENTIALS_FILE", keys),
+        ]
+    })
+    .await;
+}
+
 /// Bytes that are not alike anywhere.
 fn bytes(len: usize) -> Bytes {
     let mut state = 0x2545_f491_u32;
