@@ -18,7 +18,7 @@ use crate::domain::bundle::{
 };
 use crate::domain::ident::BrandId;
 use crate::domain::time::Timestamp;
-use crate::ports::{Change, Versioned};
+use crate::ports::{Change, Key, Record as _, Versioned};
 
 /// A bundle without its files of snaps: what is kept in memory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -196,6 +196,27 @@ impl Opened {
     pub async fn part(&self, app: &App, part: &str) -> Result<Option<Versioned<BundleSource>>, Refusal> {
         let key = [self.manifest.from.as_str(), part];
         Ok(app.storage.find::<BundleSource>(key).await?)
+    }
+
+    /// The changes that end what other sources had to say about a part: it follows one of them, the last that was let in.
+    pub async fn alone(&self, app: &App, part: &str) -> Result<Vec<Change>, Refusal> {
+        let (mut changes, all, mut last) = (Vec::new(), Key(Vec::new()), None);
+        loop {
+            let next = app
+                .storage
+                .records_after(BundleSource::KIND, &all, last.as_ref(), 1);
+            let Some(next) = next.await?.into_iter().next() else {
+                return Ok(changes);
+            };
+            let source = next.key.0.into_iter().next().unwrap_or_default();
+            if source != self.manifest.from
+                && let Some(other) = app.storage.find::<BundleSource>([&source, part]).await?
+            {
+                changes.push(Change::delete(&other.record, other.version));
+            }
+            // A source has a part for each snap: go on behind all of them.
+            last = Some(Key::from([source.as_str(), "\u{10ffff}"]));
+        }
     }
 
     /// Whether a newer bundle brought this part already.

@@ -544,6 +544,78 @@ async fn a_store_follows_the_newest_bundle_of_who_brought_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_follows_one_source_the_last_that_was_let_in() {
+    let (source, one, two) = source().await;
+    let (middle, here) = (
+        elsewhere("boxroot", "other").await,
+        elsewhere("boxroot", "other").await,
+    );
+    let close = async |shop: &Shop, store: &str, private| {
+        let ctx = StoreCtx::local(&shop.app, &store.parse().unwrap()).await.unwrap();
+        let settings = StoreSettings {
+            private: Some(private),
+            ..StoreSettings::default()
+        };
+        stores::configure(&shop.app, &ctx, settings).await.unwrap();
+    };
+    let first = export(&source, "line", scope(&["stable"])).await;
+    for shop in [&middle, &here] {
+        trust_root(&source, shop).await;
+        carry(&first, &source, shop).await;
+        import(shop, &first, &signer(&first)).await.unwrap();
+    }
+    // The same store as it is in the middle: it is not followed from there, as it came from elsewhere.
+    let of_middle = export(&middle, "line", scope(&["stable"])).await;
+    let trust = signer(&of_middle);
+    assert_eq!(code(import(&here, &of_middle, &trust).await), "snap-differs");
+    let adopt = Trust {
+        adopt: true,
+        ..trust.clone()
+    };
+    import(&here, &of_middle, &adopt).await.unwrap();
+    assert!(!import(&here, &of_middle, &trust).await.unwrap().1);
+
+    // The first source has nothing to say about it any more: neither about the snap nor about the store, nor takes it anything out.
+    source.clock.advance(60);
+    let release = json!({"revision": 2, "channels": ["stable"]});
+    source
+        .call("operator", "POST", "/snaps/gizmo/releases", release)
+        .await
+        .ok();
+    let later = export(&source, "line", scope(&["stable"])).await;
+    carry(&later, &source, &here).await;
+    assert_eq!(code(import(&here, &later, &signer(&later)).await), "snap-differs");
+    source
+        .call("admin", "DELETE", "/stores/line/snaps/gizmo", Value::Null)
+        .await
+        .ok();
+    source.clock.advance(60);
+    let without = export(&source, "line", scope(&["stable"])).await;
+    import(&here, &without, &signer(&without)).await.unwrap();
+    assert_eq!(device(&here, "line", "gizmo", "stable").await.unwrap(), (1, one));
+    close(&source, "line", true).await;
+    source.clock.advance(60);
+    let closed = export(&source, "line", scope(&["stable"])).await;
+    assert_eq!(
+        code(import(&here, &closed, &signer(&closed)).await),
+        "store-taken"
+    );
+
+    // And back, to a bundle of before.
+    let adopt = Trust {
+        adopt: true,
+        force: true,
+        ..signer(&later)
+    };
+    import(&here, &later, &adopt).await.unwrap();
+    assert_eq!(device(&here, "line", "gizmo", "stable").await.unwrap(), (2, two));
+    here.clock.advance(60);
+    middle.clock.advance(600);
+    let of_middle = export(&middle, "line", scope(&["stable"])).await;
+    assert_eq!(code(import(&here, &of_middle, &trust).await), "snap-differs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parts_of_a_store_come_in_any_order() {
     let (source, one, two) = source().await;
     let here = elsewhere("boxroot", "other").await;

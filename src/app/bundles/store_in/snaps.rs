@@ -73,7 +73,7 @@ pub(super) async fn plan(
     );
     let mut changed = Vec::new();
     let pins = pins(app, read, given).await?;
-    let (included, put_in) = inclusion(app, read, id, now).await?;
+    let (included, put_in) = inclusion(app, read, id, trust, now).await?;
     if !pins.is_empty() || included.is_some() {
         changed.push(Changed::Store(body.store.clone()));
     }
@@ -95,6 +95,9 @@ pub(super) async fn plan(
         (Some(_), true) => SnapState::Same,
     };
     records.extend(read.opened.note(&part_name, part.as_ref(), now));
+    if here.is_some() && part.is_none() {
+        records.extend(read.opened.alone(app, &part_name).await?);
+    }
     records.extend(put_in);
     Ok(Plan {
         state,
@@ -306,16 +309,18 @@ async fn pins(app: &App, read: &Read<'_>, given: &BundledSnap) -> Result<Vec<Cha
     Ok(changes)
 }
 
-/// That the store includes the snap, if it does there and not yet here; and that the source put it in, if it did.
+/// That the store includes the snap, if it does there and not yet here; and that the source put it in, if it did or takes it over
+/// from the one that did.
 async fn inclusion(
     app: &App,
     read: &Read<'_>,
     id: &SnapId,
+    trust: &Trust,
     now: Timestamp,
-) -> Result<(Option<Change>, Option<Change>), Refusal> {
+) -> Result<(Option<Change>, Vec<Change>), Refusal> {
     let store = &read.body.store;
     if !read.body.included.contains(id) {
-        return Ok((None, None));
+        return Ok((None, Vec::new()));
     }
     let part_name = included(store, id);
     let part = read.opened.part(app, &part_name).await?;
@@ -324,8 +329,15 @@ async fn inclusion(
         .find::<Inclusion>([store.as_str(), id.as_str()])
         .await?
         .is_some();
+    let mut notes = Vec::new();
     if is_in && part.is_none() {
-        return Ok((None, None));
+        if trust.adopt {
+            notes = read.opened.alone(app, &part_name).await?;
+        }
+        // People put it in here.
+        if notes.is_empty() {
+            return Ok((None, Vec::new()));
+        }
     }
     let new = || {
         Change::create(&Inclusion {
@@ -334,10 +346,8 @@ async fn inclusion(
             since: now,
         })
     };
-    Ok((
-        (!is_in).then(new),
-        read.opened.note(&part_name, part.as_ref(), now),
-    ))
+    notes.extend(read.opened.note(&part_name, part.as_ref(), now));
+    Ok(((!is_in).then(new), notes))
 }
 
 /// Looks that every file of the snap is kept here. Asked before it is written down and after: files that nothing names

@@ -57,9 +57,9 @@ pub(super) async fn plan(
             continue;
         }
         let found = app.storage.find::<StoreRecord>([store.id.as_str()]).await?;
-        let was_here = found.is_some();
+        let adopts = found.is_some() && part.is_none();
         if let Some(change) = followed(store, found)? {
-            if was_here && part.is_none() && !trust.adopt {
+            if adopts && !trust.adopt {
                 return Err(Refusal::conflict(
                     "store-taken",
                     format!(
@@ -72,8 +72,15 @@ pub(super) async fn plan(
             plan.records.push(change);
             plan.changed.push(Changed::Store(store.id.clone()));
         }
+        if adopts && !trust.adopt {
+            // It is as the bundle says by chance, and stays its own master.
+            continue;
+        }
         plan.notes
             .extend(read.opened.note(&part_name, part.as_ref(), now));
+        if adopts {
+            plan.notes.extend(read.opened.alone(app, &part_name).await?);
+        }
     }
     Ok(plan)
 }
