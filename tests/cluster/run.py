@@ -265,7 +265,8 @@ def build():
         *initialise, env={**os.environ, **environment("hm1")}, check=False).returncode == 0))
     for server in SERVERS:
         serve(server)
-    result("three processes serve", wait("three processes", 60, lambda: all(map(ready, SERVERS))))
+    # HAProxy asks each once a second.
+    result("three processes serve", wait("three processes", 60, lambda: all(map(ready, SERVERS)) and get(f"{URL}/readyz") is not None))
 
 
 def shop():
