@@ -30,6 +30,7 @@ fn report(place: &FleetDevice) -> DeviceReport {
         client: None,
         snaps: Vec::new(),
         seen: at(0),
+        heard: None,
         reverted: Vec::new(),
         wave: None,
         counted: None,

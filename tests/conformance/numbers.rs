@@ -85,6 +85,7 @@ pub(crate) async fn numbers_are_written_with_the_report_or_not_at_all(engine: &d
         client: None,
         snaps: Vec::new(),
         seen: at(0),
+        heard: None,
         reverted: Vec::new(),
         wave: None,
         counted: Some(Counted {

@@ -13,7 +13,7 @@ use hallmark::domain::access::Role;
 use hallmark::domain::fleet::ProductionMap;
 use hallmark::domain::vault::{Reservation, SerialState};
 use hallmark::ports::{
-    AuditFilter, Change, Commit, CommitOutcome, Mark, SerialLedger as _, Storage, StoreError,
+    AuditFilter, Change, ChangeLog as _, Commit, CommitOutcome, Mark, SerialLedger as _, Storage, StoreError,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -288,6 +288,52 @@ async fn looking_for_abandoned_reservations_disturbs_nobody() {
     assert!(one.check().await.unwrap().is_empty());
 }
 
+/// Devices of two models register at two processes at once, each in another order; with a limit or without one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_do_not_wait_for_each_other_in_a_circle() {
+    const SERIALS: u64 = 150;
+    for quota in [None, Some(2 * SERIALS)] {
+        let Some(database) = Database::fresh().await else {
+            return;
+        };
+        let processes = [database.open().await, database.open().await];
+        let mut registering = tokio::task::JoinSet::new();
+        for (number, serial) in (0..SERIALS).flat_map(|serial| (0..4).map(move |number| (number, serial))) {
+            let (process, model) = (number / 2, number % 2);
+            let storage = Arc::clone(&processes[usize::try_from(process).unwrap()]);
+            let mut claim = samples::claim(&format!("SN{process}-{serial}"), 'a', serial * 4 + number);
+            claim.device.model =
+                samples::model(["gate-1", "gate-2"][usize::try_from((model + process) % 2).unwrap()]);
+            claim.rules.quota = quota;
+            registering.spawn(async move { samples::issue(&*storage, claim).await });
+        }
+        while let Some(registered) = registering.join_next().await {
+            registered.unwrap();
+        }
+        for storage in &processes {
+            assert!(storage.check().await.unwrap().is_empty());
+            storage.close().await.unwrap();
+        }
+        // Told by the connections of the two, which have ended.
+        let (client, connection) = tokio_postgres::connect(&database.server, tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        let running = tokio::spawn(connection);
+        let sql = "SELECT deadlocks, xact_commit FROM pg_stat_database WHERE datname = $1";
+        let told = loop {
+            let row = client.query_one(sql, &[&database.name]).await.unwrap();
+            let (deadlocks, commits): (i64, i64) = (row.get(0), row.get(1));
+            if commits > 20 {
+                break deadlocks;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        assert_eq!(told, 0, "deadlocks, quota {quota:?}");
+        drop(client);
+        running.await.unwrap().unwrap();
+    }
+}
+
 /// Waits until `holds` does, for as long as changes of other processes may take to be seen.
 async fn within_a_second(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..100 {
@@ -432,7 +478,7 @@ async fn old_changes_are_forgotten() {
     let Some(database) = Database::fresh().await else {
         return;
     };
-    let storage = database.open().await;
+    let storage = Postgres::open(&database.url).await.unwrap();
     let before = storage.mark().await.unwrap().unwrap();
     let write = async |storage: &dyn Storage, serial: &str| {
         let commit = Commit {
@@ -441,15 +487,15 @@ async fn old_changes_are_forgotten() {
         };
         samples::done(storage, commit).await;
     };
-    write(&*storage, "old").await;
+    write(&storage, "old").await;
     statement(
         &database.url,
         "UPDATE fleet_change SET at = at - interval '2 hours'",
     )
     .await;
-    write(&*storage, "new").await;
+    write(&storage, "new").await;
     let after = storage.mark().await.unwrap().unwrap();
-    // The first look clears.
+    storage.clear().await.unwrap();
     assert!(storage.changes(&before).await.unwrap().is_none());
     let since = storage.changes(&after).await.unwrap().unwrap();
     assert!(since.records.is_empty());

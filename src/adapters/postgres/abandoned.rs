@@ -7,7 +7,7 @@ use crate::domain::vault::{Reservation, SerialRow};
 
 /// Voids open reservations of writers whose lock is free, at most `limit`. The locks are held until the commit, so two
 /// processes do not void for one writer at the same time; neither waits for the other.
-pub(super) async fn void(batch: &Batch<'_>, limit: usize) -> Result<Vec<Reservation>, Fault> {
+pub(super) async fn void(batch: &mut Batch<'_>, limit: usize) -> Result<Vec<Reservation>, Fault> {
     let mut gone = Vec::new();
     let owners = batch
         .tx

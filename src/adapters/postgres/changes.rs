@@ -2,16 +2,15 @@
 //! it does not see is new. So nothing is missed whose transaction began early and ended late, and nobody waits for long ones.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{GenericClient, Transaction};
-use tokio_postgres::IsolationLevel;
-use tokio_postgres::types::ToSql;
+use deadpool_postgres::{ClientWrapper, Object, Transaction};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{GenericClient, IsolationLevel};
 
 use super::claims::standing_of;
-use super::records::record;
+use super::records::{columns, record};
 use super::{Postgres, corrupt, failed};
 use crate::domain::ident::DeviceId;
 use crate::domain::vault::Standing;
@@ -21,9 +20,10 @@ use crate::ports::{ChangeLog, Changes, FOLLOWED, Kind, Mark, StoreError, StoredR
 const MOST: usize = 150_000;
 /// Rows that are looked up in one statement.
 const PIECE: usize = 10_000;
-/// How often old changes are cleared away, and how many at a time.
-const CLEAR_EVERY: Duration = Duration::from_secs(60);
-const CLEARED: usize = 200_000;
+/// How long it may take to tell whether there are changes, and to read them. Much changes at once where somebody moves many devices,
+/// or nobody could ask for a while.
+const LOOK: Duration = Duration::from_secs(2);
+const READ: Duration = Duration::from_secs(60);
 /// The table of what operators judge; not a kind of records.
 const STANDING: &str = "standing";
 
@@ -33,21 +33,6 @@ const UNSEEN: &str = "FROM fleet_change WHERE xid >= pg_snapshot_xmin($1::text::
 
 /// The server since its last start: after a failover or a restore, numbers of transactions may come again.
 const SERVER: &str = "extract(epoch FROM pg_postmaster_start_time())::text";
-
-/// When the log was last cleared by this process.
-#[derive(Debug, Default)]
-pub(super) struct Clearing(Mutex<Option<Instant>>);
-
-impl Clearing {
-    fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|last| last.elapsed() >= CLEAR_EVERY);
-        if due {
-            *last = Some(Instant::now());
-        }
-        due
-    }
-}
 
 #[async_trait]
 impl ChangeLog for Postgres {
@@ -60,12 +45,11 @@ impl ChangeLog for Postgres {
 
     async fn changes(&self, since: &Mark) -> Result<Option<Changes>, StoreError> {
         let mut client = self.client().await?;
-        if self.clearing.is_due()
-            && let Err(error) = clear(&mut client).await
-        {
-            tracing::warn!(%error, "cannot forget old changes of the fleet");
-        }
-        let Some((mark, more)) = look(&client, since).await? else {
+        let looked = match tokio::time::timeout(LOOK, look(&**client, since)).await {
+            Ok(looked) => looked?,
+            Err(_) => return Err(gone(client)),
+        };
+        let Some((mark, more)) = looked else {
             return Ok(None);
         };
         if !more {
@@ -75,20 +59,34 @@ impl ChangeLog for Postgres {
                 standings: Vec::new(),
             }));
         }
-        let tx = client
-            .build_transaction()
-            .isolation_level(IsolationLevel::RepeatableRead)
-            .read_only(true)
-            .start()
-            .await
-            .map_err(failed)?;
-        let changes = match look(&tx, since).await? {
-            Some((mark, _)) => read(&tx, since, mark).await?,
-            None => None,
-        };
-        tx.commit().await.map_err(failed)?;
-        Ok(changes)
+        match tokio::time::timeout(READ, read_all(&mut client, since)).await {
+            Ok(changes) => changes,
+            Err(_) => Err(gone(client)),
+        }
     }
+}
+
+/// The connection stays out of the pool: whoever came next would wait for what it is still at.
+fn gone(client: Object) -> StoreError {
+    drop(Object::take(client));
+    StoreError::Unavailable("it does not answer".to_owned())
+}
+
+/// All that changed, as of one moment.
+async fn read_all(client: &mut ClientWrapper, since: &Mark) -> Result<Option<Changes>, StoreError> {
+    let tx = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(failed)?;
+    let changes = match look(&*tx, since).await? {
+        Some((mark, _)) => read(&tx, since, mark).await?,
+        None => None,
+    };
+    tx.commit().await.map_err(failed)?;
+    Ok(changes)
 }
 
 fn snapshot(mark: &Mark) -> Result<(&str, &str), StoreError> {
@@ -104,8 +102,11 @@ async fn look(client: &impl GenericClient, since: &Mark) -> Result<Option<(Mark,
         "SELECT {SERVER}, pg_current_snapshot()::text, EXISTS (SELECT 1 {UNSEEN}), \
          (SELECT xid FROM fleet_change_gone) >= pg_snapshot_xmin($1::text::pg_snapshot)"
     );
-    let statement = client.prepare_cached(&sql).await.map_err(failed)?;
-    let row = client.query_one(&statement, &[&since]).await.map_err(failed)?;
+    // Not prepared: a plan for any snapshot reads all of the log, one for this snapshot only what is behind it.
+    let row = client
+        .query_typed_one(&sql, &[(&since, Type::TEXT)])
+        .await
+        .map_err(failed)?;
     let same: String = row.try_get(0).map_err(failed)?;
     let now: String = row.try_get(1).map_err(failed)?;
     let (more, gone): (bool, bool) = (row.try_get(2).map_err(failed)?, row.try_get(3).map_err(failed)?);
@@ -118,8 +119,10 @@ type Keys = BTreeMap<String, BTreeSet<Vec<String>>>;
 async fn read(tx: &Transaction<'_>, since: &Mark, mark: Mark) -> Result<Option<Changes>, StoreError> {
     let (_, snapshot) = snapshot(since)?;
     let sql = format!("SELECT kind, key {UNSEEN} LIMIT {MOST} + 1");
-    let statement = tx.prepare_cached(&sql).await.map_err(failed)?;
-    let rows = tx.query(&statement, &[&snapshot]).await.map_err(failed)?;
+    let rows = tx
+        .query_typed(&sql, &[(&snapshot, Type::TEXT)])
+        .await
+        .map_err(failed)?;
     if rows.len() > MOST {
         return Ok(None);
     }
@@ -152,15 +155,6 @@ async fn read(tx: &Transaction<'_>, since: &Mark, mark: Mark) -> Result<Option<C
         records,
         standings,
     }))
-}
-
-/// The parts of keys, each in a list of its own.
-fn columns<'k>(keys: &[&'k Vec<String>], parts: usize) -> Vec<Vec<&'k str>> {
-    let part = |place: usize| {
-        keys.iter()
-            .map(move |key: &&'k Vec<String>| key.get(place).map_or("", String::as_str))
-    };
-    (0..parts).map(|place| part(place).collect()).collect()
 }
 
 /// `unnest($1::text[], ...) AS k(...)`.
@@ -222,26 +216,4 @@ async fn judged(
         found.push((device, standing.and_then(|text| standing_of(&text))));
     }
     Ok(found)
-}
-
-/// Forgets changes that every process knows, or has to read everything anew for. Those that a snapshot of now may not see stay,
-/// so that who took it never has to.
-async fn clear(client: &mut deadpool_postgres::ClientWrapper) -> Result<(), StoreError> {
-    let tx = client.transaction().await.map_err(failed)?;
-    let alone: bool = tx
-        .query_one("SELECT pg_try_advisory_xact_lock(7234091502)", &[])
-        .await
-        .and_then(|row| row.try_get(0))
-        .map_err(failed)?;
-    if alone {
-        let sql = format!(
-            "WITH gone AS (DELETE FROM fleet_change WHERE ctid IN (SELECT ctid FROM fleet_change \
-             WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) AND at < now() - interval '1 hour' \
-             ORDER BY xid LIMIT {CLEARED}) RETURNING xid) \
-             UPDATE fleet_change_gone SET xid = greatest(xid, (SELECT g.xid FROM gone g ORDER BY g.xid DESC LIMIT 1)) \
-             WHERE EXISTS (SELECT 1 FROM gone)"
-        );
-        tx.execute(&sql, &[]).await.map_err(failed)?;
-    }
-    tx.commit().await.map_err(failed)
 }

@@ -1,10 +1,12 @@
 //! Writing the serial ledger: claims, completions, judgements. All of it runs inside the writer's transaction.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
 use super::audit;
-use super::writer::{Batch, Fault};
+use super::writer::{Batch, Fault, Op};
 use super::{corrupt, signed, unsigned};
 use crate::domain::audit::AuditEvent;
 use crate::domain::ident::{DeviceId, KeyId};
@@ -68,7 +70,7 @@ async fn lock_device(tx: &Transaction<'_>, device: &DeviceId) -> Result<(), toki
 }
 
 /// Decides a claim.
-pub(super) async fn claim(batch: &Batch<'_>, claim: &SerialClaim) -> Result<ClaimOutcome, Fault> {
+pub(super) async fn claim(batch: &mut Batch<'_>, claim: &SerialClaim) -> Result<ClaimOutcome, Fault> {
     let tx = batch.tx;
     lock_device(tx, &claim.device).await?;
 
@@ -79,7 +81,7 @@ pub(super) async fn claim(batch: &Batch<'_>, claim: &SerialClaim) -> Result<Clai
     if !polls && (claim.now > claim.request_id.expires || is_spent(tx, &claim.request_id.nonce).await?) {
         return Ok(ClaimOutcome::StaleRequest);
     }
-    let history = history(tx, claim, asked.map(|(approval, _)| approval)).await?;
+    let history = history(batch, claim, asked.map(|(approval, _)| approval)).await?;
     let spent = spend(batch, &claim.request_id.nonce, claim.request_id.expires).await?;
     if !spent && !polls {
         // Another process spent it for another device between our look and our insert.
@@ -162,10 +164,11 @@ pub(super) async fn spend(batch: &Batch<'_>, nonce: &[u8; 16], expires: Timestam
 
 /// What the rules need to know; the model's counter is locked only where a quota asks for it.
 async fn history(
-    tx: &Transaction<'_>,
+    batch: &Batch<'_>,
     claim: &SerialClaim,
     approval: Option<Approval>,
 ) -> Result<SerialHistory, Fault> {
+    let tx = batch.tx;
     let [brand, model, serial] = device_values(&claim.device);
     let statement = tx
         .prepare_cached(
@@ -179,7 +182,7 @@ async fn history(
     let last_key: Option<&str> = row.try_get(1)?;
     let standing: Option<&str> = row.try_get(2)?;
     let serials_of_model = if claim.rules.quota.is_some() {
-        serials_of_model(tx, brand, model).await?
+        unsigned(lock_count(tx, brand, model).await? + batch.counts.serials(brand, model))
     } else {
         0
     };
@@ -194,7 +197,8 @@ async fn history(
     })
 }
 
-async fn serials_of_model(tx: &Transaction<'_>, brand: &str, model: &str) -> Result<u64, Fault> {
+/// Serials of a model so far; nobody else counts any until the commit.
+async fn lock_count(tx: &Transaction<'_>, brand: &str, model: &str) -> Result<i64, tokio_postgres::Error> {
     // The row must exist to be locked, else two first claims would both see an empty model.
     let insert = tx
         .prepare_cached("INSERT INTO model_counter (brand_id, model) VALUES ($1, $2) ON CONFLICT DO NOTHING")
@@ -203,8 +207,7 @@ async fn serials_of_model(tx: &Transaction<'_>, brand: &str, model: &str) -> Res
     let select = tx
         .prepare_cached("SELECT serials FROM model_counter WHERE brand_id = $1 AND model = $2 FOR UPDATE")
         .await?;
-    let serials: i64 = tx.query_one(&select, &[&brand, &model]).await?.try_get(0)?;
-    Ok(unsigned(serials))
+    tx.query_one(&select, &[&brand, &model]).await?.try_get(0)
 }
 
 /// A new request for approval, or another poll of the one that waits.
@@ -261,7 +264,12 @@ async fn forget_approval(tx: &Transaction<'_>, claim: &SerialClaim) -> Result<()
     Ok(())
 }
 
-async fn reserve(batch: &Batch<'_>, claim: &SerialClaim, revision: u64, first: bool) -> Result<(), Fault> {
+async fn reserve(
+    batch: &mut Batch<'_>,
+    claim: &SerialClaim,
+    revision: u64,
+    first: bool,
+) -> Result<(), Fault> {
     let tx = batch.tx;
     let [brand, model, serial] = device_values(&claim.device);
     set_head(tx, &claim.device, revision, &claim.device_key).await?;
@@ -285,7 +293,7 @@ async fn reserve(batch: &Batch<'_>, claim: &SerialClaim, revision: u64, first: b
     )
     .await?;
     if first {
-        count(tx, brand, model, [1, 0, 0]).await?;
+        batch.counts.add(brand, model, [1, 0, 0]);
     }
     Ok(())
 }
@@ -309,23 +317,74 @@ async fn set_head(tx: &Transaction<'_>, device: &DeviceId, revision: u64, key: &
     Ok(())
 }
 
-/// Adds to serials, issued and void of a model.
-pub(super) async fn count(
+/// What is to be added to the numbers of serials, issued and void of models. Written as the last of a transaction, in one order:
+/// all that register devices of a model write its row, so it is held for as short as can be, and two processes whose devices
+/// are of the same models do not wait for each other in a circle.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counts(BTreeMap<(String, String), [i64; 3]>);
+
+impl Counts {
+    pub(super) fn add(&mut self, brand: &str, model: &str, add: [i64; 3]) {
+        let sums = self.0.entry((brand.to_owned(), model.to_owned())).or_default();
+        for (sum, add) in sums.iter_mut().zip(add) {
+            *sum += add;
+        }
+    }
+
+    /// Serials of a model that are not written yet.
+    fn serials(&self, brand: &str, model: &str) -> i64 {
+        let found = self.0.get(&(brand.to_owned(), model.to_owned()));
+        found.map_or(0, |[serials, ..]| *serials)
+    }
+
+    pub(super) async fn write(&self, tx: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let statement = tx
+            .prepare_cached(
+                "INSERT INTO model_counter AS c (brand_id, model, serials, issued, void) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT (brand_id, model) DO UPDATE SET serials = c.serials + EXCLUDED.serials, \
+                 issued = c.issued + EXCLUDED.issued, void = c.void + EXCLUDED.void",
+            )
+            .await?;
+        for ((brand, model), [serials, issued, void]) in &self.0 {
+            tx.execute(&statement, &[brand, model, serials, issued, void])
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a claim has a quota, the number of its model is asked for before the end: then all rows that the batch will write are
+/// taken now, in the order in which everybody does.
+pub(super) async fn lock_counts<'o>(
     tx: &Transaction<'_>,
-    brand: &str,
-    model: &str,
-    add: [i64; 3],
-) -> Result<(), Fault> {
-    let statement = tx
-        .prepare_cached(
-            "INSERT INTO model_counter AS c (brand_id, model, serials, issued, void) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (brand_id, model) DO UPDATE SET serials = c.serials + EXCLUDED.serials, \
-             issued = c.issued + EXCLUDED.issued, void = c.void + EXCLUDED.void",
-        )
-        .await?;
-    let [serials, issued, void] = &add;
-    tx.execute(&statement, &[&brand, &model, serials, issued, void])
-        .await?;
+    ops: impl Iterator<Item = &'o Op>,
+) -> Result<(), tokio_postgres::Error> {
+    let (mut models, mut limited) = (BTreeSet::new(), false);
+    for op in ops {
+        let devices: Vec<&DeviceId> = match op {
+            Op::Claim(claim) => {
+                limited |= claim.rules.quota.is_some();
+                vec![&claim.device]
+            }
+            Op::Issue { reservation, .. } | Op::Void(reservation) => vec![&reservation.device],
+            Op::Load(rows) => rows.iter().map(|row| &row.device).collect(),
+            Op::Commit(commit) => commit.serials.iter().map(|row| &row.device).collect(),
+            Op::Spend { .. }
+            | Op::Checkpoint(_)
+            | Op::Standing { .. }
+            | Op::Decide { .. }
+            | Op::VoidAbandoned(_) => Vec::new(),
+        };
+        models.extend(devices.into_iter().map(|device| (&device.brand, &device.model)));
+    }
+    if limited {
+        for (brand, model) in models {
+            lock_count(tx, brand.as_str(), model.as_str()).await?;
+        }
+    }
     Ok(())
 }
 
@@ -359,7 +418,7 @@ pub(super) async fn issue(
     if batch.tx.execute(&statement, &values).await? != 1 {
         return Err(not_open(reservation, "not reserved"));
     }
-    count(batch.tx, brand, model, [0, 1, 0]).await?;
+    batch.counts.add(brand, model, [0, 1, 0]);
     audit::append(batch, event).await
 }
 
@@ -371,7 +430,7 @@ fn not_open(reservation: &Reservation, why: &str) -> Fault {
 }
 
 /// Gives a reservation up.
-pub(super) async fn void(batch: &Batch<'_>, reservation: &Reservation) -> Result<(), Fault> {
+pub(super) async fn void(batch: &mut Batch<'_>, reservation: &Reservation) -> Result<(), Fault> {
     lock_device(batch.tx, &reservation.device).await?;
     let [brand, model, serial] = device_values(&reservation.device);
     let revision = signed(reservation.revision);
@@ -416,11 +475,8 @@ pub(super) async fn void(batch: &Batch<'_>, reservation: &Reservation) -> Result
         .query_one(&head, &[&brand, &model, &serial])
         .await?
         .try_get(0)?;
-    count(
-        batch.tx,
-        brand,
-        model,
-        [if last_key.is_none() { -1 } else { 0 }, 0, 1],
-    )
-    .await
+    batch
+        .counts
+        .add(brand, model, [if last_key.is_none() { -1 } else { 0 }, 0, 1]);
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
-use super::claims::{approval_name, count, device_values, standing_name, state_name};
+use super::claims::{Counts, approval_name, device_values, standing_name, state_name};
 use super::signed;
 use super::writer::{Batch, Fault};
 use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
@@ -80,17 +80,19 @@ pub(super) async fn decide(
 }
 
 /// Writes finished rows as they are.
-pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fault> {
+pub(super) async fn load(batch: &mut Batch<'_>, rows: &[SerialRow]) -> Result<(), Fault> {
     if let Some(row) = rows.iter().find(|row| row.state == SerialState::Reserved) {
         let why = format!("revision {} of {} is not finished", row.revision, row.device);
         return Err(Fault::Refused(StoreError::Refused(why)));
     }
     batch.tx.batch_execute("SAVEPOINT one_load").await?;
+    let before = batch.counts.clone();
     for row in rows {
         if row.state == SerialState::Issued {
-            remove_void(batch.tx, row).await?;
+            remove_void(batch.tx, row, &mut batch.counts).await?;
         }
-        if !load_row(batch.tx, row, None).await? {
+        if !load_row(batch.tx, row, None, &mut batch.counts).await? {
+            batch.counts = before;
             batch.tx.batch_execute("ROLLBACK TO SAVEPOINT one_load").await?;
             let why = format!("revision {} of {} is there already", row.revision, row.device);
             return Err(Fault::Refused(StoreError::Refused(why)));
@@ -101,7 +103,7 @@ pub(super) async fn load(batch: &Batch<'_>, rows: &[SerialRow]) -> Result<(), Fa
 }
 
 /// Makes room for `row` where a void one has its revision.
-async fn remove_void(tx: &Transaction<'_>, row: &SerialRow) -> Result<(), Fault> {
+async fn remove_void(tx: &Transaction<'_>, row: &SerialRow, counts: &mut Counts) -> Result<(), Fault> {
     let [brand, model, serial] = device_values(&row.device);
     let delete = tx
         .prepare_cached(
@@ -113,18 +115,28 @@ async fn remove_void(tx: &Transaction<'_>, row: &SerialRow) -> Result<(), Fault>
         .await?
         == 1
     {
-        count(tx, brand, model, [0, 0, -1]).await?;
+        counts.add(brand, model, [0, 0, -1]);
     }
     Ok(())
 }
 
 /// Puts a row as it was elsewhere; false if its place or revision is taken.
-pub(super) async fn import(tx: &Transaction<'_>, row: &SerialRow) -> Result<bool, Fault> {
-    Ok(row.state != SerialState::Reserved && load_row(tx, row, Some(signed(row.position))).await?)
+pub(super) async fn import(
+    tx: &Transaction<'_>,
+    row: &SerialRow,
+    counts: &mut Counts,
+) -> Result<bool, Fault> {
+    let finished = row.state != SerialState::Reserved;
+    Ok(finished && load_row(tx, row, Some(signed(row.position)), counts).await?)
 }
 
 /// Writes a finished row, at the next position or at `position`; false if it is there already.
-async fn load_row(tx: &Transaction<'_>, row: &SerialRow, position: Option<i64>) -> Result<bool, Fault> {
+async fn load_row(
+    tx: &Transaction<'_>,
+    row: &SerialRow,
+    position: Option<i64>,
+    counts: &mut Counts,
+) -> Result<bool, Fault> {
     let [brand, model, serial] = device_values(&row.device);
     let live = row.state != SerialState::Void;
     // The head's key is that of the highest live revision; a void row only pushes the revision up.
@@ -177,12 +189,10 @@ async fn load_row(tx: &Transaction<'_>, row: &SerialRow, position: Option<i64>) 
     if tx.execute(&insert, &values).await? != 1 {
         return Ok(false);
     }
-    count(
-        tx,
+    counts.add(
         brand,
         model,
         [i64::from(live && !counted), i64::from(live), i64::from(!live)],
-    )
-    .await?;
+    );
     Ok(true)
 }

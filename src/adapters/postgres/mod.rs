@@ -19,6 +19,7 @@ mod records;
 mod schema;
 mod session;
 mod transfer;
+mod upkeep;
 mod writer;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::ports::{Commit, CommitOutcome, Storage, StoreError};
 
 use address::Address;
 use news::News;
+use upkeep::Upkeep;
 use writer::{Answer, Op, Writer};
 
 /// Connections kept for reads, besides the writer's.
@@ -49,7 +51,7 @@ pub struct Postgres {
     /// Commits of this process so far, and announcements of others.
     commits: Arc<AtomicU64>,
     news: News,
-    clearing: changes::Clearing,
+    upkeep: Upkeep,
 }
 
 impl Postgres {
@@ -76,6 +78,7 @@ impl Postgres {
             .map_err(|e| StoreError::Unavailable(format!("cannot set up the connection pool: {e}")))?;
         schema::prepare(&pool).await?;
         let writer = Writer::start(pool.clone());
+        let upkeep = Upkeep::start(pool.clone());
         let commits = Arc::<AtomicU64>::default();
         let news = News::start(address, Arc::clone(&commits));
         news.wait().await;
@@ -84,8 +87,16 @@ impl Postgres {
             writer,
             news,
             commits,
-            clearing: changes::Clearing::default(),
+            upkeep,
         })
+    }
+
+    /// Clears away now what nobody needs any more, as is done every minute.
+    ///
+    /// # Errors
+    /// `Unavailable` if the database does not answer within a time.
+    pub async fn clear(&self) -> Result<(), StoreError> {
+        upkeep::clear_within(&self.pool).await
     }
 
     async fn client(&self) -> Result<Object, StoreError> {
@@ -180,6 +191,7 @@ impl Storage for Postgres {
 
     async fn close(&self) -> Result<(), StoreError> {
         self.news.stop();
+        self.upkeep.stop();
         self.writer.close().await;
         self.pool.close();
         Ok(())

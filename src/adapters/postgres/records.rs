@@ -1,5 +1,7 @@
 //! The registry in tables: one per kind, unique values in a table of their own.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
@@ -143,8 +145,180 @@ pub(super) fn record(row: &Row, parts: usize) -> Result<StoredRecord, StoreError
     })
 }
 
-/// Applies one change; the refusal if it does not apply.
-pub(super) async fn apply(tx: &Transaction<'_>, change: &Change) -> Result<Option<CommitOutcome>, Fault> {
+/// Records that are replaced by one statement.
+const RUN: usize = 2_000;
+
+/// Applies changes in their order; the refusal of the first that does not apply.
+pub(super) async fn apply_all(
+    tx: &Transaction<'_>,
+    changes: &[Change],
+) -> Result<Option<CommitOutcome>, Fault> {
+    let replaces = |change: &Change| {
+        let whole = change.kind.key_parts().len() == change.key.0.len();
+        whole && change.json.is_some() && change.expect != Expect::Absent
+    };
+    for alike in changes.chunk_by(|one, next| one.kind == next.kind && replaces(one) == replaces(next)) {
+        for run in alike.chunks(RUN) {
+            let refused = match run.first() {
+                Some(first) if replaces(first) => replace(tx, first.kind, run).await?,
+                _ => {
+                    let mut refused = None;
+                    for change in run {
+                        refused = apply(tx, change).await?;
+                        if refused.is_some() {
+                            break;
+                        }
+                    }
+                    refused
+                }
+            };
+            if refused.is_some() {
+                return Ok(refused);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The parts of keys, each in a list of its own.
+pub(super) fn columns<'k>(keys: &[&'k Vec<String>], parts: usize) -> Vec<Vec<&'k str>> {
+    let part = |place: usize| {
+        keys.iter()
+            .map(move |key: &&'k Vec<String>| key.get(place).map_or("", String::as_str))
+    };
+    (0..parts).map(|place| part(place).collect()).collect()
+}
+
+/// Replaces records of one kind: what devices report comes by the hundred, and an operator may move a hundred thousand of them.
+async fn replace(tx: &Transaction<'_>, kind: Kind, run: &[Change]) -> Result<Option<CommitOutcome>, Fault> {
+    let names = kind.key_parts();
+    let keys: Vec<&Vec<String>> = run.iter().map(|change| &change.key.0).collect();
+    let lists = columns(&keys, names.len());
+    let versions: Vec<i64> = run
+        .iter()
+        .map(|change| match change.expect {
+            Expect::Version(version) => signed(version),
+            Expect::Absent => 0,
+        })
+        .collect();
+    let text = |change: &'_ Change| match change.json.as_deref().map(str::from_utf8) {
+        Some(Ok(text)) => Ok(text.to_owned()),
+        Some(Err(error)) => Err(Fault::Refused(super::corrupt(error))),
+        None => Err(Fault::Refused(super::corrupt("a record without content"))),
+    };
+    let documents = run.iter().map(text).collect::<Result<Vec<String>, Fault>>()?;
+    let each = |piece: &dyn Fn(&str) -> String, between: &str| {
+        names
+            .iter()
+            .map(|name| piece(name))
+            .collect::<Vec<_>>()
+            .join(between)
+    };
+    let sql = format!(
+        "UPDATE {table} t SET version = t.version + 1, doc = n.doc::json \
+         FROM unnest({lists}, ${version}::int8[], ${doc}::text[]) AS n({names}, version, doc) \
+         WHERE {same} AND t.version = n.version RETURNING {returned}",
+        table = kind.name(),
+        lists = (1..=names.len())
+            .map(|place| format!("${place}::text[]"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        version = names.len() + 1,
+        doc = names.len() + 2,
+        names = names.join(", "),
+        same = each(&|name| format!("t.{name} = n.{name}"), " AND "),
+        returned = each(&|name| format!("t.{name}"), ", "),
+    );
+    let mut values: Vec<&(dyn ToSql + Sync)> = lists.iter().map(|list| list as &(dyn ToSql + Sync)).collect();
+    values.push(&versions);
+    values.push(&documents);
+    let statement = tx.prepare_cached(&sql).await?;
+    let rows = tx.query(&statement, &values).await?;
+    if rows.len() != run.len() {
+        let mut replaced = BTreeSet::new();
+        for row in &rows {
+            let key = (0..names.len()).map(|place| row.try_get(place));
+            replaced.insert(key.collect::<Result<Vec<String>, _>>()?);
+        }
+        let other = keys.iter().find(|key| !replaced.contains(**key));
+        return Ok(Some(CommitOutcome::Conflict {
+            kind,
+            key: Key(other.map_or_else(Vec::new, |key| Vec::clone(key))),
+        }));
+    }
+    if owned(tx, kind, &lists).await? == wanted(run) {
+        return Ok(None);
+    }
+    for change in run {
+        if let Some(refused) = renew_unique(tx, change).await? {
+            return Ok(Some(refused));
+        }
+    }
+    Ok(None)
+}
+
+/// Whose a unique value is: owner, field, value.
+type Unique = BTreeSet<(Vec<String>, String, String)>;
+
+/// The unique values that records have.
+async fn owned(tx: &Transaction<'_>, kind: Kind, lists: &[Vec<&str>]) -> Result<Unique, Fault> {
+    let names = kind.key_parts().join(", ");
+    let places = (2..lists.len() + 2).map(|place| format!("${place}::text[]"));
+    let sql = format!(
+        "SELECT u.owner, u.field, u.value FROM unnest({}) AS k({names}) \
+         JOIN unique_value u ON u.kind = $1 AND u.owner = ARRAY[{}]",
+        places.collect::<Vec<_>>().join(", "),
+        kind.key_parts()
+            .iter()
+            .map(|name| format!("k.{name}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    let table = kind.name();
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&table];
+    values.extend(lists.iter().map(|list| list as &(dyn ToSql + Sync)));
+    let statement = tx.prepare_cached(&sql).await?;
+    let mut owned = Unique::new();
+    for row in tx.query(&statement, &values).await? {
+        owned.insert((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+    }
+    Ok(owned)
+}
+
+/// Those they are to have.
+fn wanted(run: &[Change]) -> Unique {
+    run.iter()
+        .flat_map(|change| {
+            let owner = |(field, value): &(&'static str, String)| {
+                (change.key.0.clone(), (*field).to_owned(), value.clone())
+            };
+            change.unique.iter().map(owner)
+        })
+        .collect()
+}
+
+/// Gives a record the unique values it is to have, in place of those it has.
+async fn renew_unique(tx: &Transaction<'_>, change: &Change) -> Result<Option<CommitOutcome>, Fault> {
+    if change.expect != Expect::Absent {
+        let statement = tx
+            .prepare_cached("DELETE FROM unique_value WHERE kind = $1 AND owner = $2")
+            .await?;
+        tx.execute(&statement, &[&change.kind.name(), &change.key.0])
+            .await?;
+    }
+    for (field, value) in &change.unique {
+        if !add_unique(tx, change.kind, field, value, &change.key).await? {
+            return Ok(Some(CommitOutcome::Taken {
+                kind: change.kind,
+                field,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Applies a change that makes or deletes a record; the refusal if it does not apply.
+async fn apply(tx: &Transaction<'_>, change: &Change) -> Result<Option<CommitOutcome>, Fault> {
     let conflict = || CommitOutcome::Conflict {
         kind: change.kind,
         key: change.key.clone(),
@@ -182,17 +356,8 @@ pub(super) async fn apply(tx: &Transaction<'_>, change: &Change) -> Result<Optio
                 count + 1
             )
         }
-        (Expect::Version(expected), Some(document)) => {
-            version = signed(*expected);
-            values.push(&version);
-            values.push(document);
-            format!(
-                "UPDATE {table} SET version = version + 1, doc = ${}{} AND version = ${}",
-                count + 2,
-                conditions(columns),
-                count + 1
-            )
-        }
+        // See [`replace`].
+        (Expect::Version(_), Some(_)) => return Ok(Some(conflict())),
         (Expect::Version(expected), None) => {
             version = signed(*expected);
             values.push(&version);
@@ -207,21 +372,7 @@ pub(super) async fn apply(tx: &Transaction<'_>, change: &Change) -> Result<Optio
     if tx.execute(&statement, &values).await? != 1 {
         return Ok(Some(conflict()));
     }
-    if change.expect != Expect::Absent {
-        let statement = tx
-            .prepare_cached("DELETE FROM unique_value WHERE kind = $1 AND owner = $2")
-            .await?;
-        tx.execute(&statement, &[&table, &change.key.0]).await?;
-    }
-    for (field, value) in &change.unique {
-        if !add_unique(tx, change.kind, field, value, &change.key).await? {
-            return Ok(Some(CommitOutcome::Taken {
-                kind: change.kind,
-                field,
-            }));
-        }
-    }
-    Ok(None)
+    renew_unique(tx, change).await
 }
 
 /// Puts a record as it was elsewhere; false if it, or one of its unique values, is there.

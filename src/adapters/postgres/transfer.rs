@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::types::{Json, ToSql};
 use tokio_postgres::{IsolationLevel, Row as Found};
 
-use super::claims::{approval_name, approval_of, standing_name, standing_of};
+use super::claims::{Counts, approval_name, approval_of, standing_name, standing_of};
 use super::writer::Fault;
 use super::{
     Postgres, assertions, audit, corrupt, decisions, failed, ledger, records, schema, signed, unsigned,
@@ -210,9 +210,10 @@ impl Transfer for Postgres {
     async fn import(&self, rows: Vec<Row>) -> Result<(), StoreError> {
         let mut client = self.client().await?;
         let tx = client.transaction().await.map_err(failed)?;
+        let mut counts = Counts::default();
         for row in rows {
             let section = row.section();
-            match put(&tx, row).await {
+            match put(&tx, row, &mut counts).await {
                 Ok(true) => {}
                 Ok(false) => {
                     return Err(StoreError::Refused(format!(
@@ -223,6 +224,7 @@ impl Transfer for Postgres {
                 Err(Fault::Refused(error)) => return Err(error),
             }
         }
+        counts.write(&tx).await.map_err(failed)?;
         for table in ["serial", "audit_entry"] {
             let sql = format!(
                 "SELECT setval(pg_get_serial_sequence('{table}', 'position'), top) \
@@ -258,11 +260,11 @@ async fn send_all(
 }
 
 /// Adds one row; false if its place is taken.
-async fn put(tx: &Transaction<'_>, row: Row) -> Result<bool, Fault> {
+async fn put(tx: &Transaction<'_>, row: Row, counts: &mut Counts) -> Result<bool, Fault> {
     match row {
         Row::Record(row) => records::import(tx, &row).await,
         Row::Assertion(assertion) => assertions::import(tx, &assertion).await,
-        Row::Serial(row) => decisions::import(tx, &row).await,
+        Row::Serial(row) => decisions::import(tx, &row, counts).await,
         Row::Standing(row) => put_standing(tx, &row).await,
         Row::Approval(row) => put_asked(tx, &row).await,
         Row::Audit(row) => put_entry(tx, &row).await,

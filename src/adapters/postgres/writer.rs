@@ -6,7 +6,7 @@ use deadpool_postgres::{Pool, Transaction};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::session::{Session, Sessions};
-use super::{abandoned, assertions, audit, claims, connect, decisions, failed, news, records};
+use super::{abandoned, assertions, audit, claims, decisions, failed, news, records};
 use crate::domain::audit::{AuditEvent, ChainHead, Checkpoint};
 use crate::domain::ident::{BrandId, DeviceId, KeyId, ModelName, SerialNumber};
 use crate::domain::time::Timestamp;
@@ -82,6 +82,8 @@ pub(super) struct Batch<'t> {
     pub(super) head: ChainHead,
     /// What reservations made here belong to: see [`Session`].
     pub(super) owner: i64,
+    /// What is added to the numbers of models: written as the last of the transaction.
+    pub(super) counts: claims::Counts,
     /// Whether there is one write only: what it refuses then takes all of the transaction back, without a savepoint.
     alone: bool,
 }
@@ -158,9 +160,8 @@ fn closed() -> StoreError {
 
 async fn run(pool: Pool, mut waiting: mpsc::Receiver<Waiting>) {
     let mut head = new_chain();
-    let mut sessions = Sessions::new(pool.clone());
+    let mut sessions = Sessions::new(pool);
     let mut batch = Vec::with_capacity(BATCH);
-    let mut purged = std::time::Instant::now();
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let answers = match tokio::time::timeout(LIMIT, transact(&mut sessions, &batch, &mut head)).await {
             Ok(answers) => answers,
@@ -187,10 +188,6 @@ async fn run(pool: Pool, mut waiting: mpsc::Receiver<Waiting>) {
                     let _gone = reply.send(Err(StoreError::Unavailable(failed_text(&error))));
                 }
             }
-        }
-        if purged.elapsed().as_secs() >= 60 {
-            purged = std::time::Instant::now();
-            purge(&pool).await;
         }
     }
 }
@@ -236,12 +233,17 @@ async fn transact(
     let mut attempt = 0;
     loop {
         attempt += 1;
+        if attempt > 1 {
+            // Who is in each other's way would be again, if both began anew at once.
+            tokio::time::sleep(pause(attempt)).await;
+        }
         let Session { client, owner } = sessions.current().await?;
         let tx = client.transaction().await.map_err(failed)?;
         let mut batch = Batch {
             tx: &tx,
             head: head.clone(),
             owner: *owner,
+            counts: claims::Counts::default(),
             alone: waiting.len() == 1,
         };
         let mut applied = apply_all(&mut batch, waiting).await;
@@ -275,6 +277,15 @@ async fn transact(
     }
 }
 
+/// How long to wait before an attempt: up to 10, 20, 40, 80 ms.
+fn pause(attempt: usize) -> Duration {
+    let mut random = [0];
+    // Without randomness all wait for as short as can be.
+    let _same = aws_lc_rs::rand::fill(&mut random);
+    let [random] = random;
+    Duration::from_micros((u64::from(random) * 40) << attempt.saturating_sub(2))
+}
+
 /// Whether this was one commit, and nothing of it is to stay.
 fn refuses_all(answers: &[Result<Answer, StoreError>]) -> bool {
     matches!(answers, [Ok(Answer::Commit(outcome))] if *outcome != CommitOutcome::Done)
@@ -300,6 +311,7 @@ async fn apply_all(
     batch: &mut Batch<'_>,
     waiting: &[Waiting],
 ) -> Result<Vec<Result<Answer, StoreError>>, tokio_postgres::Error> {
+    claims::lock_counts(batch.tx, waiting.iter().map(|waiting| &waiting.op)).await?;
     let mut answers = Vec::with_capacity(waiting.len());
     for Waiting { op, .. } in waiting {
         match apply(batch, op).await {
@@ -308,6 +320,7 @@ async fn apply_all(
             Err(Fault::Engine(error)) => return Err(error),
         }
     }
+    batch.counts.write(batch.tx).await?;
     Ok(answers)
 }
 
@@ -359,16 +372,14 @@ async fn apply_commit(batch: &mut Batch<'_>, commit: &Commit) -> Result<CommitOu
     if !batch.alone {
         batch.tx.batch_execute("SAVEPOINT one_commit").await?;
     }
-    let head = batch.head.clone();
+    let (head, counts) = (batch.head.clone(), batch.counts.clone());
     let outcome = async {
         // First, since only they can be refused with an error: nothing else has to be taken back then.
         if !commit.serials.is_empty() {
             decisions::load(batch, &commit.serials).await?;
         }
-        for change in &commit.records {
-            if let Some(refused) = records::apply(batch.tx, change).await? {
-                return Ok(refused);
-            }
+        if let Some(refused) = records::apply_all(batch.tx, &commit.records).await? {
+            return Ok(refused);
         }
         for (assertion, rule) in &commit.assertions {
             if let Some(refused) = assertions::put(batch.tx, assertion, *rule).await? {
@@ -388,26 +399,7 @@ async fn apply_commit(batch: &mut Batch<'_>, commit: &Commit) -> Result<CommitOu
         batch.tx.batch_execute("RELEASE SAVEPOINT one_commit").await?;
     } else {
         batch.tx.batch_execute("ROLLBACK TO SAVEPOINT one_commit").await?;
-        batch.head = head;
+        (batch.head, batch.counts) = (head, counts);
     }
     Ok(outcome)
-}
-
-/// Forgets nonces long after they expired; what stays behind does no harm.
-async fn purge(pool: &Pool) {
-    let purged = async {
-        let client = connect(pool).await?;
-        client
-            .execute(
-                "DELETE FROM spent_nonce WHERE nonce IN \
-                 (SELECT nonce FROM spent_nonce WHERE expires < extract(epoch FROM now())::bigint - 3600 LIMIT 10000)",
-                &[],
-            )
-            .await
-            .map_err(failed)
-    }
-    .await;
-    if let Err(error) = purged {
-        tracing::warn!(%error, "cannot forget expired request-ids");
-    }
 }

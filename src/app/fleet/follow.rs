@@ -16,7 +16,7 @@ use crate::ports::{Mark, StoreError};
 
 /// How often it is asked what others changed.
 const EVERY: Duration = Duration::from_millis(250);
-/// How long the answer may take.
+/// How long somebody waits for the answer. It comes all the same, for those who ask later.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// For how long devices are answered by what was known last. After that they are told to come back later: a wave that others
 /// have cancelled must not go on.
@@ -186,7 +186,17 @@ pub(super) async fn catch_up(app: &App) -> Result<(), Refusal> {
     if !following.is_shared() {
         return Ok(());
     }
-    let asked = Instant::now();
+    // On its own: where much changed, reading it takes longer than anybody here waits, and given up it would begin anew for ever.
+    let advancing = tokio::spawn(advance(app.clone(), Instant::now()));
+    match tokio::time::timeout(PATIENCE, advancing).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) | Err(_) => Err(away()),
+    }
+}
+
+/// Reads what was committed until `asked`, and applies it.
+async fn advance(app: App, asked: Instant) -> Result<(), Refusal> {
+    let (app, following) = (&app, &app.fleet.following);
     let Ok(mut turn) = tokio::time::timeout(PATIENCE, following.turn.lock()).await else {
         return Err(away());
     };
@@ -197,9 +207,7 @@ pub(super) async fn catch_up(app: &App) -> Result<(), Refusal> {
         return Ok(());
     };
     let begun = Instant::now();
-    let answer = tokio::time::timeout(PATIENCE, app.storage.changes(&since)).await;
-    let answer = answer.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer".to_owned())));
-    let changes = match following.settle(answer)? {
+    let changes = match following.settle(app.storage.changes(&since).await)? {
         Some(changes) => changes,
         None => {
             tracing::warn!("too much of the fleet changed unheard: all of it is read anew");

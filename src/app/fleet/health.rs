@@ -5,6 +5,7 @@ use crate::app::store::Asker;
 use crate::domain::catalog::{Channel, DeviceReport, WaveReport};
 use crate::domain::fleet::{CheckIn, PinRef, Position, State as DeviceState, WaveKind};
 use crate::domain::ident::SnapId;
+use crate::domain::time::Timestamp;
 
 use super::index::{State, id_of};
 
@@ -37,6 +38,28 @@ pub fn observe(app: &App, before: Option<&DeviceReport>, next: &mut DeviceReport
         state.set_reverted(number, next.reverted.clone());
         check_in(state, number, next);
     });
+}
+
+/// Whether a cancelled wave that the device was told of waits for its word: what takes the wave back is for those who have said
+/// since that they do not run it, whichever process they ask next.
+pub(in crate::app) fn is_waited_for(app: &App, known: &DeviceReport) -> bool {
+    if !app.fleet.is_used() {
+        return false;
+    }
+    let state = app.fleet.read();
+    let Some(number) = state.number(id_of(&known.device)) else {
+        return false;
+    };
+    let Some(place) = state.place(number) else {
+        return false;
+    };
+    state.all_left_behind().any(|shown| {
+        let over = shown.record.finished.map(Timestamp::unix);
+        shown.wave().store == place.store
+            && shown.record.binding.is_some()
+            && shown.exposed.contains(number as usize)
+            && over.is_some_and(|over| known.heard.is_none_or(|heard| heard.unix() <= over))
+    })
 }
 
 /// Revisions that a device ran and does not run any more, unless it was told to go back.

@@ -166,6 +166,9 @@ pub(super) fn apply_report(state: &mut State, report: DeviceReport) {
         return;
     };
     state.report(number, &report);
+    if let Some(heard) = report.heard {
+        state.hear(number, heard);
+    }
     state.set_reverted(number, report.reverted);
     if let Some((place, told)) = state.place(number).cloned().zip(report.wave)
         && let Some(shown) = state.wave_mut(&place.store, &told.wave)

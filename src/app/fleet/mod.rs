@@ -22,7 +22,7 @@ pub mod waves;
 pub(in crate::app) use binding::{maker, open_with_key, take as take_signature, waiting_for};
 pub use follow::{behind, current, follow};
 pub use health::observe;
-pub(in crate::app) use health::{fetched, put_fetched};
+pub(in crate::app) use health::{fetched, is_waited_for, put_fetched};
 pub use load::start;
 pub(in crate::app) use notify::untold;
 pub use notify::{Hook, deliver};

@@ -15,9 +15,9 @@ use crate::app::store::flush_reports;
 use crate::app::{App, Refusal, StoreCtx, vault_event};
 use crate::domain::access::Authorship;
 use crate::domain::audit::AuditEvent;
-use crate::domain::catalog::Channel;
+use crate::domain::catalog::{Channel, RevisionRecord, SnapRecord, revision_key};
 use crate::domain::fleet::{
-    Act, Binding, Policy, ProductionMap, Wave, WaveError, WaveKind, WaveRecord, WaveStatus,
+    Act, Binding, Entry, Policy, ProductionMap, Wave, WaveError, WaveKind, WaveRecord, WaveStatus,
 };
 use crate::domain::ident::{AccountId, SnapId, SnapName, StoreId, Tag, WaveName};
 use crate::domain::time::Timestamp;
@@ -206,11 +206,14 @@ async fn make(app: &App, ctx: &StoreCtx, new: &NewWave) -> Result<Arc<WaveRecord
         store.as_str(),
         &detail,
     ));
-    let commit = Commit {
+    let mut commit = Commit {
         records: vec![Change::create(&record), change_map(&map, map_version)],
         audit: signatures,
         ..Commit::default()
     };
+    if app.fleet.following.is_shared() {
+        commit.records.extend(kept(app, record.wave.entries()).await?);
+    }
     match app.storage.commit(commit).await? {
         CommitOutcome::Done => {}
         CommitOutcome::Conflict { kind: Kind::Wave, .. } => {
@@ -231,6 +234,26 @@ async fn make(app: &App, ctx: &StoreCtx, new: &NewWave) -> Result<Arc<WaveRecord
         state.put_wave(Arc::clone(&record), 1);
     });
     Ok(record)
+}
+
+/// What was judged by must still hold: the snaps are written as they are, so that no other process lets a revision expire meanwhile.
+/// In this process that is seen to: see [`named`].
+async fn kept(app: &App, entries: &[Entry]) -> Result<Vec<Change>, Refusal> {
+    let mut kept = BTreeMap::new();
+    for entry in entries {
+        let id = &entry.pin.snap_id;
+        if !kept.contains_key(id)
+            && let Some(snap) = app.storage.find::<SnapRecord>([id.as_str()]).await?
+        {
+            kept.insert(id, Change::replace(&snap.record, snap.version));
+        }
+        // After the snap: whatever goes from now on is noticed by that.
+        let key = [id.as_str(), &revision_key(entry.revision)];
+        if app.storage.find::<RevisionRecord>(key).await?.is_none() {
+            return Err(App::changed_meanwhile());
+        }
+    }
+    Ok(kept.into_values().collect())
 }
 
 fn open_already(new: &NewWave, open: Option<&WaveName>) -> Refusal {

@@ -126,6 +126,7 @@ impl Heard {
             client: self.client.map(text),
             snaps: snaps.collect(),
             seen: self.seen,
+            heard: self.told.then_some(self.seen),
             reverted: Vec::new(),
             wave: None,
             counted: None,
@@ -159,7 +160,9 @@ impl Reports {
 
     fn take_fetched(&self) -> Vec<DeviceId> {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *fetched).into_iter().collect()
+        let mut fetched: Vec<_> = std::mem::take(&mut *fetched).into_iter().collect();
+        fetched.sort_unstable();
+        fetched
     }
 
     /// How many wait.
@@ -170,7 +173,10 @@ impl Reports {
     fn take(&self) -> Vec<(DeviceReport, bool)> {
         let waiting = std::mem::take(&mut *self.lock());
         let report = |(device, heard): (DeviceId, Heard)| (heard.report(&device), heard.told);
-        waiting.into_iter().map(report).collect()
+        let mut reports: Vec<_> = waiting.into_iter().map(report).collect();
+        // In one order: processes that write of the same devices do not wait for each other in a circle.
+        reports.sort_unstable_by(|(one, _), (other, _)| one.device.cmp(&other.device));
+        reports
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<DeviceId, Heard>> {
@@ -302,10 +308,14 @@ async fn change(
     } else {
         Vec::new()
     };
-    next.seen = found.record.seen;
-    if next == found.record && report.seen < found.record.seen.plus_seconds(STALE) {
+    (next.seen, next.heard) = (found.record.seen, found.record.heard);
+    let waited_for = || told && fleet::is_waited_for(app, &found.record);
+    if next == found.record && report.seen < found.record.seen.plus_seconds(STALE) && !waited_for() {
         return Ok(None);
     }
     next.seen = report.seen;
+    if told {
+        next.heard = report.heard;
+    }
     Ok(Some((Change::replace(&next, found.version), steps)))
 }

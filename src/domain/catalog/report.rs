@@ -25,6 +25,9 @@ pub struct DeviceReport {
     pub snaps: Vec<ReportedSnap>,
     /// When it last asked.
     pub seen: Timestamp,
+    /// When it last said what it has, as far as that is known: words that say nothing new are not all written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<Timestamp>,
     /// Revisions it came back from by itself: they are not offered again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reverted: Vec<(SnapId, u64)>,

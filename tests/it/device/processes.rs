@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use hallmark::adapters::vcdiff::Vcdiff;
 use hallmark::app::devices::DeviceName;
 use hallmark::app::fleet::devices::{PlaceChange, change};
+use hallmark::app::fleet::waves;
 use hallmark::app::fleet::{Hook, current, deliver, follow, judge_all, start};
 use hallmark::app::models::{self, ModelSettings, NewModel};
 use hallmark::app::store::{Made, flush_reports, make_deltas};
@@ -21,7 +22,8 @@ use tokio::task::JoinHandle;
 
 use super::Field;
 use super::stock::{Device, Stock, id, installed, outcomes, refresh_action};
-use super::waves::{Fleet, agents_on, limit, listed, name, of, session, whole};
+use super::wave_sets::{bound, newest_of, set_key};
+use super::waves::{Fleet, agents_on, limit, listed, name, of, session, store, whole};
 use crate::conformance::Engine;
 use crate::harness::acme_ctx;
 
@@ -33,6 +35,7 @@ macro_rules! process_tests {
             what_one_process_rolls_out_all_offer, a_whole_group_is_shown_a_wave_by_all,
             a_device_that_got_its_place_elsewhere_is_no_test_device, operators_at_two_processes_take_different_devices,
             what_devices_say_anywhere_counts_everywhere, what_was_fetched_elsewhere_counts,
+            what_a_device_said_elsewhere_takes_a_wave_back,
             steps_are_taken_once, messages_are_sent_once, who_is_cut_off_tells_devices_nothing,
             a_delta_is_made_once_and_by_somebody_else_if_need_be,
             who_is_cut_off_gives_out_what_anybody_may_have,
@@ -366,6 +369,33 @@ pub(crate) async fn what_was_fetched_elsewhere_counts(engine: &dyn Engine) {
     }
     assert_eq!(fleet.status("v2").await.devices, [(State::Failed, 1)].into());
     equal_counts(&fleet, &there, "v2").await;
+}
+
+pub(crate) async fn what_a_device_said_elsewhere_takes_a_wave_back(engine: &dyn Engine) {
+    let pair = Pair::new(engine).await;
+    set_key(&pair.one.app, "sets").await;
+    let fleet = Fleet::new(&pair.one, 2).await;
+    let there = fleet.at(&pair.other);
+    let ctx = store(&pair.one.app).await;
+    let new = bound("v2", 2, Some("sets"));
+    waves::init(&pair.one.app, &ctx, new).await.unwrap();
+    fleet.roll("v2", listed(&["P0"])).await.unwrap();
+    let told = async |fleet: &Fleet<'_>| newest_of(&fleet.devices[0].device, 0).await;
+    soon("it is told", async || told(&there).await == Some(1)).await;
+    // It says what it runs, which is nothing new, and nothing new again after the wave was cancelled.
+    fleet.told().await;
+    fleet.act("v2", Act::Cancel).await.unwrap();
+    pair.one.clock.advance(60);
+    assert_eq!(told(&fleet).await, Some(1), "it has not said yet what it runs");
+    fleet.told().await;
+    assert_eq!(told(&fleet).await, Some(2));
+    soon("it is taken back by the other too", async || {
+        told(&there).await == Some(2)
+    })
+    .await;
+    // And by one that starts now.
+    let third = pair.one.beside(engine.open().await);
+    assert_eq!(told(&fleet.at(&third)).await, Some(2));
 }
 
 pub(crate) async fn steps_are_taken_once(engine: &dyn Engine) {

@@ -352,6 +352,7 @@ async fn long_lists_of_devices_come_page_by_page() {
         client: None,
         snaps: Vec::new(),
         seen: shop.app.clock.now(),
+        heard: None,
         reverted: Vec::new(),
         wave: None,
         counted: None,

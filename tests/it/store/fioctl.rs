@@ -240,6 +240,7 @@ async fn shop() -> Shop {
             held: false,
         }],
         seen: shop.app.clock.now(),
+        heard: None,
         reverted: Vec::new(),
         wave: None,
         counted: None,

@@ -48,6 +48,7 @@ fn report(shop: &Shop, serial: &str, snap_id: &str) -> DeviceReport {
             held: false,
         }],
         seen: shop.app.clock.now(),
+        heard: None,
         reverted: Vec::new(),
         wave: None,
         counted: None,

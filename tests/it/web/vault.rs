@@ -179,6 +179,7 @@ async fn ten_thousand_devices_come_in_pages_and_are_found() {
             held: false,
         }],
         seen: shop.app.clock.now(),
+        heard: None,
         reverted: Vec::new(),
         wave: None,
         counted: None,

@@ -367,6 +367,7 @@ fn report(device: &DeviceId, number: usize, now: Timestamp) -> anyhow::Result<De
         client: Some("snapd/2.66 (series 16; classic) debian/12 (amd64) linux/6.1.0".to_owned()),
         snaps: snaps.collect::<anyhow::Result<Vec<_>>>()?,
         seen: now.plus_seconds(-i64::try_from(number % 200_000)?),
+        heard: None,
         reverted: Vec::new(),
         wave: None,
         counted: None,

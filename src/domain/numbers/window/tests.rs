@@ -62,6 +62,7 @@ fn report(told: &Told, seen: Timestamp) -> DeviceReport {
             .map(str::to_owned),
         snaps: snaps.collect(),
         seen,
+        heard: None,
         reverted: Vec::new(),
         wave: None,
         counted: None,
