@@ -1,5 +1,6 @@
 //! The places of devices in the fleet: production or test, tag, group.
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 
 use super::follow::{Tries, look};
@@ -16,6 +17,8 @@ use crate::ports::{Change, Commit, CommitOutcome, Kind, Versioned};
 
 /// Devices that may be moved in one call.
 pub const MOST_MOVED: usize = 100_000;
+/// Places that are looked up at a time.
+const AT_ONCE: usize = 4;
 
 /// What becomes of the place of a device; what is none stays.
 #[derive(Clone, Debug, Default)]
@@ -313,8 +316,15 @@ async fn place_once(
 ) -> Result<Vec<FleetDevice>, Refusal> {
     let now = app.clock.now();
     let (mut commit, mut moved, mut versions) = (Commit::default(), Vec::new(), Vec::new());
-    for device in devices {
-        let found = find(app, device).await?;
+    let place_of = |device: DeviceId| {
+        let app = app.clone();
+        async move { find(&app, &device).await }
+    };
+    let places: Vec<_> = devices.iter().cloned().map(place_of).collect();
+    let found: Vec<Option<Versioned<FleetDevice>>> =
+        stream::iter(places).buffered(AT_ONCE).try_collect().await?;
+    let mut grouped = None;
+    for (device, found) in devices.iter().zip(found) {
         let mut place = match &found {
             Some(found) => found.record.clone(),
             None => {
@@ -362,6 +372,7 @@ async fn place_once(
         }
         if let Some(group) = &change.group {
             if let Some(group) = group
+                && grouped.as_ref() != Some(&place.store)
                 && app
                     .storage
                     .find::<Group>([place.store.as_str(), group.as_str()])
@@ -376,6 +387,7 @@ async fn place_once(
                     ),
                 ));
             }
+            grouped = Some(place.store.clone());
             place.group.clone_from(group);
         }
         let version = match found {
